@@ -1,0 +1,48 @@
+# make train, make test, make tensorboard: each sets itself up in .venv/ first, once.
+# On Linux, PyPI's torch is the CUDA build (gigabytes); for the CPU build:
+#   make train TORCH_INDEX=https://download.pytorch.org/whl/cpu
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint tensorboard clean
+
+help:
+	@echo "make train        train configs/palindrome_lstm.yaml"
+	@echo "make test         lint, types, import contracts, tests"
+	@echo "make test-slow    the tests that take minutes, before a release"
+	@echo "make tensorboard  the dashboard over runs/"
+	@echo "make setup        only the set-up: .venv/ with the versions of constraints.txt"
+
+setup: .venv/installed
+
+.venv/installed: setup.cfg constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt --editable '.[test]'
+	touch $@
+
+train: setup
+	$(BIN)/python train.py --config palindrome_lstm.yaml
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-slow: setup
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+tensorboard: setup
+	$(BIN)/tensorboard --logdir runs
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,153 @@
+"""The study's toy tasks: sequences of symbols whose class a recurrent network must find. Made anew at every step.
+
+A batch is (tokens int64 [B, T], labels int64 [B]). In the two binary tasks the symbols are 0 padding, 1 zero, 2 one,
+padded on the left. Legend: B batch, T time, n length of the task.
+"""
+
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt, restricted_number_type
+from torch import Tensor
+
+from datamodules.step_stream import StepStreamDataModule
+
+PAD = -1  # symbol of the padding before 1 is added to all symbols
+MAX_BITS = 4  # of a digit 0..8 in binary
+
+BaumSweetLength = restricted_number_type(
+    "BaumSweetLength", int, [(">=", 2), ("<=", 18)], docstring="2 to 18: 10ⁿ < 2⁶³"
+)
+CombinationLength = restricted_number_type("CombinationLength", int, (">=", 2), docstring="at least 2")
+
+
+class BinaryPalindrome(StepStreamDataModule):
+    """Name the last bit of a palindrome; it equals the first bit after the padding.
+
+    Draw ⌈n/2⌉ digits uniformly from 0..8; write each in binary without leading zeros and join; with probability 1/2
+    reverse the string; append its mirror image. Pad on the left to 8⌈n/2⌉ + 2 symbols, all but the last of which are
+    the input. P(label = 1) = 2/3: each digit but 0 starts with 1, and 1, 3, 5, 7 end with 1.
+
+    Args:
+        length: n of the task; the input has 4n + 1 symbols for even n.
+        batch_size: sequences B a batch, on each process.
+        seed: seed of the data; train.py passes seed_everything.
+    """
+
+    vocab_size = 3
+    num_classes = 2
+
+    def __init__(self, length: PositiveInt = 10, batch_size: PositiveInt = 256, seed: int = 42) -> None:
+        super().__init__(batch_size, seed)
+        self.length = length
+        # Strings 0..8 are the digits in binary, strings 9..17 the same reversed.
+        strings = [f"{digit:b}" for digit in range(9)]
+        strings += [string[::-1] for string in strings]
+        self._bits = np.array([[int(bit) for bit in string.ljust(MAX_BITS, "0")] for string in strings])  # [18, 4]
+        self._sizes = np.array([len(string) for string in strings])  # [18]
+
+    @property
+    def num_steps(self) -> int:
+        """Number T of symbols of an input."""
+        return 2 * MAX_BITS * self._num_digits + 1
+
+    @property
+    def _num_digits(self) -> int:
+        return (self.length + 1) // 2
+
+    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw tokens [B, T] and labels [B].
+
+        The digits are independent, so a reversed string is distributed as reversed digit strings in drawn order.
+        """
+        reverse = generator.integers(2, size=(self.batch_size, 1))
+        codes = generator.integers(9, size=(self.batch_size, self._num_digits)) + 9 * reverse  # [B, ⌈n/2⌉]
+        sizes = self._sizes[codes]
+        half = self._bits[codes][np.arange(MAX_BITS) < sizes[..., None]]  # left halves, one after the other
+        half_size = sizes.sum(1, keepdims=True)  # [B, 1]
+        symbols = np.full((self.batch_size, self.num_steps + 1), PAD)
+        from_right = np.arange(self.num_steps, -1, -1)  # a column's distance from the last one
+        symbols[(from_right >= half_size) & (from_right < 2 * half_size)] = half
+        symbols[:, ::-1][from_right[::-1] < half_size] = half  # the mirror image, filled from the right
+        return torch.from_numpy(symbols[:, :-1] + 1), torch.from_numpy(symbols[:, -1].copy())
+
+
+class BaumSweet(StepStreamDataModule):
+    """Tell a Baum–Sweet number: its binary form has no block of zeros of odd length (label 1).
+
+    Draw x uniformly from 10..10ⁿ. A Baum–Sweet number is kept always, any other with probability 0.016724, which
+    balances the classes at n = 6.
+
+    Args:
+        length: n of the task, 2 to 18; the input has 4n symbols.
+        batch_size: sequences B a batch, on each process.
+        seed: seed of the data; train.py passes seed_everything.
+    """
+
+    vocab_size = 3
+    num_classes = 2
+    KEEP_OTHER = 0.016724
+
+    def __init__(self, length: BaumSweetLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
+        super().__init__(batch_size, seed)
+        self.length = length
+
+    @property
+    def num_steps(self) -> int:
+        """Number T of symbols of an input."""
+        return 4 * self.length
+
+    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw tokens [B, T] and labels [B]: candidates in the order drawn, until B are kept."""
+        numbers, labels = np.empty(0, np.int64), np.empty(0, np.int64)
+        while len(numbers) < self.batch_size:
+            drawn = generator.integers(10, 10**self.length, size=32 * self.batch_size, endpoint=True)
+            label = is_baum_sweet(drawn)
+            kept = label | (generator.random(len(drawn)) < self.KEEP_OTHER)
+            numbers, labels = np.append(numbers, drawn[kept]), np.append(labels, label[kept])
+        numbers, labels = numbers[: self.batch_size], labels[: self.batch_size].astype(np.int64)
+        rest = numbers[:, None] >> np.arange(self.num_steps - 1, -1, -1)  # what stands left of and at each place
+        return torch.from_numpy(np.where(rest > 0, (rest & 1) + 1, 0)), torch.from_numpy(labels)
+
+
+def is_baum_sweet(numbers: np.ndarray) -> np.ndarray:
+    """Tell for each positive number below 2⁶³ whether no block of zeros in its binary form has odd length."""
+    good, odd_block = np.ones(numbers.shape, bool), np.zeros(numbers.shape, bool)
+    for place in range(int(numbers.max()).bit_length()):
+        one = (numbers >> place & 1).astype(bool)
+        good &= ~(one & odd_block)  # a one ends the block of zeros to its right
+        odd_block = ~one & ~odd_block
+    return good
+
+
+class RandomCombinations(StepStreamDataModule):
+    """Name the missing number: all but one of 0..n−1 in random order.
+
+    Args:
+        length: n, at least 2; the input has n − 1 symbols.
+        batch_size: sequences B a batch, on each process.
+        seed: seed of the data; train.py passes seed_everything.
+    """
+
+    def __init__(self, length: CombinationLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
+        super().__init__(batch_size, seed)
+        self.length = length
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of symbols n."""
+        return int(self.length)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes n."""
+        return int(self.length)
+
+    @property
+    def num_steps(self) -> int:
+        """Number T of symbols of an input."""
+        return int(self.length) - 1
+
+    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw tokens [B, T] and labels [B]."""
+        orders = generator.permuted(np.tile(np.arange(self.length), (self.batch_size, 1)), axis=1)  # [B, n]
+        return torch.from_numpy(orders[:, :-1].copy()), torch.from_numpy(orders[:, -1].copy())

@@ -1,0 +1,99 @@
+"""last.ckpt: saved every so many steps, on a stop and at the end, with what an exact continuation needs."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+
+class Checkpoints(Checkpoint):
+    """Keep `last.ckpt` of a run. A run continued from it gives the numbers of an unbroken one, to the last bit.
+
+    Beside Lightning's own states a checkpoint holds the random number generators of every process, as tensors.
+
+    Args:
+        every_n_steps: optimizer steps between two saves.
+    """
+
+    def __init__(self, every_n_steps: PositiveInt = 500) -> None:
+        self.every_n_steps = every_n_steps
+        self.path: Path | None = None  # set by train.py's command line; None saves nothing
+        self._saved_step = -1
+        self._rng_states: dict[str, torch.Tensor] | None = None
+
+    def save(self, trainer: Trainer) -> None:
+        """Save `last.ckpt` now, unless it holds this step already."""
+        if self.path is not None and trainer.global_step != self._saved_step:
+            trainer.save_checkpoint(self.path)
+            self._saved_step = trainer.global_step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count a continued run's first step as saved."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Put back the generators before the first batch of a continued run, when nothing else will draw any more."""
+        if self._rng_states is not None:
+            restore_rng_states(self._rng_states, trainer.global_rank)
+            self._rng_states = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save every `every_n_steps` optimizer steps."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the training."""
+        self.save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the random number generators of all processes: [processes, bytes] for each generator."""
+        states = {name: state.to(trainer.strategy.root_device) for name, state in rng_states().items()}
+        if trainer.world_size > 1:
+            states = {name: trainer.strategy.all_gather(state) for name, state in states.items()}
+        else:
+            states = {name: state[None] for name, state in states.items()}
+        checkpoint["rng_states"] = {name: state.cpu() for name, state in states.items()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the generators' states until the first batch."""
+        self._rng_states = checkpoint.get("rng_states")
+
+
+def rng_states() -> dict[str, torch.Tensor]:
+    """Return the states of the generators of torch (CPU, and CUDA where in use), numpy and Python, as tensors."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    _, words, next_gauss = random.getstate()
+    states = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.tensor([*keys.tolist(), position, has_gauss, gauss], dtype=torch.float64),
+        "python": torch.tensor([*words, torch.nan if next_gauss is None else next_gauss], dtype=torch.float64),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_rng_states(states: dict[str, torch.Tensor], rank: int) -> None:
+    """Set the generators to what `rng_states` returned in the process of that rank.
+
+    A process that the saved run did not have, or a generator that it did not use, keeps its fresh seed.
+    """
+    if rank >= len(states["torch"]):
+        return
+    own = {name: state[rank].cpu() for name, state in states.items()}
+    torch.set_rng_state(own["torch"])
+    *keys, position, has_gauss, gauss = own["numpy"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), int(position), int(has_gauss), gauss))
+    *words, next_gauss = own["python"].tolist()
+    random.setstate((3, tuple(map(int, words)), None if math.isnan(next_gauss) else next_gauss))
+    if "cuda" in own and torch.cuda.is_available():
+        torch.cuda.set_rng_state(own["cuda"])

@@ -1,0 +1,58 @@
+"""curves.png: loss and accuracy against the iteration, drawn from metrics.csv."""
+
+from pathlib import Path
+
+import numpy as np
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+
+COLOURS = {"train": "#1f77b4", "val": "#d62728"}
+
+
+class Curves(Callback):
+    """Draw `curves.png` at the end of a run, and when it is stopped.
+
+    Args:
+        run: the run's folder, which holds metrics.csv.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the whole run."""
+        if trainer.is_global_zero:
+            draw_curves(self.run)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what there is."""
+        if trainer.is_global_zero and isinstance(exception, SystemExit):
+            draw_curves(self.run)
+
+
+def draw_curves(run: Path) -> None:
+    """Draw loss and accuracy, training pale by step and strong as a running mean of 50 steps, validation beside it."""
+    from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
+
+    rows = read_metrics(run / "metrics.csv")
+    quantities = [name for name in ("loss", "accuracy") if any(f"train/{name}" in row for row in rows)]
+    if not quantities:
+        return
+    figure = Figure(figsize=(5.5 * len(quantities), 3.6), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
+        for split, colour in COLOURS.items():
+            steps, values = curve(rows, f"{split}/{quantity}")
+            if split == "train":
+                axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+                window = min(50, len(values))
+                smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
+                axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=f"train, mean of {window}")
+            elif values:
+                axes.plot(steps, values, color=colour, marker=".", label="validation")
+        axes.set(xlabel="iteration", ylabel=quantity)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.suptitle(f"{run.parent.name} · {run.name}")
+    figure.savefig(run / "curves.png", dpi=120)

@@ -1,0 +1,45 @@
+"""When a task is solved: the first iteration by which the last batches were all named right."""
+
+from collections import deque
+from typing import Any
+
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+
+
+class Solved(Callback):
+    """Note the iteration at which the mean training accuracy over a window of steps reaches a bar.
+
+    Args:
+        accuracy: the bar.
+        window: number of steps in the mean.
+        stop: end the run there. Off, since the study counts all its iterations.
+    """
+
+    def __init__(self, accuracy: ClosedUnitInterval = 1.0, window: PositiveInt = 50, stop: bool = False) -> None:
+        self.accuracy = accuracy
+        self.window = window
+        self.stop = stop
+        self.iteration: int | None = None
+        self._recent: deque[float] = deque(maxlen=window)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the accuracy of the step."""
+        if "train/accuracy" not in trainer.callback_metrics or self.iteration is not None:
+            return
+        self._recent.append(float(trainer.callback_metrics["train/accuracy"]))
+        if len(self._recent) == self.window and sum(self._recent) / self.window >= self.accuracy:
+            self.iteration = trainer.global_step
+            trainer.should_stop = trainer.should_stop or self.stop
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a continued run must know."""
+        return {"iteration": self.iteration, "recent": list(self._recent)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.iteration = state_dict["iteration"]
+        self._recent = deque(state_dict["recent"], maxlen=self.window)

@@ -1,0 +1,105 @@
+"""What a run says at its start and at its end, and summary.json."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.callbacks.solved import Solved
+from lightning_modules.runs import RunTensorBoard, flat
+
+LAST = 1000
+
+
+class Summary(Callback):
+    """Introduce a run and sum it up: accuracy and loss over the last min(1000, all) iterations, speed, paths.
+
+    Args:
+        run: the run's folder.
+        solved: tells when the task was solved.
+        config: the run's settings, shown beside its accuracy in TensorBoard's HParams.
+    """
+
+    def __init__(self, run: Path, solved: Solved, config: dict[str, Any]) -> None:
+        self.run = run
+        self.solved = solved
+        self.config = config
+        self._start = 0.0
+        self._first_step = 0
+        self._steps_per_second: float | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the first step has been reached, every state restored."""
+        return self._start > 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what starts."""
+        self._start = time.monotonic()
+        self._first_step = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        weights = sum(parameter.numel() for parameter in pl_module.parameters())
+        device = pl_module.device.type if trainer.world_size == 1 else f"{trainer.world_size} × {pl_module.device.type}"
+        begin = f" · from step {self._first_step}" if self._first_step else ""
+        print(
+            f"{self.run.parent.name} · {weights:,} weights · {device}, {trainer.precision}{begin} · {self.run}",
+            flush=True,
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        steps = trainer.global_step - self._first_step
+        self._steps_per_second = steps / (time.monotonic() - self._start) if steps else None
+
+    def report(self, trainer: Trainer, test_metrics: dict[str, float]) -> None:
+        """Print the table, write summary.json, and log the run to TensorBoard's HParams."""
+        facts = self.facts(trainer, test_metrics)
+        (self.run / "summary.json").write_text(json.dumps(facts, indent=2) + "\n")
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard) and "accuracy" in facts:
+                settings = {
+                    key: value for key, value in flat(self.config).items() if isinstance(value, int | float | str)
+                }
+                logger.log_hyperparams(settings, {f"accuracy_last_{LAST}": facts["accuracy"]})
+                logger.finalize("success")
+        Console().print(self._table(facts))
+
+    def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
+        """Return what summary.json holds."""
+        rows = read_metrics(self.run / "metrics.csv")
+        facts: dict[str, Any] = {"steps": trainer.global_step}
+        for name in ("accuracy", "loss"):
+            _, values = curve(rows, f"train/{name}")
+            if values:
+                last = values[-LAST:]
+                facts |= {name: sum(last) / len(last), "iterations": len(last)}
+        facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second, **test_metrics}
+        return facts
+
+    def _table(self, facts: dict[str, Any]) -> Table:
+        table = Table(show_header=False, box=None)
+        last = f"over the last {facts.get('iterations')} iterations"
+        if "accuracy" in facts:
+            table.add_row("accuracy", f"{100 * facts['accuracy']:.2f} % {last}")
+            bar, window = self.solved.accuracy, self.solved.window
+            at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
+            table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")
+        if "loss" in facts:
+            table.add_row("loss", f"{facts['loss']:.4f} {last}")
+        for tag in sorted(facts):
+            if tag.startswith("test/"):
+                table.add_row(tag, f"{facts[tag]:.4f}")
+        if facts["steps_per_second"]:
+            table.add_row("speed", f"{facts['steps_per_second']:.1f} steps/s")
+        for name, file in {"curves": "curves.png", "checkpoint": "last.ckpt", "numbers": "metrics.csv"}.items():
+            if (self.run / file).exists():
+                table.add_row(name, str(self.run / file))
+        table.add_row("dashboard", f"tensorboard --logdir {self.run.parent.parent}")
+        return table

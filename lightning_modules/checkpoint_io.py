@@ -1,0 +1,103 @@
+"""Checkpoints on the disk: never half-written, and read without running anything in them."""
+
+import io
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightning_modules.errors import UserError
+
+TRAINING_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "rng_states", "global_step"}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write beside the target, sync, then rename: a reader sees the old checkpoint or the new one, whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+        """Save a checkpoint.
+
+        Raises:
+            UserError: if the disk refuses, as when it is full; the previous checkpoint stays.
+        """
+        buffer = io.BytesIO()  # torch.save reports a full disk as an internal error; a plain write says what it is
+        torch.save(plain(checkpoint), buffer)
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.tmp")
+        try:
+            with beside.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            kept = "; the previous one is whole" if target.exists() else ""
+            raise UserError(f"cannot save {target}: {error.strerror}{kept}", status=1) from error
+
+    def load_checkpoint(
+        self, path: str | os.PathLike, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> Any:
+        """Read a checkpoint as `read_checkpoint` does, whatever `weights_only` says."""
+        return read_checkpoint(Path(path))
+
+
+def plain(tree: Any) -> Any:
+    """Return a tree of settings and states with numbers of plain types, which `weights_only=True` loads.
+
+    A number that the command line has checked is of a type of its own, such as PositiveFloat.
+    """
+    if type(tree) in (dict, OrderedDict):
+        return type(tree)((key, plain(value)) for key, value in tree.items())
+    if type(tree) in (list, tuple):
+        return type(tree)(map(plain, tree))
+    for kind in (bool, int, float, str):
+        if isinstance(tree, kind):
+            return kind(tree)
+    return tree
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint file, tensors on the CPU. Code in it is refused, not run.
+
+    Raises:
+        UserError: if the file is missing, unreadable, truncated or holds anything but a checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this project: it holds more than tensors and settings"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # torch.load meets foreign bytes with nearly any exception
+        raise UserError(f"{path} is not a checkpoint, or is damaged") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise UserError(f"{path} is not a checkpoint of this project: it has no weights of a model")
+    return checkpoint
+
+
+def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, training: bool) -> None:
+    """See that a checkpoint belongs to this model, and can continue its training.
+
+    Raises:
+        UserError: if weights are missing, unknown or of another shape, or the state of the training is missing.
+    """
+    theirs, ours = checkpoint["state_dict"], model.state_dict()
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in theirs or name not in ours:
+            raise UserError(f"{path} belongs to another model: {name} is in only one of the two")
+        shape = getattr(theirs[name], "shape", None)
+        if shape != ours[name].shape:
+            has = list(shape) if shape is not None else "no tensor"
+            raise UserError(f"{path} belongs to another model: {name} is {has} there and {list(ours[name].shape)} here")
+    missing = TRAINING_KEYS - checkpoint.keys()
+    if training and missing:
+        raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")

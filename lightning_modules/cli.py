@@ -1,0 +1,286 @@
+"""The command line of train.py: a config and overrides in; a trained, tested and reported run out."""
+
+import logging
+import os
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse.typing import NonNegativeInt
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lightning_modules.callbacks.checkpoints import Checkpoints
+from lightning_modules.callbacks.curves import Curves
+from lightning_modules.callbacks.metrics_csv import MetricsCSV
+from lightning_modules.callbacks.progress import StepProgress
+from lightning_modules.callbacks.solved import Solved
+from lightning_modules.callbacks.stop_on_signal import StopOnSignal, Stopped
+from lightning_modules.callbacks.summary import Summary
+from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, read_checkpoint
+from lightning_modules.errors import UserError
+from lightning_modules.parser import OneLineParser, config_first
+from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run
+
+# What a data module knows of its data and a network's constructor may ask for.
+DATA_FACTS = ("vocab_size", "num_classes", "num_features")
+
+# Lightning's advice that does not apply here, by its beginning.
+IRRELEVANT_WARNINGS = (
+    "The 'train_dataloader' does not have many workers",  # batches are made faster than workers could hand them over
+    "You defined a `validation_step` but have no `val_dataloader`",  # data that are made anew need none
+    "The 'val_dataloader' does not have many workers",
+    "The 'test_dataloader' does not have many workers",
+    "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
+    "Starting from v1.9.0, `tensorboardX` has been removed",
+)
+
+
+class StudyCLI(LightningCLI):
+    """LightningCLI with one folder a run, one line an error, and runs that continue exactly.
+
+    Args:
+        arguments: the words of the command line, without the program's name.
+
+    Raises:
+        UserError: if the command cannot be carried out; nothing has been written then.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+        self.run_folder: Path | None = None
+        self.checkpoint: Path | None = None
+        quiet()
+        super().__init__(
+            run=False,
+            auto_configure_optimizers=False,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            parser_class=OneLineParser,
+            parser_kwargs={
+                "description": "Train a network on data, both named in a config; any setting can be overridden."
+            },
+            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
+            args=config_first(arguments),
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is train.py's own: the seed, what to do, and from which checkpoint."""
+        parser.add_argument("--seed_everything", type=NonNegativeInt, default=42, help="Seeds everything random.")
+        parser.add_argument(
+            "--stage", type=Literal["fit", "test"], default="fit", help="fit trains; test evaluates --ckpt_path only."
+        )
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to go on from; last: this config's newest run.",
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks that have settings, and hand the facts of the data to the network."""
+        parser.add_class_arguments(Checkpoints, "checkpoints")
+        parser.add_class_arguments(Solved, "solved")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        for fact in DATA_FACTS:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.network.init_args.{fact}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words given, not those of sys.argv."""
+        self.config = parser.parse_args(args)
+        for key in ("model", "data"):
+            if not self.config.get(key):
+                raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint first: a run that cannot start must not leave a folder."""
+        path = self.config.ckpt_path
+        if self.config.stage == "test" and path is None:
+            raise UserError("--stage test needs the checkpoint to evaluate: --ckpt_path runs/…/last.ckpt")
+        if path == "last":
+            self.checkpoint = find_last(self.runs_folder, self.settings)
+            self.run_folder = self.checkpoint.parent if self.config.stage == "fit" else None
+        elif path is not None:
+            self.checkpoint = Path(path)
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer; what their constructors refuse is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            if os.environ.get("JSONARGPARSE_DEBUG"):
+                raise
+            raise UserError(" ".join(str(error).split())) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, with the callbacks of a run; its folder is made last but for what needs it."""
+        continued_step = None
+        if self.checkpoint is not None:
+            content = read_checkpoint(self.checkpoint)
+            check_fits(content, self.model, self.checkpoint, training=self.config.stage == "fit")
+            continued_step = content.get("global_step")
+        if self.config.stage == "test" or self.config.trainer.fast_dev_run:
+            if self.config.stage == "test" and not has_split(self.datamodule, "test"):
+                raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
+            return super().instantiate_trainer(logger=False, **self._with(StepProgress()))
+        made_here = self.run_folder is None
+        if made_here and rank_zero_only.rank == 0:
+            self.run_folder = new_run(self.runs_folder)
+        run = self.run_folder or self.runs_folder  # further processes write nothing
+        try:
+            return super().instantiate_trainer(
+                logger=self._loggers(run, continued_step),
+                plugins=[*_as_list(self.config_init.trainer.plugins), AtomicCheckpointIO()],
+                **self._with(*self._callbacks(run)),
+            )
+        except BaseException:
+            if made_here and self.run_folder is not None:
+                drop_run(self.run_folder)
+            raise
+
+    def run(self) -> None:
+        """Train and test, or only test, and report."""
+        if self.config.stage == "test":
+            self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            return
+        if self.run_folder is not None:
+            (self.run_folder / "config.yaml").write_text(self.parser.dump(self.config))
+            (self.run_folder / "summary.json").unlink(
+                missing_ok=True
+            )  # until this run, perhaps a longer one, has ended
+        try:
+            self._fit()
+        except Stopped as stopped:
+            if self.trainer.is_global_zero:
+                command = shlex.join([*_without_checkpoint(self.arguments), "--ckpt_path", "last"])
+                print(f"stopped after step {stopped.step}, saved; to continue: python train.py {command}", flush=True)
+            raise
+        metrics = self._test() if has_split(self.datamodule, "test") else {}
+        if self.trainer.is_global_zero and self.run_folder is not None:
+            self.summary.report(self.trainer, metrics)
+
+    def _fit(self) -> None:
+        try:
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self.checkpoint is None or self.summary.started:
+                raise
+            raise UserError(f"{self.checkpoint} cannot be continued: its states do not fit ({error!r})", 1) from error
+
+    def _test(self) -> dict[str, float]:
+        best = next(
+            (callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)), None
+        )
+        path = best.best_model_path if best and best.best_model_path else None
+        metrics = self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+        return {name: float(value) for name, value in metrics[0].items()}
+
+    @property
+    def runs_folder(self) -> Path:
+        """runs/<config>, under the current folder or `trainer.default_root_dir`."""
+        config_files = [Path(str(path)) for path in self.config.get("config") or []]
+        name = config_files[0].stem if config_files else self.config.model.class_path.rpartition(".")[2].lower()
+        return Path(self.config.trainer.default_root_dir or ".") / "runs" / name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings of the command as plain values, as config.yaml holds them."""
+        return yaml.safe_load(self.parser.dump(self.config))
+
+    def _with(self, *callbacks: Any) -> dict[str, Any]:
+        return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}
+
+    def _loggers(self, run: Path, continued_step: int | None) -> Any:
+        chosen = self.config_init.trainer.logger
+        if chosen is False:
+            return False
+        own = RunTensorBoard(run, continued_step)
+        return own if chosen in (None, True) else [own, *_as_list(chosen)]
+
+    def _callbacks(self, run: Path) -> list[Any]:
+        solved: Solved = self.config_init.solved
+        checkpoints: Checkpoints = self.config_init.checkpoints
+        checkpoints.path = run / "last.ckpt"
+        self.summary = Summary(run, solved, self.settings)
+        # In this order: a step is counted and written down before it is saved.
+        callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
+        if has_split(self.datamodule, "val"):
+            callbacks.append(ModelCheckpoint(run, "best", monitor="val/loss", enable_version_counter=False))
+        return [StepProgress(), *callbacks, checkpoints]
+
+
+class SettingsOnly(StudyCLI):
+    """Parses a command line and makes nothing."""
+
+    def before_instantiate_classes(self) -> None:
+        """Look for no checkpoint."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _set_seed(self) -> None:
+        """Seed nothing."""
+
+
+def parse_settings(arguments: list[str]) -> tuple[Path, dict[str, Any]]:
+    """Return runs/<config> and all settings of a train.py command line, as config.yaml will hold them.
+
+    Raises:
+        UserError: if train.py would refuse the command line.
+    """
+    cli = SettingsOnly(arguments)
+    return cli.runs_folder, cli.settings
+
+
+def has_split(data: LightningDataModule, split: str) -> bool:
+    """Tell whether a data module has a "val" or "test" split."""
+    return is_overridden(f"{split}_dataloader", data, LightningDataModule)
+
+
+def quiet() -> None:
+    """Keep Lightning's tips and the warnings that do not apply here off the terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for beginning in IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", message=re.escape(beginning))
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out a command line; return the exit status. A user's mistake is one line on stderr."""
+    try:
+        StudyCLI(arguments).run()
+    except UserError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        if error.errno is None or (error.filename is None and error.strerror is None):
+            raise
+        print(f"train.py: error: cannot write {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _without_checkpoint(arguments: list[str]) -> list[str]:
+    """Return the command line without its --ckpt_path."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument == "--ckpt_path":
+            next(rest, None)
+        elif not argument.startswith("--ckpt_path="):
+            kept.append(argument)
+    return kept

@@ -1,0 +1,23 @@
+"""Errors that are the user's to mend: one line on the terminal, never a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """What was wrong and what would be right, in one line.
+
+    Args:
+        message: the line, without a full stop.
+        status: the exit status; 2 where nothing had been done yet, 1 where a run was under way.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the known name nearest to `name`, or an empty string."""
+    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

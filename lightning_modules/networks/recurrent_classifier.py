@@ -1,0 +1,65 @@
+"""A sequence of symbols in, one class out: embedding, recurrent layer, linear head on the last state.
+
+Legend: B batch, T time, I embedding, H hidden, C classes, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
+from torch import Tensor, nn
+
+from kernels import LSTM
+
+
+class RecurrentClassifier(nn.Module):
+    """Classify a sequence by the last state of a recurrent layer.
+
+    p = W_ph Dropout(h(T)) + b_p, with h(T) the layer's last state; the class probabilities are softmax(p).
+
+    Matrices, head and embedding start from Kaiming's normal distribution (fan-in, He et al. 2015), biases at zero.
+    What else a layer owns, such as the vectors of diagonal peepholes, keeps the layer's own initialisation.
+
+    Args:
+        vocab_size: number of symbols V.
+        num_classes: number of classes C.
+        layer: makes the recurrent layer from (input_size, hidden_size); any layer of `kernels`, or one of your own
+            with its `forward_ids(ids, embedding_weight, output="last")`.
+        embedding_size: width I of a symbol's vector.
+        hidden_size: width H of the state.
+        dropout: probability that a unit of the last state is dropped in training.
+
+    Raises:
+        ValueError: if `vocab_size` or `num_classes` is None, as when the data do not tell them.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_classes: int,
+        layer: Callable[[int, int], nn.Module] = LSTM,
+        embedding_size: PositiveInt = 64,
+        hidden_size: PositiveInt = 256,
+        dropout: ClosedUnitInterval = 0.0,
+    ) -> None:
+        super().__init__()
+        if vocab_size is None or num_classes is None:
+            raise ValueError("RecurrentClassifier needs vocab_size and num_classes, and the data tell neither")
+        self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.layer = layer(embedding_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        directions = 2 if getattr(self.layer, "bidirectional", False) else 1
+        self.head = nn.Linear(directions * hidden_size, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights anew."""
+        for name, parameter in self.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            elif "peephole" not in name:
+                nn.init.kaiming_normal_(parameter)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the logits [B, C] of a batch of sequences [B, T]."""
+        last, _ = self.layer.forward_ids(tokens.T, self.embedding.weight, output="last")  # [B, H]
+        return self.head(self.dropout(last))

@@ -1,0 +1,185 @@
+"""The command-line parser of train.py: one clear line for what a person mistyped, exit status 2."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser
+
+from lightning_modules.errors import UserError, did_you_mean
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def config_first(arguments: list[str]) -> list[str]:
+    """Return the command line with its config files found and moved to the front.
+
+    jsonargparse reads from left to right and lets a later file overwrite an earlier option silently; in front, a file
+    holds only what no option says. A bare name is looked up as a path, then in configs/.
+
+    Raises:
+        UserError: if a config is missing; the line lists those there are.
+    """
+    files, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option in ("--config", "-c"):
+            files.append(find_config(value if equals else next(rest, "")))
+        else:
+            others.append(argument)
+    return [word for file in files for word in ("--config", str(file))] + others
+
+
+def find_config(name: str) -> Path:
+    """Return the config file of that path, or of that name in configs/.
+
+    Raises:
+        UserError: if there is none, or it is not YAML.
+    """
+    for path in (Path(name), CONFIGS / name):
+        if name and path.is_file():
+            try:
+                yaml.safe_load(path.read_text())
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise UserError(f"--config: {path} is not valid YAML: {' '.join(str(error).split())}") from error
+            return path
+    known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+    raise UserError(
+        f"--config: there is no {name or 'file named'!r}{did_you_mean(name, known)} configs/ has {', '.join(known)}"
+    )
+
+
+class OneLineParser(LightningArgumentParser):
+    """LightningArgumentParser whose `error` is one line: the key, what is wrong, the nearest known key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.arguments: list[str] = []
+
+    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+        """Remember the words of the command line, for `error`, and parse them."""
+        self.arguments = list(sys.argv[1:] if args is None else args)
+        return super().parse_args(args, namespace, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print one line and exit with status 2; a parser inside another one hands its message on to the outer."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        print(f"{self.prog}: error: {self._one_line(message)}", file=sys.stderr)
+        self.exit(2)
+
+    def _one_line(self, message: str) -> str:
+        if re.search(r"arguments are required: (model|data)", message):
+            return "no model and no data are given; name a config, such as --config palindrome_lstm.yaml"
+        unknown = re.search(r"(?:accept option|Option) '([\w.]+)'|unrecognized arguments: -*([\w.-]+)", message)
+        if unknown:
+            name = unknown[1] or unknown[2]
+            return f"unknown key {self._full_key(name)}{did_you_mean(name.rpartition('.')[2], self._known_names())}"
+        *_, (key, problem) = [
+            ("", message),
+            *re.findall(r'Parser key "([\w.]+)":((?:(?!Parser key).)*)', message, re.DOTALL),
+        ]
+        where = f"{self._full_key(key)}: " if key else ""
+        path = re.search(
+            r"class_path '([\w.]+)'|import path string: (\S+)|callable class: .*class_path='([\w.]+)'"
+            r"|Expected a path but (\S+) either",
+            problem,
+        )
+        if path:
+            return where + _unknown_class(next(filter(None, path.groups())))
+        return where + _plain(problem)
+
+    def _full_key(self, name: str) -> str:
+        """Return the dotted key, as a person would write it, that ends in `name`: from the command line or a config."""
+        for argument in self.arguments:
+            option = argument.removeprefix("--").partition("=")[0]
+            if argument.startswith("--") and (option == name or option.endswith(f".{name}")):
+                return option
+        for key, _ in self._config_items():
+            if key == name or key.endswith(f".{name}"):
+                return key
+        return name
+
+    def _known_names(self) -> set[str]:
+        """Return every key's last part: the parser's own, and the arguments of each class that a config names."""
+        names = {action.dest.rpartition(".")[2] for action in self._actions}
+        words = [value for _, value in self._config_items()] + [
+            word.partition("=")[2] or word for word in self.arguments
+        ]
+        for word in words:
+            names |= _arguments_of(word)
+        return names
+
+    def _config_items(self) -> Iterator[tuple[str, Any]]:
+        for option, value in zip(self.arguments, self.arguments[1:], strict=False):
+            if option == "--config":
+                yield from _flat(yaml.safe_load(Path(value).read_text()))
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of a config, without the words init_args and class_path."""
+    if not isinstance(tree, dict):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        below = prefix if key in ("init_args", "class_path") else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            yield below, None
+        yield from _flat(value, below)
+
+
+def _arguments_of(path: Any) -> set[str]:
+    """Return the constructor's argument names of the class at an import path; nothing if there is none."""
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    if module.split(".")[0] not in ("kernels", "datamodules", "lightning_modules"):
+        return set()
+    try:
+        return set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return set()
+
+
+def _unknown_class(path: str) -> str:
+    """Say what is wrong with an import path."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        return f"{path!r} is no class; give its import path, such as kernels.LSTM or datamodules.toy_tasks.BaumSweet"
+    try:
+        known = [key for key, value in vars(importlib.import_module(module)).items() if inspect.isclass(value)]
+    except ImportError as error:
+        return f"cannot import {module}: {error}"
+    if name in known:
+        return f"{path} does not fit here"
+    return f"{module} has no {name!r}{did_you_mean(name, known)}"
+
+
+def _plain(problem: str) -> str:
+    """Return a parser's complaint in words, in one line: types by their names, the value that was given."""
+    union = re.search(
+        r"Subtypes: \[(.*?)\]\n\s*Errors:\n(.*?)\n\s*Given value type: .*?\n\s*Given value: (.*)", problem, re.DOTALL
+    )
+    if union:
+        reasons = [line for line in union[2].split("\n") if "NoneType" not in line]
+        if len(reasons) > 1:
+            if union[3].startswith("{"):
+                return "class_path is missing, which names a class by its import path"
+            types = union[1].replace("typing.Literal", "").replace("<class 'NoneType'>", "null")
+            return f"{union[3].strip()!r} is none of {_type_names(types)}"
+        problem = reasons[0].strip().removeprefix("- ") if reasons else problem
+    problem = re.split(r"\n\s*(?:- Expected a <class 'NoneType'>|Given value type:)", problem)[0]
+    problem = re.sub(r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (\S+)", r"'\2' is none of \1", problem)
+    problem = re.sub(r"Not of type (\w+): (\S+) does not conform to restriction v(.*)", r"\2 is not \3 (\1)", problem)
+    problem = re.sub(r"Not of type (\w+): .*: '(.*)'", r"'\2' is not of type \1", problem)
+    problem = re.sub(r"Expected an? (\S+)\. Got value: (\S+)", r"'\2' is not of type \1", _type_names(problem))
+    return " ".join(problem.split())
+
+
+def _type_names(text: str) -> str:
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)

@@ -1,0 +1,139 @@
+"""Where a run lives: runs/<config>/version_<n>/, one folder for everything that a run leaves behind."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lightning_modules.errors import UserError
+
+# What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
+ASIDE = (
+    "ckpt_path",
+    "stage",
+    "checkpoints",
+    "solved",
+    "trainer.max_steps",
+    "trainer.max_epochs",
+    "trainer.max_time",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
+
+
+def new_run(folder: Path) -> Path:
+    """Make and return the next free `version_<n>` in `folder`; two processes never get the same one.
+
+    Raises:
+        UserError: if the folder cannot be made, as when a file is in its place.
+    """
+    number = max((version_number(path) + 1 for path in folder.glob("version_*")), default=0)
+    while True:
+        run = folder / f"version_{number}"
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            if not run.is_dir():
+                raise UserError(f"{run} must be a folder, and a file is in its place") from None
+            number += 1
+        except NotADirectoryError:
+            parent = next(parent for parent in run.parents if parent.exists())
+            raise UserError(f"{parent} must be a folder for the runs, and a file is in its place") from None
+        except OSError as error:
+            raise UserError(f"cannot make the run's folder {run}: {error.strerror}") from error
+        else:
+            return run
+
+
+def drop_run(run: Path) -> None:
+    """Remove a run's folder in which nothing stands yet, and the folders around it that it leaves empty."""
+    for folder in (run, run.parent, run.parent.parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def version_number(run: Path) -> int:
+    """Return n of `version_<n>`, −1 for another name."""
+    number = run.name.removeprefix("version_")
+    return int(number) if number.isdecimal() else -1
+
+
+def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASIDE) -> tuple[list[Path], str]:
+    """Return the runs in `folder` that have this config, newest first, and why the newest other run is none of them.
+
+    Args:
+        folder: runs/<config>.
+        config: the settings of the command.
+        aside: dotted keys that may differ.
+    """
+    matching, reason = [], f"there is no run in {folder}"
+    for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
+        try:
+            stored = yaml.safe_load((run / "config.yaml").read_text())
+        except (OSError, yaml.YAMLError):
+            continue
+        differing = _differences(stored, config, aside)
+        if not differing:
+            matching.append(run)
+        elif reason.startswith("there is no run"):
+            reason = f"{run} has another config: {', '.join(differing[:3])}{' …' if len(differing) > 3 else ''}"
+    return matching, reason
+
+
+def find_last(folder: Path, config: dict[str, Any]) -> Path:
+    """Return `last.ckpt` of the newest run in `folder` with this config, its length and display set aside.
+
+    Raises:
+        UserError: if there is none; the line names the keys that differ.
+    """
+    runs, reason = find_runs(folder, config)
+    for run in runs:
+        if (run / "last.ckpt").is_file():
+            return run / "last.ckpt"
+    raise UserError(
+        f"--ckpt_path last: nothing to continue: {reason if not runs else f'{runs[0]} saved no checkpoint'}"
+    )
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: value} of a config; lists count as values."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    return {
+        key: value
+        for name, branch in tree.items()
+        for key, value in flat(branch, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def _differences(stored: Any, config: dict[str, Any], aside: tuple[str, ...]) -> list[str]:
+    """Return `key (theirs, here ours)` for every setting in which two configs differ."""
+    theirs, ours = flat(stored), flat(config)
+    return [
+        f"{key} ({theirs.get(key)}, here {ours.get(key)})".replace("init_args.", "")
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key) != ours.get(key) and not any(key == name or key.startswith(f"{name}.") for name in aside)
+    ]
+
+
+class RunTensorBoard(TensorBoardLogger):
+    """TensorBoard events in the run's own folder, without Lightning's extra hparams.yaml and epoch curve.
+
+    Args:
+        run: the run's folder.
+        first_step: where a continued run starts; older events from that step on are hidden.
+    """
+
+    def __init__(self, run: Path, first_step: int | None = None) -> None:
+        super().__init__(run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=first_step)
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Log scalars, the epoch left out: training here is counted in steps."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+    def save(self) -> None:
+        """Write out what is buffered."""
+        if self._experiment is not None:
+            self._experiment.flush()

@@ -1,0 +1,28 @@
+"""Train a network: a config in; a checkpoint, TensorBoard logs and curves out, in runs/<config>/version_<n>/.
+
+python train.py --config palindrome_lstm.yaml
+python train.py --config palindrome_lstm.yaml --data.length 20 --trainer.max_steps 500
+python train.py --config palindrome_lstm.yaml --ckpt_path last                            # go on where it stopped
+python train.py --config FILE --stage test --ckpt_path runs/…/best.ckpt                    # evaluate only
+"""
+
+import os
+import sys
+
+# Large buffers on huge pages: page faults are a third of a recurrent training step. Read when torch is imported.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def main() -> int:
+    """Carry out the command line and return the exit status."""
+    try:
+        from lightning_modules.cli import main as run
+
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
