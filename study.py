@@ -2,11 +2,11 @@
 
     python study.py --config palindrome_lstm.yaml --seeds 40 42 44
     python study.py --config palindrome_lstm.yaml --config palindrome_peephole.yaml --vary data.length 10 20 --jobs 2
-    python study.py --config palindrome_lstm.yaml --seeds 40 42 44 --trainer.max_steps 500    # other words go to train.py
+    python study.py --config palindrome_lstm.yaml --seeds 40 42 44 --trainer.max_steps 500
 
-A run that has finished is not repeated, one that was interrupted goes on, one that fails is named with its log and
-stops no other. Results: runs/study/<name>/ with table.md, curves.png (mean and one standard deviation over the seeds)
-and the logs.
+Words that are not its own go to train.py. A run that has finished is not repeated, one that was interrupted goes on,
+one that fails is named with its log and stops no other. Results: runs/study/<name>/ with table.md, curves.png (mean and
+one standard deviation over the seeds) and the logs.
 """
 
 import argparse
@@ -155,7 +155,7 @@ def report(finished: dict[Run, Path], out: Path) -> None:
     for run, folder in finished.items():
         settings.setdefault(run.setting, {})[run.seed] = folder
     lines = [
-        f"| setting | seeds | accuracy over the last min({LAST}, all) iterations, % | std over iterations | solved at | steps/s |",
+        f"| setting | seeds | accuracy % (last {LAST} iterations) | std over iterations | solved at | steps/s |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for setting, folders in settings.items():

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from kernels import dispatch
 from kernels.dispatch import Backend
+from kernels.dtypes import compute_dtype
 
 Output = Literal["sequence", "last"]
 State = Tensor | tuple[Tensor, Tensor]
@@ -92,7 +93,7 @@ class RecurrentLayer(nn.Module):
     def run(
         self, inputs: Tensor, embedding: Tensor | None, state: tuple[Tensor, ...], lengths: Tensor | None, last: bool
     ) -> tuple[Tensor, ...]:
-        """Return all states [T, B, H], which may be missing if only the last is wanted, and the last state(s) [B, H]."""
+        """Return all states [T, B, H] (unused if `last`, so they may be missing) and the last state(s) [B, H]."""
         raise NotImplementedError
 
     def reset_parameters(self) -> None:
@@ -196,7 +197,9 @@ class RecurrentLayer(nn.Module):
         if lengths is not None:
             lengths = self._check_lengths(lengths, T, B)
         state = self._initial_state(hx, B, batched)
-        sequence, *final = self.run(inputs, embedding, state, lengths, last=output == "last")
+        dtype = compute_dtype(self.weight_ih_l0)  # under autocast the low one, as torch.nn's layers return it
+        results = self.run(inputs, embedding, state, lengths, last=output == "last")
+        sequence, *final = (result.to(dtype) for result in results)
         if output == "last":
             result = final[0] if batched else final[0].squeeze(0)
         else:
@@ -383,7 +386,7 @@ class PeepholeLSTM(LSTM):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the parameters of either form."""
-        I, H = self.input_size, self.hidden_size  # noqa: E741
+        I, H = self.input_size, self.hidden_size
         if self.peephole == "diagonal":
             return {**_shapes(I, H, 4, self.bias), "weight_peephole_l0": (3, H)}
         return {"weight_ih_l0": (4 * H, I), "weight_ch_l0": (3 * H, H), **({"bias_l0": (4 * H,)} if self.bias else {})}
@@ -406,7 +409,7 @@ class PeepholeLSTM(LSTM):
         return f"{super().extra_repr()}, peephole={self.peephole!r}, candidate={self.candidate!r}"
 
 
-def _shapes(I: int, H: int, gates: int, bias: bool) -> dict[str, tuple[int, ...]]:  # noqa: E741
+def _shapes(I: int, H: int, gates: int, bias: bool) -> dict[str, tuple[int, ...]]:
     """Return the parameters of one torch.nn layer, in its order."""
     shapes: dict[str, tuple[int, ...]] = {"weight_ih_l0": (gates * H, I), "weight_hh_l0": (gates * H, H)}
     return shapes | ({"bias_ih_l0": (gates * H,), "bias_hh_l0": (gates * H,)} if bias else {})

@@ -39,6 +39,7 @@ IRRELEVANT_WARNINGS = (
     "You defined a `validation_step` but have no `val_dataloader`",  # data that are made anew need none
     "The 'val_dataloader' does not have many workers",
     "The 'test_dataloader' does not have many workers",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # streams go on where they were
     "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
     "Starting from v1.9.0, `tensorboardX` has been removed",
 )

@@ -4,8 +4,8 @@ i = σ(ĩ + p_i ⊙ c′), f = σ(f̃ + p_f ⊙ c′), c = g ⊙ i + c′ ⊙ f,
 W x + b + W_hh h′ and p = 0 without peepholes.
 
 A logistic is several times cheaper than a tanh on a CPU, and tanh(x) = 2 σ(2x) − 1. So every gate, the candidate
-included, is one σ over [B, 4H]: the candidate is g = scale · s + shift with s = σ(scale · g̃), and the factor `scale` (2 for
-tanh, 1 for σ) has been multiplied into the weights by the caller. `gates` holds i, f, s, o.
+included, is one σ over [B, 4H]: the candidate is g = scale · s + 1 − scale with s = σ(scale · g̃), where `scale` is 2
+for tanh and 1 for σ and has been multiplied into the weights. `gates` holds i, f, s, o.
 
 Legend: B batch, T time, H hidden, V vocabulary.
 """
@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.script import (
-    accumulation_dtype,
     add_product,
-    compute_dtype,
     grad_projected,
     grad_weight,
     last_rows,
@@ -171,7 +170,7 @@ def lstm_operator(
 
 
 @lstm_operator.register_fake
-def _(projected, ids, h_0, c_0, weight_hh, peephole, last, scale):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(projected: Tensor, ids: Tensor | None, h_0: Tensor, c_0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     T = projected.shape[0] if ids is None else ids.shape[0]
     B, H = h_0.shape
     cells, gates = c_0.new_empty(T, B, H), c_0.new_empty(T, B, 4 * H)
@@ -248,7 +247,7 @@ def lstm_backward_operator(
 
 
 @lstm_backward_operator.register_fake
-def _(*arguments):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(*arguments: Any) -> tuple[Tensor, ...]:
     *_, gates, ids, h_0, c_0, weight_hh, _, _, _, rows = arguments
     grad_inputs = torch.empty_like(gates) if ids is None else gates.new_empty(rows, gates.shape[2])
     grad_peephole = c_0.new_empty(3, c_0.shape[1])

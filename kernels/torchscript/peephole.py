@@ -1,12 +1,12 @@
 """The full-matrix peephole LSTM of the study. Forward and backward loops over the cells, one operator.
 
-i = σ(ĩ + W_ic c′), f = σ(f̃ + W_fc c′), c = z ⊙ i + c′ ⊙ f; then o = σ(õ + W_oc c′), h = tanh(c) ⊙ o, where the tilde marks
-W x + b and z is the candidate, a function of the input alone.
+i = σ(ĩ + W_ic c′), f = σ(f̃ + W_fc c′), c = z ⊙ i + c′ ⊙ f; then o = σ(õ + W_oc c′), h = tanh(c) ⊙ o, where the tilde
+marks W x + b and z is the candidate, a function of the input alone.
 
-Nothing feeds o or h back: the serial part is [i, f] on c′, a 2H × H of the 3H × H weight. The operator returns the cells;
-the output gate and the states are one GEMM over all steps after it, by ordinary autograd, and for a classifier, which
-reads the last state, over one step. As in the LSTM, z = scale · s + 1 − scale with s = σ(scale · z̃), so that the three
-gates i, f, s of a step are one σ over [B, 3H].
+Nothing feeds o or h back: the serial part is [i, f] on c′, a 2H × H of the 3H × H weight. The operator returns the
+cells; the output gate and the states are one GEMM over all steps after it, by ordinary autograd, and for a classifier,
+which reads the last state, over one step. As in the LSTM, z = scale · s + 1 − scale with s = σ(scale · z̃), so that the
+three gates i, f, s of a step are one σ over [B, 3H].
 
 Legend: B batch, T time, H hidden, V vocabulary.
 """
@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.script import (
-    accumulation_dtype,
     add_product,
-    compute_dtype,
     grad_projected,
     grad_weight,
     last_rows,
@@ -120,7 +119,7 @@ def cells_operator(
 
 
 @cells_operator.register_fake
-def _(projected, ids, c_0, weight, last, scale):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(projected: Tensor, ids: Tensor | None, c_0: Tensor, *_: Any) -> tuple[Tensor, ...]:
     T = projected.shape[0] if ids is None else ids.shape[0]
     B, H = c_0.shape
     return c_0.new_empty(T, B, H), torch.empty_like(c_0), torch.empty_like(c_0), c_0.new_empty(T, B, 3 * H)
@@ -175,7 +174,7 @@ def cells_backward_operator(
 
 
 @cells_backward_operator.register_fake
-def _(*arguments):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(*arguments: Any) -> tuple[Tensor, ...]:
     *_, gates, ids, c_0, weight, _, _, rows = arguments
     grad_inputs = torch.empty_like(gates) if ids is None else gates.new_empty(rows, gates.shape[2])
     return grad_inputs, torch.empty_like(c_0), torch.empty_like(weight)

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.script import (
-    accumulation_dtype,
     add_product,
-    compute_dtype,
     grad_projected,
     grad_weight,
     last_rows,
@@ -90,7 +89,7 @@ def rnn_operator(
 
 
 @rnn_operator.register_fake
-def _(projected, ids, h_0, weight_hh, last, relu):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(projected: Tensor, ids: Tensor | None, h_0: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, ...]:
     T = projected.shape[0] if ids is None else ids.shape[0]
     return weight_hh.new_empty(T, *h_0.shape), torch.empty_like(h_0)
 
@@ -134,7 +133,8 @@ def rnn_backward_operator(
 
 
 @rnn_backward_operator.register_fake
-def _(grad_hidden, grad_last, hidden, ids, h_0, weight_hh, last, relu, rows):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    _, _, hidden, ids, h_0, weight_hh, _, _, rows = arguments
     shape = hidden.shape if ids is None else (rows, hidden.shape[2])
     grad_inputs = hidden.new_empty(shape, dtype=accumulation_dtype(weight_hh.dtype))
     return grad_inputs, torch.empty_like(h_0), torch.empty_like(weight_hh)

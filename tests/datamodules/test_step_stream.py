@@ -1,0 +1,133 @@
+"""The stream of batches: a pure function of (seed, rank, step), and exact when a run is continued."""
+
+import copy
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from datamodules.step_stream import StepStreamDataModule, step_generator
+
+pytestmark = [
+    # Lightning's advice on workers; batches here are made faster than workers could hand them over.
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # Right for loaders that start anew; the stream goes on where the count of batches stands, as is tested here.
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
+    # Lightning's own use of torch's trees.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+]
+
+
+class Numbers(StepStreamDataModule):
+    def make_batch(self, generator: np.random.Generator) -> Tensor:
+        return torch.from_numpy(generator.integers(2**62, size=self.batch_size))
+
+
+def draws(seed: int, rank: int, step: int) -> bytes:
+    return step_generator(seed, rank, step).bytes(64)
+
+
+def test_a_batch_depends_on_seed_rank_and_step_alone() -> None:
+    assert draws(42, 0, 7) == draws(42, 0, 7)
+
+
+def test_no_two_of_seed_rank_and_step_share_a_batch() -> None:
+    """Seeds 40, 42, 44 with added steps would share nearly all of them."""
+    keys = list(product((0, 1, 40, 42, 44), (0, 1, 2), range(300)))
+    assert len({draws(*key) for key in keys}) == len(keys)
+
+
+def test_stream_yields_the_steps_in_order() -> None:
+    data = Numbers(batch_size=4, seed=3)
+    for step, batch in enumerate(islice(data.train_dataloader(), 5)):
+        torch.testing.assert_close(batch, data.make_batch(step_generator(3, 0, step)))
+
+
+def test_ranks_draw_different_data() -> None:
+    data = Numbers(batch_size=4, seed=3)
+    progress = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=2)))
+    data.trainer = SimpleNamespace(global_rank=1, fit_loop=SimpleNamespace(epoch_loop=progress))
+    first = next(iter(data.train_dataloader()))
+    torch.testing.assert_close(first, data.make_batch(step_generator(3, 1, 2)))
+
+
+def test_iterating_leaves_torchs_generator_alone() -> None:
+    before = torch.get_rng_state()
+    next(iter(Numbers().train_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Recorder(LightningModule):
+    """Trains one weight and keeps the first number of every batch it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[int] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.seen.append(int(batch[0]))
+        return self.weight * 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class SaveAt(Callback):
+    """Save at the end of one batch, as the project's checkpoints are saved."""
+
+    def __init__(self, batch: int, path: Path) -> None:
+        self.batch, self.path = batch, path
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready == self.batch:
+            trainer.save_checkpoint(self.path)
+
+
+def train(limits: dict[str, Any], callbacks: list[Callback], ckpt_path: Path | None = None) -> list[int]:
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, callbacks=copy.copy(callbacks), **limits,
+    )  # fmt: skip
+    model = Recorder()
+    trainer.fit(model, Numbers(batch_size=1, seed=5), ckpt_path=ckpt_path, weights_only=True)
+    return model.seen
+
+
+def stream(length: int) -> list[int]:
+    batches: Iterator[Tensor] = islice(Numbers(batch_size=1, seed=5).train_dataloader(), length)
+    return [int(batch[0]) for batch in batches]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_steps": 9},
+        {"max_steps": 9, "limit_train_batches": 3},
+        {"max_steps": 5, "accumulate_grad_batches": 2},
+    ],
+    ids=["one endless epoch", "several epochs", "accumulated gradients"],
+)
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 6])
+def test_a_continued_run_sees_what_an_unbroken_one_sees(limits: dict[str, Any], stop: int, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
+    unbroken = train(limits, [SaveAt(stop, first)])
+    assert unbroken == stream(len(unbroken)), "no batch is skipped or repeated, epochs included"
+    assert train(limits, [SaveAt(stop + 1, second)], first) == unbroken[stop:]
+    assert train(limits, [], second) == unbroken[stop + 1 :], "continued twice"
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
+    class SaveEnd(Callback):
+        def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    assert train({"max_steps": 4}, [SaveEnd()]) == stream(4)
+    assert train({"max_steps": 9}, [], tmp_path / "end.ckpt") == stream(9)[4:]

@@ -1,0 +1,231 @@
+"""Every backend against the reference: outputs, states and all gradients, over shapes, lengths and dtypes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels import LSTM, RNN, PeepholeLSTM, forced, unscripted
+from kernels.layers import RecurrentLayer
+
+CELLS: dict[str, Callable[..., RecurrentLayer]] = {
+    "rnn_tanh": RNN,
+    "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "lstm": LSTM,
+    "peephole_full": PeepholeLSTM,
+    "peephole_full_tanh": lambda *sizes, **options: PeepholeLSTM(*sizes, candidate="tanh", **options),
+    "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
+    "peephole_diagonal_sigmoid": lambda *sizes, **options: PeepholeLSTM(
+        *sizes, peephole="diagonal", candidate="sigmoid", **options
+    ),
+}
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+def results(
+    layer: RecurrentLayer,
+    inputs: Tensor,
+    embedding: Tensor | None,
+    states: list[Tensor],
+    lengths: Tensor | None = None,
+    output: str = "sequence",
+) -> dict[str, Tensor]:
+    """Run a layer forward and backward under random weights of all its results; return values and gradients."""
+    layer.zero_grad()
+    leaves = {f"state{k}": state.clone().requires_grad_() for k, state in enumerate(states)}
+    hx = tuple(leaves.values()) if layer.num_states == 2 else leaves["state0"]
+    if embedding is None:
+        leaves["input"] = inputs.clone().requires_grad_()
+        out, final = layer(leaves["input"], hx, lengths=lengths, output=output)
+    else:
+        leaves["embedding"] = embedding.clone().requires_grad_()
+        out, final = layer.forward_ids(inputs, leaves["embedding"], hx, lengths=lengths, output=output)
+    values = {"output": out} | {
+        f"final{k}": value for k, value in enumerate(final if layer.num_states == 2 else [final])
+    }
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in values.values()]
+    sum((value.double() * weight).sum() for value, weight in zip(values.values(), weights, strict=True)).backward()
+    gradients = {f"grad {name}": leaf.grad for name, leaf in leaves.items()}
+    gradients |= {f"grad {name}": parameter.grad for name, parameter in layer.named_parameters()}
+    # A full peephole does not use h_0: no gradient and a gradient of zeros are the same there.
+    return values | {name: gradient for name, gradient in gradients.items() if gradient is not None and gradient.any()}
+
+
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            actual[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def compare(
+    cell: str,
+    T: int,
+    B: int,
+    I: int,
+    H: int,
+    dtype: torch.dtype,
+    ragged: bool,
+    tokens: bool,
+    output: str,
+    bias: bool = True,
+) -> None:
+    torch.manual_seed(T + 10 * B + 100 * I + 1000 * H)
+    layer = CELLS[cell](I, H, bias=bias, dtype=dtype)
+    states = [torch.randn(1, B, H, dtype=dtype) for _ in range(layer.num_states)]
+    lengths = torch.randint(1, T + 1, (B,)) if ragged else None
+    inputs = torch.randint(0, 4, (T, B)) if tokens else torch.randn(T, B, I, dtype=dtype)
+    embedding = torch.randn(4, I, dtype=dtype) if tokens else None
+    arguments = (layer, inputs, embedding, states, lengths, output)
+    with forced("reference"):
+        expected = results(*arguments)
+    with forced("torchscript"):
+        actual = results(*arguments)
+    assert_equal(actual, expected, 1e-11 if dtype == torch.float64 else 2e-4)
+
+
+@every_cell
+@pytest.mark.parametrize("output", ["sequence", "last"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize(("T", "B"), [(5, 3), (1, 1), (1, 4), (2, 1)])
+def test_torchscript_equals_reference(cell: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
+    compare(cell, T, B, 3, 5, torch.float64, ragged, tokens, output)
+
+
+@every_cell
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_drawn_shapes(cell: str, data: st.DataObject) -> None:
+    T, B, I, H = (data.draw(st.integers(1, 9), label=name) for name in "TBIH")
+    ragged, tokens, bias = (data.draw(st.booleans()) for _ in range(3))
+    output = data.draw(st.sampled_from(["sequence", "last"]))
+    compare(cell, T, B, I, H, torch.float32, ragged, tokens, output, bias)
+
+
+@every_cell
+def test_unscripted_loops_give_the_same(cell: str) -> None:
+    with unscripted():
+        compare(cell, 4, 3, 2, 5, torch.float64, True, True, "sequence")
+
+
+@every_cell
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+def test_gradcheck(cell: str, tokens: bool) -> None:
+    torch.manual_seed(0)
+    layer = CELLS[cell](2, 3, dtype=torch.float64, backend="torchscript")
+    lengths = torch.tensor([3, 1])
+    ids = torch.tensor([[0, 1], [2, 2], [1, 0]])
+    inputs = torch.randn(3, 2, dtype=torch.float64) if tokens else torch.randn(3, 2, 2, dtype=torch.float64)
+    states = [torch.randn(1, 2, 3, dtype=torch.float64) for _ in range(layer.num_states)]
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(inputs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        hx, weights = rest[: layer.num_states], dict(zip(names, rest[layer.num_states :], strict=True))
+        arguments = ((ids, inputs) if tokens else (inputs,)) + ((hx if layer.num_states == 2 else hx[0]),)
+        method = _Ids(layer) if tokens else layer
+        prefix = "layer." if tokens else ""
+        weights = {prefix + name: weight for name, weight in weights.items()}
+        out, final = torch.func.functional_call(method, weights, arguments, {"lengths": lengths})
+        return (out, *final) if layer.num_states == 2 else (out, final)
+
+    leaves = [inputs, *states, *(parameter.detach().clone() for parameter in layer.parameters())]
+    assert torch.autograd.gradcheck(run, [leaf.requires_grad_() for leaf in leaves])
+
+
+class _Ids(torch.nn.Module):
+    def __init__(self, layer: RecurrentLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *arguments: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer.forward_ids(*arguments, lengths=lengths)
+
+
+@every_cell
+def test_second_backward_with_a_retained_graph(cell: str) -> None:
+    layer = CELLS[cell](3, 4, backend="torchscript")
+    out, _ = layer(torch.randn(5, 2, 3))
+    out.sum().backward(retain_graph=True)
+    first = [parameter.grad.clone() for parameter in layer.parameters()]
+    out.sum().backward()
+    for once, parameter in zip(first, layer.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, 2 * once)
+
+
+@every_cell
+def test_second_derivative_is_refused_by_name(cell: str) -> None:
+    x = torch.randn(3, 2, 3, requires_grad=True)
+    layer = CELLS[cell](3, 4, backend="torchscript")
+    (grad,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        grad.sum().backward()
+    with forced("reference"):
+        (grad,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+        grad.sum().backward()
+
+
+@every_cell
+def test_autocast_error_is_within_that_of_the_reference(cell: str) -> None:
+    """bfloat16 products, float32 cells: no further from float64 than the plain loop under autocast."""
+    torch.manual_seed(0)
+    layer = CELLS[cell](16, 32)
+    x = torch.randn(20, 8, 16)
+    with torch.no_grad():
+        oracle = CELLS[cell](16, 32, backend="reference").double()
+        oracle.load_state_dict(layer.state_dict())
+        exact = oracle(x.double())[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            with forced("reference"):
+                reference = layer(x)[0]
+            ours = layer(x)[0]
+    assert ours.dtype == reference.dtype == torch.bfloat16
+    assert (ours - exact).norm() <= 1.2 * (reference - exact).norm()
+
+
+@every_cell
+def test_autocast_trains(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = CELLS[cell](8, 16)
+    x = torch.randn(6, 4, 8)
+    layer(x)[0].sum().backward()
+    exact = [parameter.grad.clone() for parameter in layer.parameters()]
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = layer(x)
+        out.sum().backward()
+    for parameter, gradient in zip(layer.parameters(), exact, strict=True):
+        assert parameter.grad.dtype == torch.float32
+        assert (parameter.grad - gradient).norm() <= 0.05 * gradient.norm()
+
+
+@every_cell
+def test_compiles_without_a_graph_break(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = CELLS[cell](3, 4)
+    x = torch.randn(5, 2, 3)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    out, _ = compiled(x)
+    torch.testing.assert_close(out, layer(x)[0])
+    out.sum().backward()
+    gradients = [parameter.grad.clone() for parameter in layer.parameters()]
+    layer.zero_grad()
+    layer(x)[0].sum().backward()
+    for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_large_vocabulary_sums_gradients_by_token() -> None:
+    """Beyond 256 rows the table's gradient is a scattered sum, beyond the number of tokens there is no table."""
+    for V, T in ((300, 200), (300, 5)):
+        layer = LSTM(3, 4, dtype=torch.float64)
+        ids, embedding = torch.randint(0, V, (T, 2)), torch.randn(V, 3, dtype=torch.float64)
+        states = [torch.randn(1, 2, 4, dtype=torch.float64) for _ in range(2)]
+        with forced("reference"):
+            expected = results(layer, ids, embedding, states)
+        assert_equal(results(layer, ids, embedding, states), expected, 1e-11)

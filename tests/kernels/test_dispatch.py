@@ -1,0 +1,67 @@
+"""The choice of backend, and its overrides."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kernels
+from kernels import LSTM, choose, dispatch, forced, unscripted
+from kernels.torchscript import script
+
+
+def test_auto_takes_torchscript_and_says_why() -> None:
+    assert choose("auto") == ("torchscript", "the fastest here")
+
+
+def test_a_named_backend_is_taken() -> None:
+    assert choose("reference") == ("reference", "asked for by name")
+
+
+def test_unknown_backends_are_listed() -> None:
+    with pytest.raises(ValueError, match="must be one of auto, reference, torchscript, got 'triton'"):
+        choose("triton")
+    with pytest.raises(ValueError, match="must be one of"), forced("oneDNN"):
+        pass
+
+
+def test_forced_overrides_and_gives_back() -> None:
+    with forced("reference"):
+        assert choose("torchscript") == ("reference", "forced by dispatch.forced()")
+    assert choose("torchscript").backend == "torchscript"
+
+
+def test_forced_reaches_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("the reference ran")
+
+    monkeypatch.setitem(dispatch.IMPLEMENTATIONS, ("lstm", "reference"), fail)
+    layer, x = LSTM(2, 3), torch.zeros(2, 1, 2)
+    layer(x)
+    with pytest.raises(AssertionError, match="the reference ran"), forced("reference"):
+        layer(x)
+
+
+def test_where_scripting_is_refused_loops_run_unscripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = LSTM(2, 3), torch.randn(4, 1, 2)
+    expected = layer(x)
+    monkeypatch.setattr(script.sys, "version_info", (3, 14))
+    monkeypatch.setattr(script, "_scripted", None)  # calling it would fail
+    assert "Python 3.14" in choose("auto").reason
+    torch.testing.assert_close(layer(x), expected)
+    with unscripted():
+        torch.testing.assert_close(layer(x), expected)
+
+
+def test_importing_scripts_nothing_and_needs_no_lightning() -> None:
+    code = """
+import sys
+import kernels
+from kernels.torchscript import script
+print(script._scripted.cache_info().currsize, "pytorch_lightning" in sys.modules)
+"""
+    root = Path(kernels.__path__[0]).parent
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert result.stdout.split() == ["0", "False"], result.stderr

@@ -1,0 +1,75 @@
+"""The reference equations against closed forms and counts from the literature."""
+
+import pytest
+import torch
+from torch import nn
+
+from kernels import LSTM, RNN, PeepholeLSTM, forced, reference
+
+
+def test_rnn_gradient_equals_the_closed_form() -> None:
+    """∂L/∂W_hh = Σ_k [diag(1 − h(k)²) (J(T) … J(k+1))ᵀ W_phᵀ (ŷ − y)] h(k−1)ᵀ with J(j) = diag(1 − h(j)²) W_hh."""
+    torch.manual_seed(0)
+    T, I, H, C = 7, 3, 5, 4
+    inputs = torch.randn(T, 1, I, dtype=torch.float64)
+    weight_ih = torch.randn(H, I, dtype=torch.float64)
+    weight_hh = (torch.randn(H, H, dtype=torch.float64) / H**0.5).requires_grad_()
+    weight_ph = torch.randn(C, H, dtype=torch.float64, requires_grad=True)
+    bias, h_0 = torch.randn(H, dtype=torch.float64), torch.zeros(1, H, dtype=torch.float64)
+    hidden, last = reference.rnn(inputs, None, weight_ih, weight_hh, bias, h_0, "tanh", None)
+    logits = last @ weight_ph.T
+    label = torch.tensor([2])
+    nn.functional.cross_entropy(logits, label).backward()
+
+    states = [h_0[0], *hidden.detach()[:, 0]]  # h(0) … h(T)
+    error = (logits.detach().softmax(1) - nn.functional.one_hot(label, C))[0]  # ŷ − y
+    jacobian = {k: torch.diag(1 - states[k] ** 2) @ weight_hh.detach() for k in range(1, T + 1)}
+    expected = torch.zeros_like(weight_hh)
+    for k in range(1, T + 1):
+        product = torch.eye(H, dtype=torch.float64)
+        for j in range(T, k, -1):
+            product = product @ jacobian[j]  # J(T) … J(k+1)
+        back = product.T @ weight_ph.detach().T @ error
+        expected += torch.outer((1 - states[k] ** 2) * back, states[k - 1])
+    torch.testing.assert_close(weight_hh.grad, expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(weight_ph.grad, torch.outer(error, states[T]), rtol=0, atol=1e-14)
+
+
+def test_peephole_step_by_hand() -> None:
+    """One unit, numbers small enough for a pocket calculator: all gates σ(0) = 1/2 but for the cell's share."""
+    h, c = reference.peephole_step(torch.zeros(1, 4), torch.full((1, 1), 2.0), torch.zeros(3, 1), "sigmoid")
+    torch.testing.assert_close(c, torch.tensor([[0.5 * 0.5 + 2.0 * 0.5]]))
+    torch.testing.assert_close(h, torch.tanh(c) * 0.5)
+    weight = torch.tensor([[1.0], [2.0], [3.0]])  # i, f, o
+    h, c = reference.peephole_step(torch.zeros(1, 4), torch.ones(1, 1), weight, "tanh")
+    sigma = torch.sigmoid(torch.tensor([[1.0], [2.0], [3.0]]))
+    torch.testing.assert_close(c, sigma[1:2])  # the candidate tanh(0) = 0 adds nothing
+    torch.testing.assert_close(h, torch.tanh(c) * sigma[2:3])
+
+
+def test_diagonal_output_gate_sees_the_new_cell() -> None:
+    c = torch.ones(1, 1)
+    peephole = torch.tensor([[0.0], [0.0], [1.0]])
+    h, c_new = reference.lstm_step(torch.zeros(1, 4), c, c, torch.zeros(4, 1), peephole, "tanh")
+    torch.testing.assert_close(h, torch.tanh(c_new) * torch.sigmoid(c_new))
+
+
+@pytest.mark.parametrize(("d", "n"), [(64, 256), (3, 5)])
+def test_parameter_counts(d: int, n: int) -> None:
+    def count(layer: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in layer.parameters())
+
+    assert count(LSTM(d, n)) == 4 * (n * d + n**2 + n) + 4 * n  # torch.nn's second bias
+    assert count(PeepholeLSTM(d, n)) == 4 * n * d + 3 * n**2 + 4 * n
+    assert count(PeepholeLSTM(d, n, peephole="diagonal")) == count(LSTM(d, n)) + 3 * n
+    assert count(RNN(d, n)) == n * d + n**2 + 2 * n
+
+
+@pytest.mark.parametrize("backend", ["reference", "torchscript"])
+def test_diagonal_peepholes_of_zeros_are_the_lstm(backend: str) -> None:
+    torch.manual_seed(0)
+    lstm, peephole = LSTM(3, 4), PeepholeLSTM(3, 4, peephole="diagonal")
+    peephole.load_state_dict({**lstm.state_dict(), "weight_peephole_l0": torch.zeros(3, 4)})
+    x = torch.randn(6, 2, 3)
+    with forced(backend):
+        torch.testing.assert_close(peephole(x), lstm(x))
