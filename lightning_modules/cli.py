@@ -28,7 +28,7 @@ from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, read_checkpoint
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first
-from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run
+from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
 
 # What a data module knows of its data and a network's constructor may ask for.
 DATA_FACTS = ("vocab_size", "num_classes", "num_features")
@@ -152,12 +152,16 @@ class StudyCLI(LightningCLI):
         """Train and test, or only test, and report."""
         if self.config.stage == "test":
             self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-            return
-        if self.run_folder is not None:
-            (self.run_folder / "config.yaml").write_text(self.parser.dump(self.config))
-            (self.run_folder / "summary.json").unlink(
-                missing_ok=True
-            )  # until this run, perhaps a longer one, has ended
+        elif self.run_folder is None:  # a further process of several, or fast_dev_run
+            self._fit_and_test()
+        else:
+            with running(self.run_folder):
+                (self.run_folder / "config.yaml").write_text(self.parser.dump(self.config))
+                (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
+                metrics = self._fit_and_test()
+                self.summary.report(self.trainer, metrics)
+
+    def _fit_and_test(self) -> dict[str, float]:
         try:
             self._fit()
         except Stopped as stopped:
@@ -165,9 +169,7 @@ class StudyCLI(LightningCLI):
                 command = shlex.join([*_without_checkpoint(self.arguments), "--ckpt_path", "last"])
                 print(f"stopped after step {stopped.step}, saved; to continue: python train.py {command}", flush=True)
             raise
-        metrics = self._test() if has_split(self.datamodule, "test") else {}
-        if self.trainer.is_global_zero and self.run_folder is not None:
-            self.summary.report(self.trainer, metrics)
+        return self._test() if has_split(self.datamodule, "test") else {}
 
     def _fit(self) -> None:
         try:
@@ -251,6 +253,7 @@ def quiet() -> None:
     """Keep Lightning's tips and the warnings that do not apply here off the terminal."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's calls, not ours
     for beginning in IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", message=re.escape(beginning))
 

@@ -174,7 +174,12 @@ def _plain(problem: str) -> str:
             return f"{union[3].strip()!r} is none of {_type_names(types)}"
         problem = reasons[0].strip().removeprefix("- ") if reasons else problem
     problem = re.split(r"\n\s*(?:- Expected a <class 'NoneType'>|Given value type:)", problem)[0]
-    problem = re.sub(r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (\S+)", r"'\2' is none of \1", problem)
+    problem = re.sub(
+        r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (\S+?)\.?(?:\s.*)?$",
+        r"'\2' is none of \1",
+        problem,
+        flags=re.S,
+    )
     problem = re.sub(r"Not of type (\w+): (\S+) does not conform to restriction v(.*)", r"\2 is not \3 (\1)", problem)
     problem = re.sub(r"Not of type (\w+): .*: '(.*)'", r"'\2' is not of type \1", problem)
     problem = re.sub(r"Expected an? (\S+)\. Got value: (\S+)", r"'\2' is not of type \1", _type_names(problem))

@@ -1,6 +1,9 @@
 """Where a run lives: runs/<config>/version_<n>/, one folder for everything that a run leaves behind."""
 
 import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,23 @@ def new_run(folder: Path) -> Path:
             raise UserError(f"cannot make the run's folder {run}: {error.strerror}") from error
         else:
             return run
+
+
+@contextlib.contextmanager
+def running(run: Path) -> Iterator[None]:
+    """Mark a run's folder as in use by this process.
+
+    Raises:
+        UserError: if another process is running it.
+    """
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{run} is still running") from None
+    finally:
+        os.close(folder)
 
 
 def drop_run(run: Path) -> None:

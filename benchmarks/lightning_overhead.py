@@ -1,0 +1,92 @@
+"""Time of a training step under train.py's trainer, logging and files included, against a bare PyTorch loop.
+
+Same network, same data, same optimiser and clipping, in one process; blocks of steps alternate in both orders.
+
+python benchmarks/lightning_overhead.py
+"""
+
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as train.py does, for both sides
+
+import itertools
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+from torch.nn.functional import cross_entropy
+
+from lightning_modules.cli import StudyCLI
+
+CONFIG = "palindrome_lstm.yaml"
+WARM_UP, BLOCK, ROUNDS = 5, 20, 8
+
+
+class Clock(Callback):
+    """Note the time at the start of every step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note the time."""
+        self.times.append(time.perf_counter())
+
+
+def make(steps: int, folder: str) -> StudyCLI:
+    """Return model, data and trainer as train.py makes them."""
+    return StudyCLI(
+        ["--config", CONFIG, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", folder,
+         "--trainer.accelerator", "cpu"]
+    )  # fmt: skip
+
+
+def lightning_step(folder: str) -> float:
+    """Return the median seconds a step under the trainer."""
+    cli, clock = make(WARM_UP + BLOCK, folder), Clock()
+    cli.trainer.callbacks.insert(0, clock)
+    cli.run()
+    times = clock.times[WARM_UP:]
+    return statistics.median(after - before for before, after in itertools.pairwise(times))
+
+
+def bare_step(folder: str) -> float:
+    """Return the median seconds a step of a plain loop."""
+    cli = make(1, folder)
+    network, optimizer = cli.model.network, torch.optim.Adam(cli.model.parameters(), lr=1e-4)
+    durations, start = [], 0.0
+    for step, (tokens, labels) in zip(range(WARM_UP + BLOCK), cli.datamodule.train_dataloader(), strict=False):
+        now = time.perf_counter()
+        if step > WARM_UP:
+            durations.append(now - start)
+        start = now
+        logits = network(tokens)
+        loss = cross_entropy(logits, labels)
+        (logits.argmax(1) == labels).float().mean().item()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+        optimizer.step()
+    return statistics.median(durations)
+
+
+def main() -> None:
+    """Print the medians over the rounds and their ratio."""
+    times: dict[str, list[float]] = {"bare": [], "lightning": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(ROUNDS):
+            for name in sorted(times, reverse=turn % 2 == 1):
+                times[name].append((bare_step if name == "bare" else lightning_step)(folder))
+    bare, lightning = (1000 * statistics.median(times[name]) for name in ("bare", "lightning"))
+    ratios = [trained / plain for trained, plain in zip(times["lightning"], times["bare"], strict=True)]
+    print(
+        "\n| step of palindrome_lstm, ms | bare loop | train.py | ratio (median of rounds) |\n| --- | --- | --- | --- |"
+    )
+    print(f"| median of {ROUNDS} rounds | {bare:.1f} | {lightning:.1f} | {statistics.median(ratios):.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""One line for what a person mistyped: the key, what is wrong, what would be right."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import UserError, did_you_mean
+from lightning_modules.parser import CONFIGS, config_first, find_config
+
+Train = Callable[..., tuple[int, str, str]]
+
+
+def test_nearest_name() -> None:
+    assert did_you_mean("lenght", ["length", "batch_size"]) == "; did you mean 'length'?"
+    assert did_you_mean("xyz", ["length"]) == ""
+
+
+def test_config_is_moved_to_the_front() -> None:
+    path = str(CONFIGS / "palindrome_lstm.yaml")
+    for words in (
+        ["--config", "palindrome_lstm.yaml"],
+        ["--config=palindrome_lstm.yaml"],
+        ["-c", "palindrome_lstm.yaml"],
+    ):
+        assert config_first(["--data.length", "3", *words, "--x=1"]) == [
+            "--config",
+            path,
+            "--data.length",
+            "3",
+            "--x=1",
+        ]
+
+
+def test_a_path_comes_before_configs(tmp_path: Path) -> None:
+    (tmp_path / "palindrome_lstm.yaml").write_text("seed_everything: 1\n")
+    assert find_config("palindrome_lstm.yaml") == Path("palindrome_lstm.yaml")
+
+
+def test_option_wins_wherever_it_stands(train: Train) -> None:
+    for words in (
+        ("--data.length", "7", "--config", "palindrome_lstm.yaml"),
+        ("--config", "palindrome_lstm.yaml", "--data.length", "7"),
+    ):
+        status, out, _ = train(*words, "--print_config", small=False)
+        assert status == 0
+        assert "length: 7" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--config", "palindrome_lst.yaml"],
+            "no 'palindrome_lst.yaml'; did you mean 'palindrome_lstm.yaml'? configs/ has",
+        ),
+        (["--config"], "configs/ has baum_sweet_lstm.yaml, palindrome_lstm.yaml"),
+        ([], "name a config, such as --config palindrome_lstm.yaml"),
+    ],
+)
+def test_missing_configs(train: Train, words: list[str], message: str) -> None:
+    status, _, err = train(*words, small=False)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.lenght", "20"], "unknown key data.lenght; did you mean 'length'?"),
+        (["--trainer.max_step", "20"], "unknown key trainer.max_step; did you mean 'max_steps'?"),
+        (["--model.network.hidden_sizes=20"], "unknown key model.network.hidden_sizes; did you mean 'hidden_size'?"),
+        (["--bogus"], "unknown key bogus"),
+        (["--data.length", "0"], "data.length: 0 is not >0"),
+        (["--data.length", "many"], "data.length: 'many' is not of type PositiveInt"),
+        (["--data.batch_size", "0"], "data.batch_size: 0 is not >0"),
+        (["--data", "datamodules.toy_tasks.BaumSweet", "--data.length", "19"], "data.length: 19"),
+        (["--trainer.max_steps", "many"], "trainer.max_steps: 'many' is not of type int"),
+        (["--trainer.gradient_clip_val", "much"], "'much' is none of int, float, null"),
+        (["--trainer.accelerator", "abacus"], "abacus"),
+        (["--seed_everything", "-1"], "seed_everything: -1 is not >=0"),
+        (["--stage", "train"], "stage: 'train' is none of 'fit', 'test'"),
+        (["--model.network.layer", "kernels.LTSM"], "model.network.layer: kernels has no 'LTSM'; did you mean 'LSTM'?"),
+        (["--model.network.layer", "lstm"], "'lstm' is no class; give its import path, such as kernels.LSTM"),
+        (["--model.network.layer", "kernel.LSTM"], "cannot import kernel"),
+        (["--model.network.layer.backend", "cudnn"], "'cudnn' is none of 'auto', 'reference', 'torchscript'"),
+        (["--model.learning_rate", "-1"], "model.learning_rate: -1 is not >0"),
+        (["--model.network.dropout", "2"], "model.network.dropout: 2"),
+    ],
+)
+def test_bad_words_are_one_line_and_status_2(train: Train, words: list[str], message: str, tmp_path: Path) -> None:
+    status, _, err = train(*words)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1, err
+    assert not any(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_steps", "max_stepz", "unknown key trainer.max_stepz; did you mean 'max_steps'?"),
+        ("length:", "lengthz:", "unknown key data.lengthz; did you mean 'length'?"),
+        ("layer:", "layr:", "unknown key model.network.layr; did you mean 'layer'?"),
+        ("BinaryPalindrome", "BinaryPalindrom", "no 'BinaryPalindrom'; did you mean 'BinaryPalindrome'?"),
+        ("RecurrentClassifier", "RecurentClassifier", "did you mean 'RecurrentClassifier'?"),
+        ("kernels.LSTM", "kernels.LTSM", "model.network.layer: kernels has no 'LTSM'"),
+        ("class_path: datamodules", "class_paht: datamodules", "data: class_path is missing"),
+        ("max_steps: 3000", "max_steps: [", "is not valid YAML"),
+    ],
+)
+def test_bad_configs_are_one_line_and_status_2(train: Train, old: str, new: str, message: str, tmp_path: Path) -> None:
+    text = (CONFIGS / "palindrome_lstm.yaml").read_text()
+    assert old in text
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    status, _, err = train("--config", "mine.yaml", small=False)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1, err
+
+
+def test_a_config_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        find_config("mine.yaml")

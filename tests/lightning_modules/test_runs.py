@@ -1,0 +1,78 @@
+"""Run folders: each its own, found again by its config."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_modules.errors import UserError
+from lightning_modules.runs import drop_run, find_last, find_runs, flat, new_run
+
+
+def store(run: Path, config: dict, checkpoint: bool = True) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    if checkpoint:
+        (run / "last.ckpt").touch()
+
+
+def test_versions_count_up_past_gaps(tmp_path: Path) -> None:
+    (tmp_path / "version_3").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert new_run(tmp_path).name == "version_4"
+    assert new_run(tmp_path).name == "version_5"
+
+
+def test_runs_started_together_get_different_folders(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: new_run(tmp_path / "config"), range(40)))
+    assert len(set(runs)) == 40
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(UserError, match="runs must be a folder for the runs, and a file is in its place"):
+        new_run(tmp_path / "runs" / "config")
+
+
+def test_dropping_a_run_leaves_what_others_wrote(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "runs" / "config")
+    drop_run(run)
+    assert not (tmp_path / "runs").exists()
+    run, other = new_run(tmp_path / "runs" / "config"), new_run(tmp_path / "runs" / "config")
+    drop_run(run)
+    assert other.is_dir()
+
+
+def test_last_is_the_newest_run_with_this_config(tmp_path: Path) -> None:
+    config = {"seed_everything": 42, "trainer": {"max_steps": 10}, "data": {"init_args": {"length": 10}}}
+    store(tmp_path / "version_0", config)
+    store(tmp_path / "version_9", config | {"trainer": {"max_steps": 99}})
+    store(tmp_path / "version_10", config | {"seed_everything": 1})
+    assert find_last(tmp_path, config) == tmp_path / "version_9" / "last.ckpt"
+
+
+def test_last_names_what_differs(tmp_path: Path) -> None:
+    store(tmp_path / "version_0", {"data": {"init_args": {"length": 10}}})
+    with pytest.raises(UserError, match=r"version_0 has another config: data\.length \(10, here 20\)"):
+        find_last(tmp_path, {"data": {"init_args": {"length": 20}}})
+
+
+def test_last_without_a_run_or_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run in"):
+        find_last(tmp_path, {})
+    store(tmp_path / "version_0", {"a": 1}, checkpoint=False)
+    with pytest.raises(UserError, match="version_0 saved no checkpoint"):
+        find_last(tmp_path, {"a": 1})
+
+
+def test_a_damaged_config_is_passed_over(tmp_path: Path) -> None:
+    store(tmp_path / "version_0", {"a": 1})
+    (tmp_path / "version_1").mkdir()
+    (tmp_path / "version_1" / "config.yaml").write_text("a: [")
+    assert find_runs(tmp_path, {"a": 1})[0] == [tmp_path / "version_0"]
+
+
+def test_flat() -> None:
+    assert flat({"a": {"b": 1, "c": {}}, "d": [1, 2]}) == {"a.b": 1, "a.c": {}, "d": [1, 2]}

@@ -1,0 +1,327 @@
+"""train.py as a person runs it: what a run leaves, how it continues, and how it ends when it must."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+
+Train = Callable[..., tuple[int, str, str]]
+Start = Callable[..., subprocess.Popen[str]]
+RUNS = Path("runs/palindrome_lstm")
+
+
+def losses(run: Path) -> tuple[list[int], list[float]]:
+    return curve(read_metrics(run / "metrics.csv"), "train/loss")
+
+
+def scalars(run: Path, tag: str) -> dict[int, float]:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(tag)}
+
+
+def test_what_a_run_leaves(train: Train) -> None:
+    status, out, err = train("--trainer.max_steps", "12")
+    assert (status, err) == (0, "")
+    run = RUNS / "version_0"
+    names = {path.name for path in run.iterdir() if not path.name.startswith("events")}
+    assert names == {"config.yaml", "curves.png", "last.ckpt", "metrics.csv", "summary.json"}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    steps, values = losses(run)
+    assert steps == list(range(12))
+    assert scalars(run, "train/loss") == pytest.approx(dict(zip(steps, values, strict=True)))
+    for tag in ("train/accuracy", "train/gradient_norm", "learning_rate"):
+        assert len(scalars(run, tag)) == 12
+    summary = json.loads((run / "summary.json").read_text())
+    accuracy = curve(read_metrics(run / "metrics.csv"), "train/accuracy")[1]
+    assert summary["accuracy"] == pytest.approx(sum(accuracy) / 12)
+    assert summary["steps"] == summary["iterations"] == 12
+    assert scalars(run, "accuracy_last_1000") == {0: pytest.approx(summary["accuracy"])}, "the HParams' metric"
+    for shown in (
+        "over the last 12 iterations",
+        "not yet",
+        "steps/s",
+        "curves.png",
+        "last.ckpt",
+        "tensorboard --logdir runs",
+    ):
+        assert shown in out
+    assert "Tip" not in out
+    assert "Warning" not in out
+
+
+def test_a_runs_config_repeats_it(train: Train) -> None:
+    train("--trainer.max_steps", "4", "--data.length", "4")
+    stored = str(RUNS / "version_0" / "config.yaml")
+    assert train("--config", stored, small=False)[0] == 0
+    assert losses(Path("runs/config/version_0")) == losses(RUNS / "version_0")
+
+
+def test_seeds(train: Train) -> None:
+    for seed in ("1", "1", "2"):
+        train("--trainer.max_steps", "3", "--seed_everything", seed)
+    first, again, other = (losses(RUNS / f"version_{k}") for k in range(3))
+    assert first == again
+    assert first != other
+
+
+def test_checkpoint_holds_what_exact_continuation_needs(train: Train) -> None:
+    train("--trainer.max_steps", "3")
+    checkpoint = torch.load(RUNS / "version_0" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+    assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"] == 3
+    assert {"torch", "numpy", "python"} <= checkpoint["rng_states"].keys()
+    assert all(isinstance(state, torch.Tensor) for state in checkpoint["rng_states"].values())
+    network = checkpoint["hyper_parameters"]["network"]["init_args"]
+    assert (network["vocab_size"], network["hidden_size"]) == (3, 8), (
+        "a checkpoint alone suffices to rebuild the network"
+    )
+
+
+DROPOUT = ("--model.network.dropout", "0.5", "--checkpoints.every_n_steps", "5")
+
+
+def test_continuing_equals_an_unbroken_run(train: Train) -> None:
+    train("--trainer.max_steps", "11", *DROPOUT)
+    train("--trainer.max_steps", "4", *DROPOUT)
+    status, out, err = train("--trainer.max_steps", "11", *DROPOUT, "--ckpt_path", "last")
+    assert (status, err) == (0, "")
+    assert "from step 4" in out
+    assert "version_1" in out, "the newest run goes on, in its own folder"
+    assert losses(RUNS / "version_1") == losses(RUNS / "version_0")
+    assert (RUNS / "version_1" / "metrics.csv").read_text() == (RUNS / "version_0" / "metrics.csv").read_text()
+    assert scalars(RUNS / "version_1", "train/loss") == scalars(RUNS / "version_0", "train/loss")
+    first, second = (torch.load(RUNS / f"version_{k}" / "last.ckpt", weights_only=True) for k in (0, 1))
+    for name, weight in first["state_dict"].items():
+        assert torch.equal(weight, second["state_dict"][name]), name
+
+
+def test_continuing_from_a_path_starts_a_folder_of_its_own(train: Train) -> None:
+    train("--trainer.max_steps", "3")
+    status, _, _ = train("--trainer.max_steps", "5", "--ckpt_path", str(RUNS / "version_0" / "last.ckpt"))
+    assert status == 0
+    assert losses(RUNS / "version_1")[0] == [3, 4]
+
+
+def test_continuing_a_finished_run_changes_nothing(train: Train) -> None:
+    train("--trainer.max_steps", "3")
+    before = (RUNS / "version_0" / "metrics.csv").read_text()
+    assert train("--trainer.max_steps", "3", "--ckpt_path", "last")[0] == 0
+    assert (RUNS / "version_0" / "metrics.csv").read_text() == before
+
+
+def test_last_needs_the_same_config(train: Train) -> None:
+    status, _, err = train("--ckpt_path", "last")
+    assert status == 2
+    assert "there is no run in runs/palindrome_lstm" in err
+    train("--trainer.max_steps", "2")
+    status, _, err = train("--trainer.max_steps", "4", "--data.length", "6", "--ckpt_path", "last")
+    assert status == 2
+    assert "version_0 has another config: data.length (2, here 6)" in err
+    assert [path.name for path in RUNS.iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
+        (["--ckpt_path", "mine.ckpt"], "mine.ckpt is not a checkpoint"),
+        (["--stage", "test"], "--stage test needs the checkpoint to evaluate"),
+    ],
+)
+def test_checkpoints_that_are_none(train: Train, words: list[str], message: str) -> None:
+    Path("mine.ckpt").write_text("hello")
+    status, _, err = train(*words)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_checkpoint_of_another_network(train: Train) -> None:
+    train("--trainer.max_steps", "2", "--model.network.hidden_size", "9")
+    checkpoint = str(RUNS / "version_0" / "last.ckpt")
+    status, _, err = train("--ckpt_path", checkpoint)
+    assert status == 2
+    assert "belongs to another model" in err
+    assert [path.name for path in RUNS.iterdir()] == ["version_0"]
+
+
+def test_hostile_strings_in_a_checkpoint_run_nothing(train: Train) -> None:
+    train("--trainer.max_steps", "2")
+    path = RUNS / "version_0" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"] |= {"_class_path": "antigravity.x", "_instantiator": "os.abort"}
+    torch.save(checkpoint, path)
+    assert train("--trainer.max_steps", "3", "--ckpt_path", str(path))[0] == 0
+    checkpoint["loops"] = {"fit_loop": {"nonsense": 1}}
+    checkpoint["optimizer_states"] = [3]
+    torch.save(checkpoint, path)
+    status, _, err = train("--trainer.max_steps", "4", "--ckpt_path", str(path))
+    assert status != 0
+    assert "cannot be continued" in err
+    assert err.count("\n") == 1
+
+
+def test_a_file_in_place_of_runs(train: Train) -> None:
+    Path("runs").touch()
+    status, _, err = train("--trainer.max_steps", "2")
+    assert status == 2
+    assert err == "train.py: error: runs must be a folder for the runs, and a file is in its place\n"
+
+
+def test_solved_can_stop_the_run(train: Train) -> None:
+    status, out, _ = train(
+        "--trainer.max_steps", "50", "--solved.accuracy", "0", "--solved.window", "3", "--solved.stop", "true"
+    )
+    assert status == 0
+    assert "at iteration 3" in out
+    assert losses(RUNS / "version_0")[0] == [0, 1, 2]
+    train("--trainer.max_steps", "6", "--solved.accuracy", "0", "--solved.window", "3")
+    assert losses(RUNS / "version_1")[0] == list(range(6)), "off by default: the study counts all iterations"
+
+
+def test_bf16_mixed_trains(train: Train) -> None:
+    status, out, err = train("--trainer.max_steps", "5", "--trainer.precision", "bf16-mixed")
+    assert (status, err) == (0, "")
+    assert "bf16-mixed" in out
+
+
+def test_fast_dev_run_leaves_nothing(train: Train) -> None:
+    assert train("--trainer.fast_dev_run", "true")[0] == 0
+    assert not Path("runs").exists()
+
+
+# The rest as processes: signals, kills, limits and several ranks.
+
+
+def wait_for_step(process: subprocess.Popen[str], step: int, run: Path = RUNS / "version_0") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        rows = read_metrics(run / "metrics.csv")
+        if rows and rows[-1]["step"] >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("the run did not get there")
+
+
+STEPS = 400
+
+
+@pytest.fixture
+def unbroken(train: Train) -> str:
+    """metrics.csv of a run that nothing interrupts."""
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes
+    train("--trainer.max_steps", str(STEPS), "--trainer.default_root_dir", "whole", *DROPOUT)
+    torch.set_num_threads(torch_threads)
+    return (Path("whole") / RUNS / "version_0" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_stop_at_a_step_saved(signum: int, status: int, start: Start, unbroken: str) -> None:
+    process = start("--trainer.max_steps", str(STEPS), *DROPOUT)
+    wait_for_step(process, 20)
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in out + err
+    stopped = re.search(r"stopped after step (\d+), saved; to continue: python train.py (.*) --ckpt_path last", out)
+    assert stopped, out + err
+    steps, _ = losses(RUNS / "version_0")
+    assert steps == list(range(int(stopped[1]))), "every step before the stop is logged, once"
+    assert len(steps) < STEPS, "the signal came too late for this test"
+    process = start("--trainer.max_steps", str(STEPS), *DROPOUT, "--ckpt_path", "last")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert (RUNS / "version_0" / "metrics.csv").read_text() == unbroken
+
+
+def test_a_second_signal_ends_the_run_at_once(start: Start) -> None:
+    process = start("--trainer.max_steps", "100000", "--data.batch_size", "20000", "--data.length", "20")
+    wait_for_step(process, 0)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(start: Start, unbroken: str) -> None:
+    process = start("--trainer.max_steps", str(STEPS), *DROPOUT)
+    wait_for_step(process, 33)
+    process.kill()
+    process.communicate()
+    steps, _ = losses(RUNS / "version_0")
+    assert steps == list(range(len(steps)))
+    saved = torch.load(RUNS / "version_0" / "last.ckpt", weights_only=True)["global_step"]
+    assert saved % 5 == 0
+    process = start("--trainer.max_steps", str(STEPS), *DROPOUT, "--ckpt_path", "last")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert f"from step {saved}" in out
+    assert (RUNS / "version_0" / "metrics.csv").read_text() == unbroken
+    assert list(scalars(RUNS / "version_0", "train/loss")) == list(range(STEPS))
+
+
+def test_a_running_run_is_not_continued_twice(start: Start) -> None:
+    process = start("--trainer.max_steps", "100000", "--checkpoints.every_n_steps", "5")
+    wait_for_step(process, 10)
+    second = start("--trainer.max_steps", "100000", "--checkpoints.every_n_steps", "5", "--ckpt_path", "last")
+    out, err = second.communicate(timeout=60)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert second.returncode == 2, out + err
+    assert "version_0 is still running" in err
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(start: Start) -> None:
+    """A limit on file sizes stands for the full disk: the log outgrows it, or the checkpoint does."""
+    assert start("--trainer.max_steps", "3").wait(timeout=60) == 0
+    before = (RUNS / "version_0" / "last.ckpt").read_bytes()
+    limit = ("prlimit", f"--fsize={len(before) // 2}")
+    process = start("--trainer.max_steps", "6", "--ckpt_path", "last", "--checkpoints.every_n_steps", "2", prefix=limit)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in out + err
+    assert re.search(
+        r"^train.py: error: cannot save runs/.*last\.ckpt: File too large; the previous one is whole$", err, re.M
+    )
+    assert (RUNS / "version_0" / "last.ckpt").read_bytes() == before
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_two_processes_train_on_different_data(start: Start) -> None:
+    words = ("--trainer.max_steps", "6", "--trainer.devices", "2", "--trainer.strategy", "ddp", *DROPOUT)
+    out, err = start(*words).communicate(timeout=180)
+    assert "2 × cpu" in out, out + err
+    run = RUNS / "version_0"
+    assert [path.name for path in RUNS.iterdir()] == ["version_0"]
+    assert losses(run)[0] == list(range(6))
+    assert len(torch.load(run / "last.ckpt", weights_only=True)["rng_states"]["torch"]) == 2
+    single = start("--trainer.max_steps", "6", *DROPOUT)
+    single.communicate(timeout=60)
+    # Step 0 has the same weights and, on rank 0, the same data: the averaged gradient differs by rank 1's data alone.
+    norms = [curve(read_metrics(RUNS / f"version_{k}" / "metrics.csv"), "train/gradient_norm")[1][0] for k in (0, 1)]
+    assert norms[0] != norms[1]
+
+
+def test_config_yaml_is_plain_yaml(train: Train) -> None:
+    train("--trainer.max_steps", "2")
+    stored = yaml.safe_load((RUNS / "version_0" / "config.yaml").read_text())
+    assert stored["data"]["init_args"]["length"] == 2
+    assert os.environ.get("JSONARGPARSE_DEPRECATION_WARNINGS") == "off"
