@@ -47,7 +47,7 @@ def make(steps: int, folder: str) -> StudyCLI:
 def lightning_step(folder: str) -> float:
     """Return the median seconds a step under the trainer."""
     cli, clock = make(WARM_UP + BLOCK, folder), Clock()
-    cli.trainer.callbacks.insert(0, clock)
+    cli.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
     cli.run()
     times = clock.times[WARM_UP:]
     return statistics.median(after - before for before, after in itertools.pairwise(times))

@@ -57,7 +57,9 @@ class StepStreamDataModule(LightningDataModule):
         loader's own count it leaves out what is prefetched, and unlike `completed` it is right when a checkpoint is
         saved at the end of a step.
         """
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
 
 class _StepStream(IterableDataset):

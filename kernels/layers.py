@@ -45,6 +45,10 @@ class RecurrentLayer(nn.Module):
 
     cell: str
     num_states = 2
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -126,7 +130,7 @@ class RecurrentLayer(nn.Module):
         self._check_rank(input, {2, 3}, "input", "[T, I] or [T, B, I]")
         if input.shape[-1] != self.input_size:
             raise ValueError(f"input must have {self.input_size} features, got {input.shape[-1]}")
-        weight: Tensor = self.weight_ih_l0
+        weight = self.weight_ih_l0
         if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
             raise ValueError(f"input is {input.dtype} and the weights are {weight.dtype}")
         return self._run_any_axes(input, None, hx, lengths, output, batched=input.dim() == 3)
@@ -219,7 +223,7 @@ class RecurrentLayer(nn.Module):
         return lengths.long()
 
     def _initial_state(self, hx: Any, B: int, batched: bool) -> tuple[Tensor, ...]:
-        weight: Tensor = self.weight_ih_l0
+        weight = self.weight_ih_l0
         if hx is None:
             return (weight.new_zeros(B, self.hidden_size),) * self.num_states
         states = (hx,) if self.num_states == 1 else tuple(hx)
@@ -348,6 +352,10 @@ class PeepholeLSTM(LSTM):
             diagonal.
         backend: "auto" takes the fastest that can run; a name takes that one or raises.
     """
+
+    weight_ch_l0: Tensor
+    weight_peephole_l0: Tensor
+    bias_l0: Tensor
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ IRRELEVANT_WARNINGS = (
     "The 'val_dataloader' does not have many workers",
     "The 'test_dataloader' does not have many workers",
     "You're resuming from a checkpoint that ended before the epoch ended",  # streams go on where they were
+    "Checkpoint directory",  # … exists and is not empty: a run has one folder for all that it leaves
+    "Be aware that when using `ckpt_path`, callbacks",  # an evaluation needs none of the training's
     "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
     "Starting from v1.9.0, `tensorboardX` has been removed",
 )
@@ -134,7 +136,7 @@ class StudyCLI(LightningCLI):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
             return super().instantiate_trainer(logger=False, **self._with(StepProgress()))
         made_here = self.run_folder is None
-        if made_here and rank_zero_only.rank == 0:
+        if made_here and _rank() == 0:
             self.run_folder = new_run(self.runs_folder)
         run = self.run_folder or self.runs_folder  # further processes write nothing
         try:
@@ -271,6 +273,11 @@ def main(arguments: list[str]) -> int:
         print(f"train.py: error: cannot write {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def _rank() -> int:
+    """Return this process's number, known from its environment before there is a trainer."""
+    return getattr(rank_zero_only, "rank", 0)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -63,10 +63,10 @@ class OneLineParser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.arguments: list[str] = []
 
-    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Namespace:  # type: ignore[override]
         """Remember the words of the command line, for `error`, and parse them."""
         self.arguments = list(sys.argv[1:] if args is None else args)
-        return super().parse_args(args, namespace, **kwargs)
+        return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print one line and exit with status 2; a parser inside another one hands its message on to the outer."""

@@ -1,10 +1,14 @@
 """Training system: a network that reads a sequence and names its class."""
 
+import warnings
+from typing import cast
+
 import torch
 from jsonargparse.typing import PositiveFloat
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -14,19 +18,23 @@ class SequenceClassifier(LightningModule):
     L = −log softmax(p)[label], the mean over the batch. Accuracy is the share of a batch named right.
 
     Args:
-        network: tokens [B, T] in, logits [B, C] out.
+        network: tokens [B, T] in, logits [B, C] out; its attribute `num_classes` tells C.
         learning_rate: Adam's step size.
     """
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 1e-4) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        with warnings.catch_warnings():
+            # From the command line the network is saved as its config; made in Python, it is a module and is left out.
+            warnings.filterwarnings("ignore", "Attribute 'network' is an instance of `nn.Module`")
+            self.save_hyperparameters(logger=False)
+        if isinstance(self.hparams["network"], nn.Module):
+            del self.hparams["network"]
         self.network = network
         self.learning_rate = learning_rate
-        num_classes: int = network.head.out_features  # type: ignore[union-attr, assignment]
         self.accuracy = nn.ModuleDict(
             {
-                f"{split}_accuracy": MulticlassAccuracy(num_classes, average="micro")
+                f"{split}_accuracy": MulticlassAccuracy(cast(int, network.num_classes), average="micro")
                 for split in ("train", "val", "test")
             }
         )
@@ -62,7 +70,7 @@ class SequenceClassifier(LightningModule):
         tokens, labels = batch  # [B, T], [B]
         logits = self(tokens)  # [B, C]
         loss = cross_entropy(logits, labels)
-        accuracy = self.accuracy[f"{split}_accuracy"]
+        accuracy = cast(Metric, self.accuracy[f"{split}_accuracy"])
         accuracy(logits, labels)
         self.log(f"{split}/loss", loss, batch_size=len(labels), prog_bar=True)
         self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)

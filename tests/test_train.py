@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -291,7 +290,7 @@ def test_a_running_run_is_not_continued_twice(start: Start) -> None:
 
 def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(start: Start) -> None:
     """A limit on file sizes stands for the full disk: the log outgrows it, or the checkpoint does."""
-    assert start("--trainer.max_steps", "3").wait(timeout=60) == 0
+    start("--trainer.max_steps", "3").communicate(timeout=60)
     before = (RUNS / "version_0" / "last.ckpt").read_bytes()
     limit = ("prlimit", f"--fsize={len(before) // 2}")
     process = start("--trainer.max_steps", "6", "--ckpt_path", "last", "--checkpoints.every_n_steps", "2", prefix=limit)
@@ -302,7 +301,6 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(start: Start) -> None:
         r"^train.py: error: cannot save runs/.*last\.ckpt: File too large; the previous one is whole$", err, re.M
     )
     assert (RUNS / "version_0" / "last.ckpt").read_bytes() == before
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
 def test_two_processes_train_on_different_data(start: Start) -> None:

@@ -71,6 +71,7 @@ class Checkpoints(Checkpoint):
 def rng_states() -> dict[str, torch.Tensor]:
     """Return the states of the generators of torch (CPU, and CUDA where in use), numpy and Python, as tensors."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    assert isinstance(keys, np.ndarray)
     _, words, next_gauss = random.getstate()
     states = {
         "torch": torch.get_rng_state(),

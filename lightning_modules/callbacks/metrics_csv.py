@@ -64,11 +64,14 @@ class MetricsCSV(Callback):
         columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
         self._columns = columns + (new_columns or [])
         beside = self.path.with_name(f".{self.path.name}.tmp")
-        with beside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: repr(value) for name, value in row.items()} for row in rows)
-        beside.replace(self.path)
+        try:
+            with beside.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows({name: repr(value) for name, value in row.items()} for row in rows)
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
         self._file = self.path.open("a", buffering=1)  # a line at a time: a killed run loses none
 
     def _close(self) -> None:

@@ -4,6 +4,7 @@ Legend: B batch, T time, I embedding, H hidden, C classes, V vocabulary.
 """
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         if vocab_size is None or num_classes is None:
             raise ValueError("RecurrentClassifier needs vocab_size and num_classes, and the data tell neither")
+        self.num_classes = num_classes
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.layer = layer(embedding_size, hidden_size)
         self.dropout = nn.Dropout(dropout)
@@ -61,5 +63,6 @@ class RecurrentClassifier(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits [B, C] of a batch of sequences [B, T]."""
-        last, _ = self.layer.forward_ids(tokens.T, self.embedding.weight, output="last")  # [B, H]
+        forward_ids = cast(Callable[..., tuple[Tensor, Any]], self.layer.forward_ids)
+        last, _ = forward_ids(tokens.T, self.embedding.weight, output="last")  # [B, H]
         return self.head(self.dropout(last))

@@ -1,0 +1,47 @@
+"""The sequence classifier's network: initial weights, the last state, any layer."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from kernels import LSTM, RNN, PeepholeLSTM
+from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
+
+
+@pytest.mark.parametrize("layer", [LSTM, RNN, PeepholeLSTM, partial(PeepholeLSTM, peephole="diagonal")])
+def test_initial_weights(layer: type[nn.Module]) -> None:
+    """Matrices, head and embedding: normal, variance 2 / fan-in. Biases: zero. Peephole vectors: the layer's own."""
+    torch.manual_seed(0)
+    network = RecurrentClassifier(50, 40, layer, embedding_size=64, hidden_size=128)
+    for name, parameter in network.named_parameters():
+        if "bias" in name:
+            assert not parameter.any(), name
+        elif "peephole" in name:
+            assert parameter.abs().max() <= 1 / math.sqrt(128)
+        else:
+            std = math.sqrt(2 / parameter.shape[1])
+            assert parameter.std().item() == pytest.approx(std, rel=0.05), name
+            assert parameter.abs().max() > 2.5 * std, f"{name} is not uniform"
+
+
+def test_logits_are_the_head_on_the_last_state() -> None:
+    network = RecurrentClassifier(5, 3, embedding_size=4, hidden_size=6)
+    tokens = torch.randint(0, 5, (2, 7))
+    states, _ = network.layer(network.embedding(tokens.T))
+    torch.testing.assert_close(network(tokens), network.head(states[-1]))
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    network = RecurrentClassifier(5, 3, dropout=1.0)
+    tokens = torch.randint(0, 5, (2, 7))
+    assert not network(tokens).any(), "all units dropped, and the head's bias is zero"
+    assert network.eval()(tokens).any()
+
+
+@pytest.mark.parametrize("facts", [(None, 2), (3, None)])
+def test_facts_that_are_missing_are_refused(facts: tuple[int | None, int | None]) -> None:
+    with pytest.raises(ValueError, match="needs vocab_size and num_classes"):
+        RecurrentClassifier(*facts)

@@ -1,0 +1,113 @@
+"""The command line with data that have validation and test splits, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from datamodules.step_stream import step_generator
+from datamodules.toy_tasks import BinaryPalindrome
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.cli import DATA_FACTS, StudyCLI, parse_settings
+from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
+
+Train = Callable[..., tuple[int, str, str]]
+RUN = Path("runs/palindrome_lstm/version_0")
+
+
+class HeldOut(BinaryPalindrome):
+    """Palindromes with fixed validation and test splits."""
+
+    def val_dataloader(self) -> DataLoader:
+        return self._fixed(rank=1000)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._fixed(rank=1001)
+
+    def _fixed(self, rank: int) -> DataLoader:
+        return DataLoader(TensorDataset(*self.make_batch(step_generator(self.seed, rank, 0))), batch_size=4)
+
+
+class NoFacts(BinaryPalindrome):
+    """Does not tell its number of classes."""
+
+    num_classes = None  # type: ignore[assignment]
+
+    def make_batch(self, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError("drawn from")
+
+
+@pytest.fixture
+def held_out(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    monkeypatch.setattr("datamodules.toy_tasks.HeldOut", HeldOut, raising=False)
+    monkeypatch.setattr(HeldOut, "__module__", "datamodules.toy_tasks")
+    return ("--data", "datamodules.toy_tasks.HeldOut", "--trainer.max_steps", "8", "--trainer.val_check_interval", "4",
+            "--trainer.check_val_every_n_epoch", "null")  # fmt: skip
+
+
+def test_validation_keeps_the_best_and_the_test_takes_it(train: Train, held_out: tuple[str, ...]) -> None:
+    status, out, err = train(*held_out)
+    assert (status, err) == (0, "")
+    steps, values = curve(read_metrics(RUN / "metrics.csv"), "val/loss")
+    assert steps == [3, 7]
+    best = torch.load(RUN / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 4 * (1 + min(range(2), key=values.__getitem__))
+    summary = json.loads((RUN / "summary.json").read_text())
+    assert {"test/loss", "test/accuracy"} <= summary.keys()
+    assert "test/accuracy" in out
+
+    status, out, _ = train(*held_out, "--stage", "test", "--ckpt_path", str(RUN / "best.ckpt"))
+    assert status == 0
+    assert len(list(RUN.parent.iterdir())) == 1, "evaluating makes no run"
+    assert f"{summary['test/loss']:.4f}"[:6] in out.replace("\n", "")
+
+
+def test_continuing_with_validation_equals_an_unbroken_run(train: Train, held_out: tuple[str, ...]) -> None:
+    train(*held_out)
+    for steps in ("3", "6", "8"):
+        words = ("--trainer.max_steps", steps, *(("--ckpt_path", "last") if steps != "3" else ()))
+        assert train(*held_out, *words)[0] == 0
+    whole, parts = (read_metrics(RUN.parent / f"version_{k}" / "metrics.csv") for k in (0, 1))
+    assert curve(parts, "train/loss") == curve(whole, "train/loss")
+
+
+def test_stage_test_needs_a_test_split(train: Train) -> None:
+    train("--trainer.max_steps", "1")
+    status, _, err = train("--stage", "test", "--ckpt_path", str(RUN / "last.ckpt"))
+    assert status == 2
+    assert err == "train.py: error: BinaryPalindrome has no test split; --stage fit trains\n"
+
+
+def test_a_network_refuses_facts_that_the_data_lack(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.toy_tasks.NoFacts", NoFacts, raising=False)
+    monkeypatch.setattr(NoFacts, "__module__", "datamodules.toy_tasks")
+    status, _, err = train("--data", "datamodules.toy_tasks.NoFacts")
+    assert status == 2
+    assert "needs vocab_size and num_classes" in err
+    assert not Path("runs").exists()
+
+
+def test_facts_reach_the_network() -> None:
+    words = ["--config", "random_combinations_lstm.yaml", "--data.length", "7", "--trainer.accelerator", "cpu"]
+    cli = StudyCLI(words)
+    network = cli.model.network
+    assert isinstance(network, RecurrentClassifier)
+    assert network.embedding.num_embeddings == network.head.out_features == 7
+    assert cli.datamodule.seed == 42
+    assert set(DATA_FACTS) >= {"vocab_size", "num_classes"}
+
+
+def test_parse_settings_makes_nothing(tmp_path: Path) -> None:
+    folder, settings = parse_settings(["--config", "palindrome_lstm.yaml", "--seed_everything", "7"])
+    assert folder == Path("runs/palindrome_lstm")
+    assert settings["seed_everything"] == 7
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_run_folder_goes_under_default_root_dir(train: Train) -> None:
+    train("--trainer.max_steps", "1", "--trainer.default_root_dir", "elsewhere")
+    assert (Path("elsewhere") / RUN / "last.ckpt").exists()

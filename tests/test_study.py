@@ -1,0 +1,91 @@
+"""study.py: runs as processes, finished ones kept, failed ones named."""
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import study
+from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.errors import UserError
+
+Start = Callable[..., subprocess.Popen[str]]
+RUNS = Path("runs/palindrome_lstm")
+
+
+def test_plan_is_the_product_of_configs_settings_and_seeds() -> None:
+    configs = ["palindrome_lstm.yaml", "palindrome_rnn.yaml"]
+    runs = study.plan(configs, [40, 42], [["data.length", "4", "6"]], ["--trainer.max_steps", "5"])
+    assert len(runs) == 8
+    first = runs[0]
+    assert str(first) == "palindrome_lstm data.length=4 seed 40"
+    assert first.folder == RUNS
+    assert first.settings["data"]["init_args"]["length"] == 4
+    assert first.settings["trainer"]["max_steps"] == 5
+    assert first.settings["seed_everything"] == 40
+
+
+def test_plan_refuses_what_train_would_refuse() -> None:
+    with pytest.raises(UserError, match=r"there is no 'nothing\.yaml'"):
+        study.plan(["nothing.yaml"], [1], [], [])
+    with pytest.raises(UserError, match="a key and at least one value"):
+        study.plan(["palindrome_lstm.yaml"], [1], [["data.length"]], [])
+
+
+def test_a_study_from_start_to_table(start: Start) -> None:
+    words = ("--seeds", "1", "2", "--trainer.max_steps", "4")
+    out, err = start(*words, script="study.py").communicate(timeout=180)
+    assert err == ""
+    row = re.search(r"\| palindrome_lstm \| 1 2 \| ([\d.]+) ± ([\d.]+) \|", out)
+    assert row, out
+    means = []
+    for version in ("version_0", "version_1"):
+        rows = read_metrics(RUNS / version / "metrics.csv")
+        means.append(100 * sum(row["train/accuracy"] for row in rows) / 4)
+    assert float(row[1]) == pytest.approx(sum(means) / 2, abs=1e-3)
+    assert float(row[2]) == pytest.approx(abs(means[0] - means[1]) / 2**0.5, abs=1e-3), "n − 1"
+    results = Path("runs/study/palindrome_lstm")
+    assert "| palindrome_lstm | 1 2 |" in (results / "table.md").read_text()
+    assert (results / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((results / "logs").iterdir())) == 2
+
+    shutil.rmtree(RUNS / "version_1")
+    out, err = start(*words, script="study.py").communicate(timeout=180)
+    assert "seed 1: finished before, runs/palindrome_lstm/version_0" in out
+    assert "seed 2: finished in" in out
+    assert len(list(RUNS.iterdir())) == 2, "finished runs are not repeated"
+
+
+def test_a_failed_run_is_named_and_stops_no_other(start: Start) -> None:
+    words = ("--seeds", "1", "--trainer.max_steps", "2", "--vary", "model.network.embedding_size", "4", "4000000000000")
+    process = start(*words, script="study.py")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 1
+    failure = re.search(r"failed: palindrome_lstm model.network.embedding_size=4000000000000 seed 1, see (\S+)", err)
+    assert failure, out + err
+    assert Path(failure[1]).stat().st_size > 0
+    assert "embedding_size=4 | 1 |" in out
+
+
+def test_an_interrupted_study_goes_on(start: Start) -> None:
+    words = ("--seeds", "1", "--trainer.max_steps", "250", "--checkpoints.every_n_steps", "10")
+    process = start(*words, script="study.py")
+    deadline = time.monotonic() + 120
+    while len(read_metrics(RUNS / "version_0" / "metrics.csv")) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, out + err
+    assert "goes on from here" in err
+    assert "Traceback" not in out + err
+    done = len(read_metrics(RUNS / "version_0" / "metrics.csv"))
+    assert 10 <= done < 250
+    out, err = start(*words, script="study.py").communicate(timeout=180)
+    assert "finished in" in out, out + err
+    assert [row["step"] for row in read_metrics(RUNS / "version_0" / "metrics.csv")] == list(range(250))
+    assert [path.name for path in RUNS.iterdir()] == ["version_0"]
