@@ -1,13 +1,17 @@
 """Palindromes a second on one thread, beside a loader that makes one sample at a time.
 
-python benchmarks/palindromes.py
+python -m benchmarks.palindromes [--out table.md]
 """
 
+import argparse
+import platform
 import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from datamodules.step_stream import step_generator
@@ -50,10 +54,9 @@ def per_second(make: Callable[[int], object], batches: int) -> float:
     return batches * BATCH / (time.perf_counter() - start)
 
 
-def main() -> None:
-    """Print the table: medians of 9 interleaved rounds, the order turned around each time."""
-    torch.set_num_threads(1)
-    print("| n | one at a time, a second | whole batches, a second | ratio |\n| --- | --- | --- | --- |")
+def table() -> str:
+    """Return the table: medians of 9 interleaved rounds, the order turned around each time."""
+    lines = ["| n | one at a time, a second | whole batches, a second | ratio |", "| --- | --- | --- | --- |"]
     for n in (10, 20):
         makers = {"single": (one_at_a_time(n), 4), "batch": (whole_batches(n), 200)}
         rates: dict[str, list[float]] = {name: [] for name in makers}
@@ -61,7 +64,21 @@ def main() -> None:
             for name in sorted(makers, reverse=turn % 2 == 1):
                 rates[name].append(per_second(*makers[name]))
         single, batch = statistics.median(rates["single"]), statistics.median(rates["batch"])
-        print(f"| {n} | {single:,.0f} | {batch:,.0f} | {batch / single:.0f} |")
+        lines.append(f"| {n} | {single:,.0f} | {batch:,.0f} | {batch / single:.0f} |")
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}"
+    return "\n".join([*lines, "", f"One thread of {platform.machine()}, batches of {BATCH}; {versions}."])
+
+
+def main() -> None:
+    """Print the table, and write it where `--out` says."""
+    parser = argparse.ArgumentParser(description="Measure palindromes a second.")
+    parser.add_argument("--out", type=Path, help="file to write the table to")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    result = table()
+    print(result)
+    if out is not None:
+        out.write_text(result + "\n")
 
 
 if __name__ == "__main__":

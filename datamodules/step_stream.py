@@ -1,6 +1,6 @@
 """Batches made anew at every step, each a pure function of (seed, rank, step): repeatable, resumable, never shared."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,11 +20,14 @@ def step_generator(seed: int, rank: int, step: int) -> np.random.Generator:
         seed: the run's seed.
         rank: number of the process among those that train together.
         step: number of the batch, from 0.
+
+    Raises:
+        ValueError: if one of them is negative.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, rank, step))))
 
 
-class StepStreamDataModule(LightningDataModule):
+class StepStreamDataModule(LightningDataModule, ABC):
     """Training data without an end: subclasses say how one batch is drawn.
 
     The stream starts where the trainer's count of batches stands, so a continued run sees the batches that the
@@ -39,10 +42,11 @@ class StepStreamDataModule(LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
+        self._batches_loaded = 0
 
     @abstractmethod
     def make_batch(self, generator: np.random.Generator) -> Any:
-        """Draw one batch."""
+        """Draw one batch, from nothing but the generator and the settings."""
 
     def train_dataloader(self) -> DataLoader:
         """Return the stream of batches of this process."""
@@ -51,15 +55,28 @@ class StepStreamDataModule(LightningDataModule):
 
     @property
     def batches_consumed(self) -> int:
-        """Number of batches that the training has consumed, those before a continuation included; 0 without a trainer.
+        """Number of batches that the training has consumed, those before a continuation included.
 
-        Lightning keeps the count in its checkpoints. `processed` counts a batch once its step is done: unlike the
-        loader's own count it leaves out what is prefetched, and unlike `completed` it is right when a checkpoint is
-        saved at the end of a step.
+        With a trainer it is the trainer's own count, which is part of its checkpoints. `processed` counts a batch once
+        its step is done: unlike the loader's count it leaves out what is prefetched, unlike `ready` a batch whose step
+        failed, and unlike `completed` it is right when a checkpoint is saved at the end of a step. `total` goes on over
+        epochs, and counts batches where gradients are accumulated. Without a trainer it is what `load_state_dict` got.
         """
         if self.trainer is None:
-            return 0
+            return self._batches_loaded
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of batches consumed, for the checkpoint."""
+        return {"batches_consumed": self.batches_consumed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the stream start where a checkpoint's stood. A trainer restores its own count, and that one decides.
+
+        Raises:
+            KeyError: if the state is of another data module.
+        """
+        self._batches_loaded = state_dict["batches_consumed"]
 
 
 class _StepStream(IterableDataset):

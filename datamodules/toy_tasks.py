@@ -78,11 +78,11 @@ class BinaryPalindrome(StepStreamDataModule):
 class BaumSweet(StepStreamDataModule):
     """Tell a Baum–Sweet number: its binary form has no block of zeros of odd length (label 1).
 
-    Draw x uniformly from 10..10ⁿ. A Baum–Sweet number is kept always, any other with probability 0.016724, which
-    balances the classes at n = 6.
+    Draw x uniformly from 10..10ⁿ, both ends included. A Baum–Sweet number is kept always, any other with probability
+    0.016724, which balances the classes at n = 6.
 
     Args:
-        length: n of the task, 2 to 18; the input has 4n symbols.
+        length: n of the task, 2 to 18 (n = 1 knows one number only); the input has 4n symbols.
         batch_size: sequences B a batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
@@ -101,16 +101,24 @@ class BaumSweet(StepStreamDataModule):
         return 4 * self.length
 
     def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw tokens [B, T] and labels [B]: candidates in the order drawn, until B are kept."""
+        """Draw tokens [B, T] and labels [B].
+
+        The first B numbers kept, in the order drawn, are independent draws from the kept ones: cutting adds no bias.
+        """
         numbers, labels = np.empty(0, np.int64), np.empty(0, np.int64)
         while len(numbers) < self.batch_size:
-            drawn = generator.integers(10, 10**self.length, size=32 * self.batch_size, endpoint=True)
-            label = is_baum_sweet(drawn)
-            kept = label | (generator.random(len(drawn)) < self.KEEP_OTHER)
-            numbers, labels = np.append(numbers, drawn[kept]), np.append(labels, label[kept])
-        numbers, labels = numbers[: self.batch_size], labels[: self.batch_size].astype(np.int64)
+            more, more_labels = self.draw_kept(generator, 32 * self.batch_size)
+            numbers, labels = np.append(numbers, more), np.append(labels, more_labels)
+        numbers, labels = numbers[: self.batch_size], labels[: self.batch_size]
         rest = numbers[:, None] >> np.arange(self.num_steps - 1, -1, -1)  # what stands left of and at each place
         return torch.from_numpy(np.where(rest > 0, (rest & 1) + 1, 0)), torch.from_numpy(labels)
+
+    def draw_kept(self, generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw `size` numbers; return those kept and their labels, int64 both, at most `size` of them."""
+        drawn = generator.integers(10, 10**self.length, size=size, endpoint=True)
+        good = is_baum_sweet(drawn)
+        kept = good | (generator.random(size) < self.KEEP_OTHER)
+        return drawn[kept], good[kept].astype(np.int64)
 
 
 def is_baum_sweet(numbers: np.ndarray) -> np.ndarray:

@@ -176,6 +176,8 @@ class StudyCLI(LightningCLI):
     def _fit(self) -> None:
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+        except MisconfigurationException as error:
+            raise UserError(" ".join(str(error).split())) from error
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if self.checkpoint is None or self.summary.started:
                 raise

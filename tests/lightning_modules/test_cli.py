@@ -1,6 +1,7 @@
 """The command line with data that have validation and test splits, and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from datamodules.toy_tasks import BinaryPalindrome
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.cli import DATA_FACTS, StudyCLI, parse_settings
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
+from lightning_modules.parser import CONFIGS
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/palindrome_lstm/version_0")
@@ -63,7 +65,7 @@ def test_validation_keeps_the_best_and_the_test_takes_it(train: Train, held_out:
     status, out, _ = train(*held_out, "--stage", "test", "--ckpt_path", str(RUN / "best.ckpt"))
     assert status == 0
     assert len(list(RUN.parent.iterdir())) == 1, "evaluating makes no run"
-    assert f"{summary['test/loss']:.4f}"[:6] in out.replace("\n", "")
+    assert str(summary["test/loss"])[:6] in out.replace("\n", "")
 
 
 def test_continuing_with_validation_equals_an_unbroken_run(train: Train, held_out: tuple[str, ...]) -> None:
@@ -111,3 +113,13 @@ def test_parse_settings_makes_nothing(tmp_path: Path) -> None:
 def test_the_run_folder_goes_under_default_root_dir(train: Train) -> None:
     train("--trainer.max_steps", "1", "--trainer.default_root_dir", "elsewhere")
     assert (Path("elsewhere") / RUN / "last.ckpt").exists()
+
+
+def test_the_readmes_new_cell_trains(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (CONFIGS.parent / "README.md").read_text()
+    code = re.search(r"```python\n(import torch\nfrom torch.nn.functional.*?)```", readme, re.DOTALL)
+    (tmp_path / "leaky.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    status, _, err = train("--trainer.max_steps", "2", "--model.network.layer", "leaky.Leaky")
+    assert (status, err) == (0, "")
+    assert read_metrics(RUN / "metrics.csv")[1]["train/loss"] > 0
