@@ -64,10 +64,7 @@ class Summary(Callback):
         (self.run / "summary.json").write_text(json.dumps(facts, indent=2) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard) and "accuracy" in facts:
-                settings = {
-                    key: value for key, value in flat(self.config).items() if isinstance(value, int | float | str)
-                }
-                logger.log_hyperparams(settings, {f"accuracy_last_{LAST}": facts["accuracy"]})
+                logger.log_hyperparams(hyperparameters(self.config), {f"accuracy_last_{LAST}": facts["accuracy"]})
                 logger.finalize("success")
         Console().print(self._table(facts))
 
@@ -103,3 +100,20 @@ class Summary(Callback):
                 table.add_row(name, str(self.run / file))
         table.add_row("dashboard", f"tensorboard --logdir {self.run.parent.parent}")
         return table
+
+
+def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that make a run what it is, seed, model, data and length, by short names for TensorBoard."""
+    chosen = (
+        "seed_everything",
+        "model.",
+        "data.",
+        "trainer.max_steps",
+        "trainer.gradient_clip_val",
+        "trainer.precision",
+    )
+    return {
+        key.replace("init_args.", "").removesuffix(".class_path"): value
+        for key, value in flat(config).items()
+        if key.startswith(chosen) and isinstance(value, int | float | str)
+    }

@@ -58,6 +58,11 @@ def test_ranks_draw_different_data() -> None:
     torch.testing.assert_close(first, data.make_batch(step_generator(3, 1, 2)))
 
 
+def test_a_stream_must_say_how_a_batch_is_drawn() -> None:
+    with pytest.raises(TypeError, match="make_batch"):
+        StepStreamDataModule()  # type: ignore[abstract]
+
+
 def test_iterating_leaves_torchs_generator_alone() -> None:
     before = torch.get_rng_state()
     next(iter(Numbers().train_dataloader()))
@@ -112,8 +117,9 @@ def stream(length: int) -> list[int]:
         {"max_steps": 9},
         {"max_steps": 9, "limit_train_batches": 3},
         {"max_steps": 5, "accumulate_grad_batches": 2},
+        {"max_steps": 6, "accumulate_grad_batches": 2, "limit_train_batches": 3},
     ],
-    ids=["one endless epoch", "several epochs", "accumulated gradients"],
+    ids=["one endless epoch", "several epochs", "accumulated gradients", "accumulated gradients, several epochs"],
 )
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 6])
 def test_a_continued_run_sees_what_an_unbroken_one_sees(limits: dict[str, Any], stop: int, tmp_path: Path) -> None:
@@ -124,10 +130,61 @@ def test_a_continued_run_sees_what_an_unbroken_one_sees(limits: dict[str, Any], 
     assert train(limits, [], second) == unbroken[stop + 1 :], "continued twice"
 
 
-def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
-    class SaveEnd(Callback):
-        def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-            trainer.save_checkpoint(tmp_path / "end.ckpt")
+@pytest.mark.parametrize("stop", [1, 2, 4, 5])
+def test_a_run_counted_in_epochs_is_continued_within_one(stop: int, tmp_path: Path) -> None:
+    limits = {"max_epochs": 3, "limit_train_batches": 3}
+    assert train(limits, [SaveAt(stop, tmp_path / "a.ckpt")]) == stream(9)
+    assert train(limits, [], tmp_path / "a.ckpt") == stream(9)[stop:]
 
-    assert train({"max_steps": 4}, [SaveEnd()]) == stream(4)
-    assert train({"max_steps": 9}, [], tmp_path / "end.ckpt") == stream(9)[4:]
+
+class SaveEnd(Callback):
+    """Save once the training has ended, or has failed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer", "seen", "seen_in_all"),
+    [
+        ({"max_steps": 4}, {"max_steps": 9}, 4, 9),
+        ({"max_steps": 4, "limit_train_batches": 3}, {"max_steps": 9, "limit_train_batches": 3}, 4, 9),
+        ({"max_epochs": 2, "limit_train_batches": 3}, {"max_epochs": 3, "limit_train_batches": 3}, 6, 9),
+        ({"max_steps": 2, "accumulate_grad_batches": 2}, {"max_steps": 4, "accumulate_grad_batches": 2}, 4, 8),
+    ],
+    ids=["one endless epoch", "within an epoch", "whole epochs", "accumulated gradients"],
+)
+def test_a_finished_run_can_be_made_longer(
+    shorter: dict[str, Any], longer: dict[str, Any], seen: int, seen_in_all: int, tmp_path: Path
+) -> None:
+    assert train(shorter, [SaveEnd(tmp_path / "end.ckpt")]) == stream(seen)
+    assert train(longer, [], tmp_path / "end.ckpt") == stream(seen_in_all)[seen:]
+
+
+def test_a_batch_whose_step_failed_is_drawn_again(tmp_path: Path) -> None:
+    class FailAt(Callback):
+        def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
+            if trainer.global_step == 3:
+                raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train({"max_steps": 9}, [FailAt(), SaveEnd(tmp_path / "failed.ckpt")])
+    assert train({"max_steps": 9}, [], tmp_path / "failed.ckpt") == stream(9)[3:]
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_checkpoint_alone_tells_where_the_stream_stood(accumulated: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    train({"max_steps": 6, "limit_train_batches": 4, "accumulate_grad_batches": accumulated}, [SaveAt(5, path)])
+    state = torch.load(path, weights_only=True)["Numbers"]
+    assert state == {"batches_consumed": 5}, "batches, not steps of the optimizer"
+    data = Numbers(batch_size=1, seed=5)
+    data.load_state_dict(state)
+    assert data.state_dict() == state
+    assert int(next(iter(data.train_dataloader()))[0]) == stream(6)[5]

@@ -150,17 +150,28 @@ def test_baum_sweet_share_of_ones(n: int) -> None:
     assert abs(labels.mean().item() - share) < 4.5 * math.sqrt(share * (1 - share) / 40_000)
 
 
-def test_baum_sweet_numbers_are_uniform() -> None:
-    """n = 2: the kept Baum–Sweet numbers of 10..100, both ends included, are equally frequent."""
-    tokens, labels = BaumSweet(2, batch_size=50_000).make_batch(step_generator(3, 0, 0))
-    values = ((tokens == 2).long() * 2 ** torch.arange(7, -1, -1)).sum(1)[labels == 1]
-    good = [x for x in range(10, 101) if slow_baum_sweet(x)]
-    counts = torch.bincount(values, minlength=101)[good].double()
-    expected = len(values) / len(good)
-    assert ((counts - expected) ** 2 / expected).sum() < len(good) + 5 * math.sqrt(2 * len(good))
-    other = ((tokens == 2).long() * 2 ** torch.arange(7, -1, -1)).sum(1)[labels == 0]
-    assert other.min() >= 10
-    assert other.max() <= 100
+@pytest.mark.parametrize("n", [2, 4, 6])
+def test_baum_sweet_acceptance_rate(n: int) -> None:
+    drawn = 1_000_000
+    good = sum(slow_baum_sweet(x) for x in range(10, 10**n + 1)) / (10**n - 9)
+    rate = good + 0.016724 * (1 - good)
+    numbers, labels = BaumSweet(n).draw_kept(np.random.default_rng(4), drawn)
+    assert abs(len(numbers) / drawn - rate) < 4.5 * math.sqrt(rate * (1 - rate) / drawn)
+    assert abs(labels.sum() / drawn - good) < 4.5 * math.sqrt(good * (1 - good) / drawn)
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(200_000, 1), (3, 8000)])
+def test_baum_sweet_numbers_have_the_exact_distribution(batch_size: int, steps: int) -> None:
+    """n = 2, χ² over 10..100, both ends included; cutting what is kept at B adds no bias, B small or large."""
+    data = BaumSweet(2, batch_size)
+    tokens = torch.cat([data.make_batch(step_generator(3, 0, step))[0] for step in range(steps)])
+    values = ((tokens == 2).long() * 2 ** torch.arange(7, -1, -1)).sum(1)
+    weights = torch.tensor([1 if slow_baum_sweet(x) else 0.016724 for x in range(10, 101)], dtype=torch.float64)
+    expected = len(values) * weights / weights.sum()
+    counts = torch.bincount(values, minlength=101)
+    assert counts[:10].sum() == 0
+    assert len(counts) == 101
+    assert ((counts[10:] - expected) ** 2 / expected).sum() < 90 + 4 * math.sqrt(2 * 90)
 
 
 @pytest.mark.parametrize("n", [2, 6])
@@ -172,6 +183,13 @@ def test_random_combinations_miss_the_label(n: int) -> None:
     for column in (labels, tokens[:, 0]):
         counts = torch.bincount(column, minlength=n).double()
         assert ((counts - 6000 / n) ** 2 / (6000 / n)).sum() < 25
+
+
+def test_random_combinations_are_uniform_over_all_orders() -> None:
+    tokens, labels = RandomCombinations(4, batch_size=24_000).make_batch(step_generator(1, 0, 0))
+    orders = Counter(map(tuple, torch.cat([tokens, labels[:, None]], 1).tolist()))
+    assert len(orders) == 24
+    assert sum((count - 1000) ** 2 / 1000 for count in orders.values()) < 23 + 4 * math.sqrt(2 * 23)
 
 
 @pytest.mark.parametrize(
