@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import restricted_number_type
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -32,6 +32,8 @@ from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run,
 
 # What a data module knows of its data and a network's constructor may ask for.
 DATA_FACTS = ("vocab_size", "num_classes", "num_features")
+
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
 
 # Lightning's advice that does not apply here, by its beginning.
 IRRELEVANT_WARNINGS = (
@@ -78,7 +80,7 @@ class StudyCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is train.py's own: the seed, what to do, and from which checkpoint."""
-        parser.add_argument("--seed_everything", type=NonNegativeInt, default=42, help="Seeds everything random.")
+        parser.add_argument("--seed_everything", type=Seed, default=42, help="Seeds everything random.")
         parser.add_argument(
             "--stage", type=Literal["fit", "test"], default="fit", help="fit trains; test evaluates --ckpt_path only."
         )

@@ -80,6 +80,7 @@ def test_missing_configs(train: Train, words: list[str], message: str) -> None:
         (["--trainer.gradient_clip_val", "much"], "'much' is none of int, float, null"),
         (["--trainer.accelerator", "abacus"], "abacus"),
         (["--seed_everything", "-1"], "seed_everything: -1 is not >=0"),
+        (["--seed_everything", "4294967296"], "and v<4294967296 (Seed)"),
         (["--stage", "train"], "stage: 'train' is none of 'fit', 'test'"),
         (["--model.network.layer", "kernels.LTSM"], "model.network.layer: kernels has no 'LTSM'; did you mean 'LSTM'?"),
         (["--model.network.layer", "lstm"], "'lstm' is no class; give its import path, such as kernels.LSTM"),
