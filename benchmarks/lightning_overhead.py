@@ -2,7 +2,7 @@
 
 Same network, same data, same optimiser and clipping, in one process; blocks of steps alternate in both orders.
 
-python benchmarks/lightning_overhead.py
+python -m benchmarks.lightning_overhead
 """
 
 import os
