@@ -116,6 +116,7 @@ def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, Path]:
     """
     failed: dict[Run, Path] = {}
     processes: list[subprocess.Popen] = []
+    stopping = False
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
     def execute_one(run: Run) -> None:
@@ -131,7 +132,7 @@ def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, Path]:
         processes.append(process)
         if process.wait() == 0 and (folder := run.finished()):
             print(f"{run}: finished in {time.monotonic() - start:.0f} s, {folder}", flush=True)
-        else:
+        elif not stopping:
             failed[run] = log
             print(f"{run}: failed with status {process.returncode}, {log}", flush=True)
 
@@ -139,6 +140,7 @@ def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, Path]:
     try:
         list(pool.map(execute_one, runs))
     except (KeyboardInterrupt, SystemExit) as stop:
+        stopping = True
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             if process.poll() is None:

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from lightning_modules.cli import StudyCLI
 
 CONFIG = "palindrome_lstm.yaml"
-WARM_UP, BLOCK, ROUNDS = 5, 20, 8
+WARM_UP, BLOCK, ROUNDS = 5, 20, 4
 
 
 class Clock(Callback):
