@@ -60,9 +60,11 @@ class Run:
         return next((run for run in same if (run / "summary.json").is_file()), None)
 
     def interrupted(self) -> bool:
-        """Tell whether an unfinished run with these settings can go on."""
-        same, _ = find_runs(self.folder, self.settings)
-        return bool(same) and (same[0] / "last.ckpt").is_file()
+        """Tell whether the newest run that `--ckpt_path last` would take is an unfinished one with these settings."""
+        alike, _ = find_runs(self.folder, self.settings)
+        same, _ = find_runs(self.folder, self.settings, aside=("config", "ckpt_path", "stage", "checkpoints"))
+        saved = [run for run in alike if (run / "last.ckpt").is_file()]
+        return bool(saved) and saved[0] in same and not (saved[0] / "summary.json").exists()
 
 
 def main() -> int:
@@ -101,7 +103,7 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
     if any(not values for values in choices):
         raise UserError("--vary takes a key and at least one value: --vary data.length 10 20")
     runs = []
-    for config, chosen, seed in itertools.product(configs, itertools.product(*choices), seeds):
+    for config, chosen, seed in itertools.product(configs, itertools.product(*choices), dict.fromkeys(seeds)):
         words = [word for key, value in chosen for word in (f"--{key}", value)]
         setting = " ".join([Path(config).stem, *(f"{key}={value}" for key, value in chosen)])
         runs.append(Run(setting, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
@@ -128,7 +130,10 @@ def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, Path]:
         print(f"{run}: running, {log}", flush=True)
         start = time.monotonic()
         with log.open("w") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            # In a session of its own: Ctrl-C in the terminal reaches this process alone, which passes one signal on.
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
         processes.append(process)
         if process.wait() == 0 and (folder := run.finished()):
             print(f"{run}: finished in {time.monotonic() - start:.0f} s, {folder}", flush=True)
@@ -167,7 +172,7 @@ def report(finished: dict[Run, Path], out: Path) -> None:
         last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders.values()]
         over_iterations = statistics.mean(100 * statistics.pstdev(values) for values in last)
         solved = ", ".join(str(fact["solved_at"] or "–") for fact in facts)
-        pace = statistics.mean(fact["steps_per_second"] for fact in facts)
+        pace = statistics.mean(fact["steps_per_second"] or 0 for fact in facts)
         lines.append(
             f"| {setting} | {' '.join(map(str, folders))} | {statistics.mean(accuracies):.3f}{spread} "
             f"| {over_iterations:.3f} | {solved} | {pace:.1f} |"

@@ -29,6 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         beside = target.with_name(f".{target.name}.tmp")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with beside.open("wb") as file:
                 file.write(buffer.getbuffer())
                 file.flush()
@@ -93,13 +94,16 @@ def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, t
         UserError: if weights are missing, unknown or of another shape, or the state of the training is missing.
     """
     theirs, ours = checkpoint["state_dict"], model.state_dict()
-    for name in sorted(ours.keys() | theirs.keys()):
+    for name in sorted(ours.keys() | theirs.keys(), key=str):
         if name not in theirs or name not in ours:
             raise UserError(f"{path} belongs to another model: {name} is in only one of the two")
         shape = getattr(theirs[name], "shape", None)
         if shape != ours[name].shape:
             has = list(shape) if shape is not None else "no tensor"
             raise UserError(f"{path} belongs to another model: {name} is {has} there and {list(ours[name].shape)} here")
+    states = checkpoint.get("rng_states")
+    if training and not (isinstance(states, dict) and {"torch", "numpy", "python"} <= states.keys()):
+        raise UserError(f"{path} cannot be continued: it lacks the states of the random number generators")
     missing = TRAINING_KEYS - checkpoint.keys()
     if training and missing:
         raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")

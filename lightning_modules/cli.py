@@ -133,6 +133,7 @@ class StudyCLI(LightningCLI):
             content = read_checkpoint(self.checkpoint)
             check_fits(content, self.model, self.checkpoint, training=self.config.stage == "fit")
             continued_step = content.get("global_step")
+            self._refuse_what_is_finished(continued_step)
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
@@ -156,7 +157,7 @@ class StudyCLI(LightningCLI):
         """Train and test, or only test, and report."""
         if self.config.stage == "test":
             self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-        elif self.run_folder is None:  # a further process of several, or fast_dev_run
+        elif self.run_folder is None or _rank() > 0:  # fast_dev_run, or a further process of several: no files
             self._fit_and_test()
         else:
             with running(self.run_folder):
@@ -204,6 +205,14 @@ class StudyCLI(LightningCLI):
     def settings(self) -> dict[str, Any]:
         """All settings of the command as plain values, as config.yaml holds them."""
         return yaml.safe_load(self.parser.dump(self.config))
+
+    def _refuse_what_is_finished(self, step: Any) -> None:
+        """Leave a run alone that has all its steps: its summary and config stay true."""
+        limit = self.config.trainer.max_steps
+        if self.config.stage == "fit" and isinstance(step, int) and 0 <= limit <= step:
+            raise UserError(
+                f"{self.checkpoint} is at step {step} already; to go on, raise --trainer.max_steps ({limit})"
+            )
 
     def _with(self, *callbacks: Any) -> dict[str, Any]:
         return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}

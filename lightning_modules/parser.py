@@ -51,9 +51,8 @@ def find_config(name: str) -> Path:
                 raise UserError(f"--config: {path} is not valid YAML: {' '.join(str(error).split())}") from error
             return path
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise UserError(
-        f"--config: there is no {name or 'file named'!r}{did_you_mean(name, known)} configs/ has {', '.join(known)}"
-    )
+    wrong = f"there is no {name!r}{did_you_mean(name, known)}" if name else "names no file"
+    raise UserError(f"--config: {wrong}; configs/ has {', '.join(known)}")
 
 
 class OneLineParser(LightningArgumentParser):

@@ -92,7 +92,8 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
             stored = yaml.safe_load((run / "config.yaml").read_text())
-        except (OSError, yaml.YAMLError):
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
             continue
         differing = _differences(stored, config, aside)
         if not differing:

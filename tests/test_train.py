@@ -116,9 +116,12 @@ def test_continuing_from_a_path_starts_a_folder_of_its_own(train: Train) -> None
 
 def test_continuing_a_finished_run_changes_nothing(train: Train) -> None:
     train("--trainer.max_steps", "3")
-    before = (RUNS / "version_0" / "metrics.csv").read_text()
-    assert train("--trainer.max_steps", "3", "--ckpt_path", "last")[0] == 0
-    assert (RUNS / "version_0" / "metrics.csv").read_text() == before
+    before = {path: path.read_bytes() for path in (RUNS / "version_0").iterdir()}
+    for steps in ("3", "2"):
+        status, _, err = train("--trainer.max_steps", steps, "--ckpt_path", "last")
+        assert status == 2
+        assert f"is at step 3 already; to go on, raise --trainer.max_steps ({steps})" in err
+    assert {path: path.read_bytes() for path in (RUNS / "version_0").iterdir()} == before
 
 
 def test_last_needs_the_same_config(train: Train) -> None:
@@ -301,6 +304,20 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(start: Start) -> None:
         r"^train.py: error: cannot save runs/.*last\.ckpt: File too large; the previous one is whole$", err, re.M
     )
     assert (RUNS / "version_0" / "last.ckpt").read_bytes() == before
+
+
+def test_two_processes_stop_and_go_on(start: Start) -> None:
+    words = ("--trainer.max_steps", "60", "--trainer.devices", "2", "--trainer.strategy", "ddp", *DROPOUT)
+    process = start(*words)
+    wait_for_step(process, 10)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert len(losses(RUNS / "version_0")[0]) < 60, "the signal came too late for this test"
+    process = start(*words, "--ckpt_path", "last")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, out + err
+    assert losses(RUNS / "version_0")[0] == list(range(60))
 
 
 def test_two_processes_train_on_different_data(start: Start) -> None:

@@ -28,6 +28,8 @@ class Solved(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the accuracy of the step."""
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return
         if "train/accuracy" not in trainer.callback_metrics or self.iteration is not None:
             return
         self._recent.append(float(trainer.callback_metrics["train/accuracy"]))

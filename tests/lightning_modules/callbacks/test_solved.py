@@ -6,7 +6,8 @@ from lightning_modules.callbacks.solved import Solved
 
 
 def feed(solved: Solved, accuracies: list[float], first: int = 1) -> SimpleNamespace:
-    trainer = SimpleNamespace(callback_metrics={}, global_step=0, should_stop=False)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False))
+    trainer = SimpleNamespace(callback_metrics={}, global_step=0, should_stop=False, fit_loop=loop)
     for step, accuracy in enumerate(accuracies, first):
         trainer.callback_metrics["train/accuracy"], trainer.global_step = accuracy, step
         solved.on_train_batch_end(trainer, None, None, None, 0)
@@ -34,5 +35,6 @@ def test_state_goes_on() -> None:
 
 def test_without_an_accuracy_nothing_happens() -> None:
     solved = Solved()
-    solved.on_train_batch_end(SimpleNamespace(callback_metrics={}), None, None, None, 0)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False))
+    solved.on_train_batch_end(SimpleNamespace(callback_metrics={}, fit_loop=loop), None, None, None, 0)
     assert solved.iteration is None
