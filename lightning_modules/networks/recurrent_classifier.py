@@ -59,7 +59,8 @@ class RecurrentClassifier(nn.Module):
             if "bias" in name:
                 nn.init.zeros_(parameter)
             elif "peephole" not in name:
-                nn.init.kaiming_normal_(parameter)
+                # The embedding [V, I] is a matrix on one-hot vectors of V symbols: its fan-in is torch's fan-out.
+                nn.init.kaiming_normal_(parameter, mode="fan_out" if parameter is self.embedding.weight else "fan_in")
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits [B, C] of a batch of sequences [B, T]."""

@@ -22,7 +22,8 @@ def test_initial_weights(layer: type[nn.Module]) -> None:
         elif "peephole" in name:
             assert parameter.abs().max() <= 1 / math.sqrt(128)
         else:
-            std = math.sqrt(2 / parameter.shape[1])
+            fan_in = 50 if "embedding" in name else parameter.shape[1]
+            std = math.sqrt(2 / fan_in)
             assert parameter.std().item() == pytest.approx(std, rel=0.05), name
             assert parameter.abs().max() > 2.5 * std, f"{name} is not uniform"
 
