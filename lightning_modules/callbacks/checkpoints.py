@@ -90,7 +90,7 @@ def restore_rng_states(states: dict[str, torch.Tensor], rank: int) -> None:
     """
     if rank >= len(states["torch"]):
         return
-    own = {name: state[rank].cpu() for name, state in states.items()}
+    own = {name: state[rank].clone() for name, state in states.items()}  # set_rng_state overlooks a view's offset
     torch.set_rng_state(own["torch"])
     *keys, position, has_gauss, gauss = own["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), int(position), int(has_gauss), gauss))

@@ -25,6 +25,16 @@ def test_generators_go_on_where_they_were() -> None:
     assert [draw() for _ in range(3)] == expected
 
 
+def test_a_further_process_takes_its_own_state() -> None:
+    torch.manual_seed(1)
+    first = rng_states()
+    torch.manual_seed(2)
+    saved = {name: torch.stack([first[name], state]) for name, state in rng_states().items()}
+    expected = torch.rand(())
+    restore_rng_states(saved, rank=1)
+    assert torch.rand(()) == expected
+
+
 def test_a_process_that_the_saved_run_did_not_have_keeps_its_seed() -> None:
     saved = {name: state[None] for name, state in rng_states().items()}
     torch.manual_seed(5)
