@@ -28,7 +28,7 @@ from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, read_checkpoint
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first
-from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
+from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
 
 # What a data module knows of its data and a network's constructor may ask for.
 DATA_FACTS = ("vocab_size", "num_classes", "num_features")
@@ -44,6 +44,7 @@ IRRELEVANT_WARNINGS = (
     "You're resuming from a checkpoint that ended before the epoch ended",  # streams go on where they were
     "Checkpoint directory",  # … exists and is not empty: a run has one folder for all that it leaves
     "Be aware that when using `ckpt_path`, callbacks",  # an evaluation needs none of the training's
+    "torch.distributed.nn.functional.all_gather is deprecated",  # Lightning's call
     "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
     "Starting from v1.9.0, `tensorboardX` has been removed",
 )
@@ -161,7 +162,7 @@ class StudyCLI(LightningCLI):
             self._fit_and_test()
         else:
             with running(self.run_folder):
-                (self.run_folder / "config.yaml").write_text(self.parser.dump(self.config))
+                write_whole(self.run_folder / "config.yaml", self.parser.dump(self.config))
                 (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
                 metrics = self._fit_and_test()
                 self.summary.report(self.trainer, metrics)

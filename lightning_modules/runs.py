@@ -74,6 +74,22 @@ def drop_run(run: Path) -> None:
             folder.rmdir()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file beside its target and rename it: a reader sees the old content or the new, whole.
+
+    Raises:
+        UserError: if the disk refuses, as when it is full.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def version_number(run: Path) -> int:
     """Return n of `version_<n>`, −1 for another name."""
     number = run.name.removeprefix("version_")

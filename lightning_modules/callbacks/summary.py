@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
-from lightning_modules.runs import RunTensorBoard, flat
+from lightning_modules.runs import RunTensorBoard, flat, write_whole
 
 LAST = 1000
 
@@ -61,7 +61,7 @@ class Summary(Callback):
     def report(self, trainer: Trainer, test_metrics: dict[str, float]) -> None:
         """Print the table, write summary.json, and log the run to TensorBoard's HParams."""
         facts = self.facts(trainer, test_metrics)
-        (self.run / "summary.json").write_text(json.dumps(facts, indent=2) + "\n")
+        write_whole(self.run / "summary.json", json.dumps(facts, indent=2) + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard) and "accuracy" in facts:
                 logger.log_hyperparams(hyperparameters(self.config), {f"accuracy_last_{LAST}": facts["accuracy"]})

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_modules.errors import UserError
-from lightning_modules.runs import drop_run, find_last, find_runs, flat, new_run
+from lightning_modules.runs import drop_run, find_last, find_runs, flat, new_run, write_whole
 
 
 def store(run: Path, config: dict, checkpoint: bool = True) -> None:
@@ -76,3 +76,17 @@ def test_a_damaged_config_is_passed_over(tmp_path: Path) -> None:
 
 def test_flat() -> None:
     assert flat({"a": {"b": 1, "c": {}}, "d": [1, 2]}) == {"a.b": 1, "a.c": {}, "d": [1, 2]}
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+    write_whole(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match=r"cannot write .*config\.yaml: No space left on device"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]
