@@ -63,6 +63,7 @@ class StudyCLI(LightningCLI):
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
         self.run_folder: Path | None = None
+        self.made_run = False  # whether run_folder is new, so that it goes again if the run cannot start
         self.checkpoint: Path | None = None
         quiet()
         super().__init__(
@@ -139,9 +140,8 @@ class StudyCLI(LightningCLI):
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
             return super().instantiate_trainer(logger=False, **self._with(StepProgress()))
-        made_here = self.run_folder is None
-        if made_here and _rank() == 0:
-            self.run_folder = new_run(self.runs_folder)
+        if self.run_folder is None and _rank() == 0:
+            self.run_folder, self.made_run = new_run(self.runs_folder), True
         run = self.run_folder or self.runs_folder  # further processes write nothing
         try:
             return super().instantiate_trainer(
@@ -150,7 +150,7 @@ class StudyCLI(LightningCLI):
                 **self._with(*self._callbacks(run)),
             )
         except BaseException:
-            if made_here and self.run_folder is not None:
+            if self.made_run and self.run_folder is not None:
                 drop_run(self.run_folder)
             raise
 
@@ -164,7 +164,12 @@ class StudyCLI(LightningCLI):
             with running(self.run_folder):
                 write_whole(self.run_folder / "config.yaml", self.parser.dump(self.config))
                 (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
-                metrics = self._fit_and_test()
+                try:
+                    metrics = self._fit_and_test()
+                except UserError:
+                    if not self.summary.started and self.made_run:
+                        drop_run(self.run_folder)
+                    raise
                 self.summary.report(self.trainer, metrics)
 
     def _fit_and_test(self) -> dict[str, float]:

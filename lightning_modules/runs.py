@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,9 @@ def running(run: Path) -> Iterator[None]:
 
 
 def drop_run(run: Path) -> None:
-    """Remove a run's folder in which nothing stands yet, and the folders around it that it leaves empty."""
-    for folder in (run, run.parent, run.parent.parent):
+    """Remove the folder of a run that could not start, and the folders around it that it leaves empty."""
+    shutil.rmtree(run)
+    for folder in (run.parent, run.parent.parent):
         with contextlib.suppress(OSError):
             folder.rmdir()
 

@@ -1,5 +1,6 @@
 """study.py: runs as processes, finished ones kept, failed ones named."""
 
+import os
 import re
 import shutil
 import signal
@@ -61,6 +62,16 @@ def test_a_study_from_start_to_table(start: Start) -> None:
     assert len(list(RUNS.iterdir())) == 2, "finished runs are not repeated"
 
 
+def test_a_shorter_study_makes_runs_of_its_own(start: Start) -> None:
+    words = ("--seeds", "1", "--vary", "trainer.max_steps", "4", "2")
+    process = start(*words, script="study.py")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, out + err
+    assert [len(read_metrics(RUNS / f"version_{k}" / "metrics.csv")) for k in (0, 1)] == [4, 2]
+    assert "max_steps=4 | 1 |" in out
+    assert "max_steps=2 | 1 |" in out
+
+
 def test_a_failed_run_is_named_and_stops_no_other(start: Start) -> None:
     words = ("--seeds", "1", "--trainer.max_steps", "2", "--vary", "model.network.embedding_size", "4", "4000000000000")
     process = start(*words, script="study.py")
@@ -72,15 +83,16 @@ def test_a_failed_run_is_named_and_stops_no_other(start: Start) -> None:
     assert "embedding_size=4 | 1 |" in out
 
 
-def test_an_interrupted_study_goes_on(start: Start) -> None:
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) -> None:
     words = ("--seeds", "1", "--trainer.max_steps", "250", "--checkpoints.every_n_steps", "10")
     process = start(*words, script="study.py")
     deadline = time.monotonic() + 120
     while len(read_metrics(RUNS / "version_0" / "metrics.csv")) < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signum)  # as a terminal's Ctrl-C does
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 143, out + err
+    assert process.returncode == status, out + err
     assert "goes on from here" in err
     assert "failed" not in out + err
     assert "Traceback" not in out + err

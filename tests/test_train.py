@@ -175,6 +175,8 @@ def test_hostile_strings_in_a_checkpoint_run_nothing(train: Train) -> None:
     assert status != 0
     assert "cannot be continued" in err
     assert err.count("\n") == 1
+    left = sorted(str(path.relative_to(RUNS)) for path in RUNS.rglob("*") if "version_2" in str(path))
+    assert left == [], "a refused run leaves no folder"
 
 
 def test_a_file_in_place_of_runs(train: Train) -> None:
