@@ -21,7 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.summary import LAST
@@ -29,6 +29,12 @@ from lightning_modules.cli import parse_settings
 from lightning_modules.errors import UserError
 from lightning_modules.runs import find_runs
 
+ITS_OWN = {  # words of train.py that make no sense here, and what does
+    "--ckpt_path": "interrupted runs go on by themselves",
+    "--stage": "every run is trained",
+    "--seed_everything": "give --seeds",
+    "--print_config": "ask train.py",
+}
 TRAIN = Path(__file__).resolve().parent / "train.py"
 
 
@@ -100,6 +106,9 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
         UserError: if train.py would refuse one of them.
     """
     choices = [[(key, value) for value in values] for key, *values in vary]
+    for word in overrides:
+        if reason := ITS_OWN.get(word.partition("=")[0]):
+            raise UserError(f"{word.partition('=')[0]} is not for a study: {reason}")
     if any(not values for values in choices):
         raise UserError("--vary takes a key and at least one value: --vary data.length 10 20")
     runs = []
@@ -206,16 +215,29 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+class _Parser(argparse.ArgumentParser):
+    """ArgumentParser whose error is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"study.py: error: {message}\n")
+
+
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", action="append", required=True, help="a config of train.py; may be given again")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="values of seed_everything (default: 42)")
     parser.add_argument("--vary", nargs="+", action="append", metavar=("KEY", "VALUE"), help="a setting and its values")
     parser.add_argument("--jobs", type=_positive, default=1, help="processes at a time (default: 1)")
-    parser.add_argument("--name", help="name of the results' folder (default: the configs' names)")
+    parser.add_argument("--name", type=_folder_name, help="name of the results' folder (default: the configs' names)")
     return parser
+
+
+def _folder_name(word: str) -> str:
+    if Path(word).name != word:
+        raise argparse.ArgumentTypeError(f"{word!r} is not the name of one folder")
+    return word
 
 
 def _positive(word: str) -> int:

@@ -19,6 +19,11 @@ def main() -> int:
         from lightning_modules.cli import main as run
 
         return run(sys.argv[1:])
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("torch", "pytorch_lightning", "jsonargparse"):
+            raise
+        print(f"train.py: error: {error.name} is not installed here; first: source .venv/bin/activate", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130

@@ -107,3 +107,6 @@ def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, t
     missing = TRAINING_KEYS - checkpoint.keys()
     if training and missing:
         raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")
+    step = checkpoint.get("global_step")
+    if training and (type(step) is not int or step < 0 or not checkpoint["optimizer_states"]):
+        raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")

@@ -1,10 +1,12 @@
 """The command line of train.py: a config and overrides in; a trained, tested and reported run out."""
 
+import contextlib
 import logging
 import os
 import re
 import shlex
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +66,7 @@ class StudyCLI(LightningCLI):
         self.arguments = arguments
         self.run_folder: Path | None = None
         self.made_run = False  # whether run_folder is new, so that it goes again if the run cannot start
+        self.in_use = contextlib.ExitStack()  # holds the mark on run_folder, from before its checkpoint is read
         self.checkpoint: Path | None = None
         quiet()
         super().__init__(
@@ -113,9 +116,13 @@ class StudyCLI(LightningCLI):
         path = self.config.ckpt_path
         if self.config.stage == "test" and path is None:
             raise UserError("--stage test needs the checkpoint to evaluate: --ckpt_path runs/…/last.ckpt")
+        if path is not None and not Path(path).name:
+            raise UserError(f"--ckpt_path names no file: {path!r}; last continues this config's newest run")
         if path == "last":
             self.checkpoint = find_last(self.runs_folder, self.settings)
-            self.run_folder = self.checkpoint.parent if self.config.stage == "fit" else None
+            if self.config.stage == "fit" and _rank() == 0:
+                self.run_folder = self.checkpoint.parent
+                self.in_use.enter_context(running(self.run_folder))
         elif path is not None:
             self.checkpoint = Path(path)
 
@@ -130,11 +137,11 @@ class StudyCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with the callbacks of a run; its folder is made last but for what needs it."""
-        continued_step = None
+        continued_step = 0
         if self.checkpoint is not None:
             content = read_checkpoint(self.checkpoint)
             check_fits(content, self.model, self.checkpoint, training=self.config.stage == "fit")
-            continued_step = content.get("global_step")
+            continued_step = content["global_step"] if self.config.stage == "fit" else 0
             self._refuse_what_is_finished(continued_step)
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
@@ -142,6 +149,7 @@ class StudyCLI(LightningCLI):
             return super().instantiate_trainer(logger=False, **self._with(StepProgress()))
         if self.run_folder is None and _rank() == 0:
             self.run_folder, self.made_run = new_run(self.runs_folder), True
+            self.in_use.enter_context(running(self.run_folder))
         run = self.run_folder or self.runs_folder  # further processes write nothing
         try:
             return super().instantiate_trainer(
@@ -161,7 +169,7 @@ class StudyCLI(LightningCLI):
         elif self.run_folder is None or _rank() > 0:  # fast_dev_run, or a further process of several: no files
             self._fit_and_test()
         else:
-            with running(self.run_folder):
+            with self.in_use:
                 write_whole(self.run_folder / "config.yaml", self.parser.dump(self.config))
                 (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
                 try:
@@ -202,9 +210,9 @@ class StudyCLI(LightningCLI):
 
     @property
     def runs_folder(self) -> Path:
-        """runs/<config>, under the current folder or `trainer.default_root_dir`."""
+        """runs/<last config>, under the current folder or `trainer.default_root_dir`."""
         config_files = [Path(str(path)) for path in self.config.get("config") or []]
-        name = config_files[0].stem if config_files else self.config.model.class_path.rpartition(".")[2].lower()
+        name = config_files[-1].stem if config_files else self.config.model.class_path.rpartition(".")[2].lower()
         return Path(self.config.trainer.default_root_dir or ".") / "runs" / name
 
     @property
@@ -212,10 +220,10 @@ class StudyCLI(LightningCLI):
         """All settings of the command as plain values, as config.yaml holds them."""
         return yaml.safe_load(self.parser.dump(self.config))
 
-    def _refuse_what_is_finished(self, step: Any) -> None:
+    def _refuse_what_is_finished(self, step: int) -> None:
         """Leave a run alone that has all its steps: its summary and config stay true."""
         limit = self.config.trainer.max_steps
-        if self.config.stage == "fit" and isinstance(step, int) and 0 <= limit <= step:
+        if self.config.stage == "fit" and 0 <= limit <= step:
             raise UserError(
                 f"{self.checkpoint} is at step {step} already; to go on, raise --trainer.max_steps ({limit})"
             )
@@ -223,7 +231,7 @@ class StudyCLI(LightningCLI):
     def _with(self, *callbacks: Any) -> dict[str, Any]:
         return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}
 
-    def _loggers(self, run: Path, continued_step: int | None) -> Any:
+    def _loggers(self, run: Path, continued_step: int) -> Any:
         chosen = self.config_init.trainer.logger
         if chosen is False:
             return False
@@ -277,6 +285,13 @@ def quiet() -> None:
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are about Lightning's calls, not ours
     for beginning in IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", message=re.escape(beginning))
+    threading.excepthook = _report_thread
+
+
+def _report_thread(failure: threading.ExceptHookArgs) -> None:
+    """Leave a full disk to the main thread: TensorBoard's writer meets it first and hands it on."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def main(arguments: list[str]) -> int:

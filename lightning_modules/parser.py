@@ -46,9 +46,11 @@ def find_config(name: str) -> Path:
     for path in (Path(name), CONFIGS / name):
         if name and path.is_file():
             try:
-                yaml.safe_load(path.read_text())
+                content = yaml.safe_load(path.read_text())
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise UserError(f"--config: {path} is not valid YAML: {' '.join(str(error).split())}") from error
+            if not isinstance(content, dict):
+                raise UserError(f"--config: {path} holds no settings; a config is `key: value` lines")
             return path
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     wrong = f"there is no {name!r}{did_you_mean(name, known)}" if name else "names no file"
@@ -151,11 +153,15 @@ def _unknown_class(path: str) -> str:
     if not module:
         return f"{path!r} is no class; give its import path, such as kernels.LSTM or datamodules.toy_tasks.BaumSweet"
     try:
-        known = [key for key, value in vars(importlib.import_module(module)).items() if inspect.isclass(value)]
+        known = {key: value for key, value in vars(importlib.import_module(module)).items() if inspect.isclass(value)}
     except ImportError as error:
         return f"cannot import {module}: {error}"
     if name in known:
-        return f"{path} does not fit here"
+        parameters = inspect.signature(known[name]).parameters.values()
+        required = ", ".join(
+            each.name for each in parameters if each.default is each.empty and each.kind < each.VAR_POSITIONAL
+        )
+        return f"{path} does not fit here" + (f", or lacks its arguments ({required})" if required else "")
     return f"{module} has no {name!r}{did_you_mean(name, known)}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
 
 # What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
@@ -105,7 +106,12 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
         folder: runs/<config>.
         config: the settings of the command.
         aside: dotted keys that may differ.
+
+    Raises:
+        UserError: if a file is in the place of `folder`.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} must be a folder for the runs, and a file is in its place")
     matching, reason = [], f"there is no run in {folder}"
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
@@ -162,14 +168,22 @@ class RunTensorBoard(TensorBoardLogger):
 
     Args:
         run: the run's folder.
-        first_step: where a continued run starts; older events from that step on are hidden.
+        first_step: where a continued run starts; older events from that step on are hidden. The step before it is
+            hidden too and written again from metrics.csv, since a killed process may have saved it without its event.
     """
 
-    def __init__(self, run: Path, first_step: int | None = None) -> None:
-        super().__init__(run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=first_step)
+    def __init__(self, run: Path, first_step: int = 0) -> None:
+        last = first_step - 1
+        super().__init__(
+            run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=last if last > 0 else None
+        )
+        self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last and "train/loss" in row]
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log scalars, the epoch left out: training here is counted in steps."""
+        while self._again:
+            row = self._again.pop()
+            self.log_metrics(row, int(row.pop("step")))
         super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def save(self) -> None:

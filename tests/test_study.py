@@ -36,6 +36,29 @@ def test_plan_refuses_what_train_would_refuse() -> None:
         study.plan(["nothing.yaml"], [1], [], [])
     with pytest.raises(UserError, match="a key and at least one value"):
         study.plan(["palindrome_lstm.yaml"], [1], [["data.length"]], [])
+    with pytest.raises(UserError, match="--ckpt_path is not for a study: interrupted runs go on by themselves"):
+        study.plan(["palindrome_lstm.yaml"], [1], [], ["--ckpt_path=last"])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "the following arguments are required: --config"),
+        (
+            ("--config", "palindrome_lstm.yaml", "--name", "../x"),
+            "argument --name: '../x' is not the name of one folder",
+        ),
+        (("--config", "palindrome_lstm.yaml", "--jobs", "0"), "argument --jobs: '0' is not a positive number"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: tuple[str, ...], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["study.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        study.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"study.py: error: {line}\n"
 
 
 def test_a_study_from_start_to_table(start: Start) -> None:

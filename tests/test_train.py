@@ -140,6 +140,7 @@ def test_last_needs_the_same_config(train: Train) -> None:
     [
         (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--ckpt_path", "mine.ckpt"], "mine.ckpt is not a checkpoint"),
+        (["--ckpt_path", ""], "--ckpt_path names no file: ''"),
         (["--stage", "test"], "--stage test needs the checkpoint to evaluate"),
     ],
 )
@@ -184,6 +185,13 @@ def test_a_file_in_place_of_runs(train: Train) -> None:
     status, _, err = train("--trainer.max_steps", "2")
     assert status == 2
     assert err == "train.py: error: runs must be a folder for the runs, and a file is in its place\n"
+    Path("runs").unlink()
+    RUNS.parent.mkdir()
+    RUNS.touch()
+    for words in ([], ["--ckpt_path", "last"]):
+        status, _, err = train("--trainer.max_steps", "2", *words)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "runs/palindrome_lstm must be a folder for the runs, and a file is in its place" in err
 
 
 def test_solved_can_stop_the_run(train: Train) -> None:
@@ -282,6 +290,14 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(start: Start, unbroken: s
     assert list(scalars(RUNS / "version_0", "train/loss")) == list(range(STEPS))
 
 
+def test_a_step_saved_without_its_event_gets_it(train: Train) -> None:
+    train("--trainer.max_steps", "10")
+    for events in (RUNS / "version_0").glob("events.*"):
+        events.unlink()
+    train("--trainer.max_steps", "12", "--ckpt_path", "last")
+    assert list(scalars(RUNS / "version_0", "train/loss")) == [9, 10, 11]
+
+
 def test_a_running_run_is_not_continued_twice(start: Start) -> None:
     process = start("--trainer.max_steps", "100000", "--checkpoints.every_n_steps", "5")
     wait_for_step(process, 10)
@@ -306,6 +322,13 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(start: Start) -> None:
         r"^train.py: error: cannot save runs/.*last\.ckpt: File too large; the previous one is whole$", err, re.M
     )
     assert (RUNS / "version_0" / "last.ckpt").read_bytes() == before
+
+
+def test_a_full_disk_stops_the_logs_in_one_line(start: Start) -> None:
+    process = start("--trainer.max_steps", "200", prefix=("prlimit", "--fsize=6000"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.fullmatch(r"train.py: error: cannot write .*: File too large\n", err), out + err
 
 
 def test_two_processes_stop_and_go_on(start: Start) -> None:

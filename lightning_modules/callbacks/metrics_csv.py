@@ -7,6 +7,8 @@ from typing import Any, TextIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
+from lightning_modules.errors import UserError
+
 
 class MetricsCSV(Callback):
     """Write what was logged at each step to `metrics.csv`; each row is on the disk before a checkpoint of its step.
@@ -84,14 +86,19 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Return the rows of a metrics.csv, each with the columns that it fills; no rows if there is no file.
 
     A last line that a killed process left unfinished is dropped.
+
+    Raises:
+        UserError: if the file holds anything but numbers below names.
     """
     if not path.exists():
         return []
-    text = path.read_text()
-    lines = text[: text.rfind("\n") + 1].splitlines()
     rows = []
-    for row in csv.DictReader(lines):
-        rows.append({name: float(value) if name != "step" else int(value) for name, value in row.items() if value})
+    try:
+        text = path.read_text()
+        for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+            rows.append({name: float(value) if name != "step" else int(value) for name, value in row.items() if value})
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     return rows
 
 
