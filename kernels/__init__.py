@@ -1,6 +1,6 @@
 """Recurrent layers with torch.nn's interface at native speed, peepholes included. Knows no trainer and no data."""
 
 from kernels.dispatch import Backend, choose, forced, unscripted
-from kernels.layers import LSTM, RNN, PeepholeLSTM
+from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM
 
-__all__ = ["LSTM", "RNN", "Backend", "PeepholeLSTM", "choose", "forced", "unscripted"]
+__all__ = ["GRU", "LSTM", "RNN", "Backend", "PeepholeLSTM", "choose", "forced", "unscripted"]

@@ -4,21 +4,58 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
-from kernels import reference
-from kernels.torchscript import lstm, peephole, rnn, script
+import torch
 
-Backend = Literal["auto", "reference", "torchscript"]
+from kernels import native, reference
+from kernels.torchscript import gru, lstm, peephole, rnn, script
+
+Backend = Literal["auto", "reference", "torchscript", "native"]
 
 IMPLEMENTATIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("rnn", "reference"): reference.rnn,
     ("rnn", "torchscript"): rnn.rnn,
+    ("rnn", "native"): native.rnn,
+    ("gru", "reference"): reference.gru,
+    ("gru", "torchscript"): gru.gru,
+    ("gru", "native"): native.gru,
     ("lstm", "reference"): reference.lstm,
     ("lstm", "torchscript"): lstm.lstm,
+    ("lstm", "native"): native.lstm,
     ("peephole_lstm", "reference"): reference.peephole_lstm,
     ("peephole_lstm", "torchscript"): peephole.peephole_lstm,
 }
 
 _override: Backend | None = None
+
+
+class Case(NamedTuple):
+    """What a choice depends on.
+
+    Args:
+        cell: "rnn", "gru", "lstm" or "peephole_lstm".
+        plain: whether torch has the same equations.
+        tokens: whether the input is tokens.
+        ragged: whether rows have lengths of their own.
+        recompute: whether gates are to be computed anew in the backward pass.
+        T: steps.
+        B: batch.
+        I: input width.
+        H: hidden width.
+        dtype: of the products.
+        device: type of the device.
+    """
+
+    cell: str
+    plain: bool
+    tokens: bool
+    ragged: bool
+    recompute: bool
+    T: int
+    B: int
+    I: int
+    H: int
+    dtype: torch.dtype
+    device: str
 
 
 class Choice(NamedTuple):
@@ -28,32 +65,59 @@ class Choice(NamedTuple):
     reason: str
 
 
-def check_backend(backend: str) -> None:
-    """See that a backend exists.
+def check_backend(backend: str, plain: bool = True, recompute: bool = False) -> None:
+    """See that a backend exists and can do what is asked of it.
+
+    Args:
+        backend: its name.
+        plain: whether torch has the cell's equations.
+        recompute: whether gates are to be computed anew in the backward pass.
 
     Raises:
-        ValueError: if it does not; the message lists those that do.
+        ValueError: if it does not, and what to ask for instead.
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend == "native" and not plain:
+        raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
+    if backend in ("native", "reference") and recompute:
+        raise ValueError(f"backend={backend!r} cannot recompute; use 'auto' or 'torchscript'")
 
 
-def choose(backend: Backend) -> Choice:
+def choose(backend: Backend, case: Case) -> Choice:
     """Return the backend for a layer that asks for `backend`.
 
-    "auto" takes the fastest that can run. A backend asked for by name is taken or refused, never replaced.
+    "auto" takes the fastest that can run, by measurement. A backend asked for by name is taken or refused, never
+    replaced.
+
+    Raises:
+        ValueError: if the backend asked for is unknown, or cannot compute the case.
     """
     asked = _override or backend
-    check_backend(asked)
-    if asked != "auto":
-        return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
+    check_backend(asked, case.plain, case.recompute and _override is None)
+    if asked == "auto":
+        return _fastest(case)
+    return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
+
+
+def _fastest(case: Case) -> Choice:
+    """Return the fastest backend, as benchmarks/recurrent.py found it."""
     refusal = script.refusal()
-    return Choice("torchscript", "the fastest here" + (f", though unscripted: {refusal}" if refusal else ""))
-
-
-def implementation(cell: str, backend: Backend) -> Callable[..., Any]:
-    """Return the function that computes a cell: "rnn", "lstm" or "peephole_lstm"."""
-    return IMPLEMENTATIONS[cell, choose(backend).backend]
+    if case.recompute:
+        return Choice("torchscript", "it alone can recompute the gates")
+    if not case.plain:
+        reason = "the fastest that has these equations"
+    elif torch.compiler.is_compiling():
+        reason = "one node for torch.compile, which would unroll torch's own"
+    elif case.device != "cpu":
+        return Choice("native", "cuDNN has these equations")
+    elif refusal:
+        return Choice("native", f"the fastest where loops are not scripted: {refusal}")
+    elif case.cell == "lstm" and not case.tokens and case.dtype == torch.float32 and not case.ragged:
+        return Choice("native", "oneDNN is the fastest for vectors in float32")
+    else:
+        reason = "the fastest here"
+    return Choice("torchscript", reason + (f", though unscripted: {refusal}" if refusal else ""))
 
 
 @contextmanager

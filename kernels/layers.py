@@ -1,9 +1,9 @@
 """Recurrent layers with torch.nn's interface. They own the weights; the loops are in the backends.
 
 Parameter names, shapes, gate order and initial values are torch.nn's, so a `state_dict` loads strictly in both
-directions where the equations are the same. In this first form a layer has one level and one direction.
+directions where the equations are the same.
 
-Legend: B batch, T time, I input, H hidden, V vocabulary.
+Legend: B batch, T time, I input, H hidden, V vocabulary, L levels (torch.nn's layers), D directions.
 """
 
 import math
@@ -11,44 +11,46 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.functional import dropout
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from kernels import dispatch
-from kernels.dispatch import Backend
+from kernels import dispatch, reference
+from kernels.dispatch import Backend, Case
 from kernels.dtypes import compute_dtype
 
 Output = Literal["sequence", "last"]
-State = Tensor | tuple[Tensor, Tensor]
+Weights = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+States = tuple[Tensor, ...]
 
 
 class RecurrentLayer(nn.Module):
-    """What all recurrent layers share: sizes, checks, the batch and time axes, the choice of backend.
+    """What all recurrent layers share: sizes, checks, levels and directions, ragged batches, the choice of backend.
 
-    A new cell sets `cell`, `num_states` and its parameters, and computes in `run`.
+    A new cell defines `num_states`, `shapes` and `step`. A fast one defines `run` instead of `step`.
 
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
-        num_layers: must be 1 for now.
+        num_layers: number of levels L; each takes the states of the one below.
         bias: whether the gates have biases.
         batch_first: whether batched input and output are [B, T, …] rather than [T, B, …].
-        dropout: must be 0 for now; torch.nn's acts between layers.
-        bidirectional: must be False for now.
+        dropout: probability that a state is dropped on its way to the next level, in training.
+        bidirectional: whether a second network reads each sequence from its end; outputs are the two side by side.
         device: device of the weights.
         dtype: dtype of the weights.
         backend: "auto" takes the fastest that can run; a name takes that one or raises.
+        recompute: keep only the states for the backward pass and compute the gates anew there: about a third of the
+            memory.
 
     Raises:
-        ValueError: if a size is not positive or the backend is unknown.
-        NotImplementedError: for several layers, two directions or dropout.
+        ValueError: if a size is not positive, `dropout` no probability, or the backend unknown or unfit.
     """
 
-    cell: str
-    num_states = 2
+    num_states = 1
+    cell: str | None = None  # a key of dispatch.IMPLEMENTATIONS, None for a cell that has its `step` alone
+    plain = True  # whether torch has the same equations
     weight_ih_l0: Tensor
-    weight_hh_l0: Tensor
-    bias_ih_l0: Tensor
-    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -63,42 +65,67 @@ class RecurrentLayer(nn.Module):
         dtype: torch.dtype | None = None,
         *,
         backend: Backend = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        for argument, value in {"input_size": input_size, "hidden_size": hidden_size}.items():
-            if value <= 0:
-                raise ValueError(f"{name}: {argument} must be positive, got {value}")
-        for argument, given, built in (
-            ("num_layers", num_layers, 1),
-            ("dropout", dropout, 0.0),
-            ("bidirectional", bidirectional, False),
-        ):
-            if given != built:
-                raise NotImplementedError(f"{name}: {argument} must be {built}, got {given}; more is not built yet")
-        dispatch.check_backend(backend)
+        for argument, value in {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+        }.items():
+            if not isinstance(value, int) or value <= 0:
+                raise ValueError(f"{name}: {argument} must be a positive whole number, got {value!r}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"{name}: dropout must be a probability, got {dropout!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = dropout
+        self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.backend: Backend = backend
+        self.recompute = recompute
+        dispatch.check_backend(backend, self.plain, recompute)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        for parameter, shape in self.shapes().items():
-            self.register_parameter(parameter, nn.Parameter(torch.empty(shape, **factory)))
+        D = 2 if bidirectional else 1
+        self._names = list(self.shapes(input_size))
+        self._suffixes = [f"_l{level}{way}" for level in range(num_layers) for way in ("", "_reverse")[:D]]
+        for k, suffix in enumerate(self._suffixes):
+            for parameter, shape in self.shapes(input_size if k < D else D * hidden_size).items():
+                self.register_parameter(parameter + suffix, nn.Parameter(torch.empty(shape, **factory)))
         self.reset_parameters()
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every parameter by its name."""
+    def shapes(self, input_size: int) -> Shapes:
+        """Return the shape of every parameter of one level and direction; names begin with weight_ or bias_."""
+        raise NotImplementedError
+
+    def step(self, weights: Weights, projected: Tensor, state: States) -> States:
+        """Return the states [B, H] after a step, from W_ih x + b_ih [B, G] and those before it."""
         raise NotImplementedError
 
     def run(
-        self, inputs: Tensor, embedding: Tensor | None, state: tuple[Tensor, ...], lengths: Tensor | None, last: bool
-    ) -> tuple[Tensor, ...]:
-        """Return all states [T, B, H] (unused if `last`, so they may be missing) and the last state(s) [B, H]."""
-        raise NotImplementedError
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        state: States,
+        lengths: Tensor | None,
+        last: bool,
+    ) -> States:
+        """Return all states of one level and direction [T, B, H], and the last valid state(s) [B, H].
+
+        Args:
+            weights: the parameters by their names in `shapes`.
+            inputs: vectors [T, B, I], or tokens [T, B] where there is an embedding [V, I].
+            embedding: vectors of the tokens, or None.
+            state: state(s) before the first step [B, H].
+            lengths: number of valid steps of each row [B], None for T.
+            last: whether only the last states are wanted, so that the first result may be empty.
+        """
+        projected = reference.project(inputs, embedding, weights["weight_ih"], weights.get("bias_ih"))
+        return reference.loop(lambda share, state: self.step(weights, share, state), projected, state, lengths)
 
     def reset_parameters(self) -> None:
         """Draw all weights uniformly from ±1/√H, as torch.nn does."""
@@ -107,32 +134,33 @@ class RecurrentLayer(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
-        self, input: Tensor, hx: Any = None, *, lengths: Tensor | None = None, output: Output = "sequence"
-    ) -> tuple[Tensor, Any]:
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        output: Output = "sequence",
+    ) -> tuple[Any, Any]:
         """Run over a batch of sequences of vectors.
 
         Args:
-            input: [T, B, I], [B, T, I] with `batch_first`, or one sequence [T, I].
-            hx: initial state [1, B, H], or a pair of them (h_0, c_0) for the LSTMs; zeros by default.
+            input: [T, B, I], [B, T, I] with `batch_first`, one sequence [T, I], or a PackedSequence.
+            hx: initial state [L·D, B, H], or a pair of them (h_0, c_0) for the LSTMs; zeros by default.
             lengths: number of valid steps of each row [B], 1 to T. A row's state stays after its last valid step, and
                 the outputs after it are zeros.
-            output: "sequence" returns every state, "last" the last valid one, [B, H].
+            output: "sequence" returns every state of the last level, "last" the last valid one; for two directions
+                that is [h→(T), h←(1)].
 
         Returns:
-            The output, [T, B, H] or like the input's axes, and the last state(s) as `hx`.
+            The output, [T, B, D·H] or like the input, or [B, D·H] for the last one; and the last state(s) as `hx`.
 
         Raises:
-            TypeError: if the input is a PackedSequence, which is not built yet.
             ValueError: if a rank, width, dtype, device, length or `output` is wrong; the message names it.
         """
         if isinstance(input, PackedSequence):
-            raise TypeError(f"{type(self).__name__}: PackedSequence is not built yet; pass lengths=")
+            return self._run_packed(input, hx, lengths, output)
         self._check_rank(input, {2, 3}, "input", "[T, I] or [T, B, I]")
-        if input.shape[-1] != self.input_size:
-            raise ValueError(f"input must have {self.input_size} features, got {input.shape[-1]}")
-        weight = self.weight_ih_l0
-        if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
-            raise ValueError(f"input is {input.dtype} and the weights are {weight.dtype}")
+        self._check_vectors(input)
         return self._run_any_axes(input, None, hx, lengths, output, batched=input.dim() == 3)
 
     def forward_ids(
@@ -159,25 +187,70 @@ class RecurrentLayer(nn.Module):
         self._check_rank(ids, {1, 2}, "ids", "[T] or [T, B]")
         if ids.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"ids must be int64 or int32, got {ids.dtype}")
-        V = embedding_weight.shape[0]
         if embedding_weight.dim() != 2 or embedding_weight.shape[1] != self.input_size:
             raise ValueError(f"embedding_weight must be [V, {self.input_size}], got {list(embedding_weight.shape)}")
+        self._check_dtype(embedding_weight, "embedding_weight")
+        V = embedding_weight.shape[0]
         if not torch.compiler.is_compiling() and ids.device.type == "cpu":
-            least, greatest = (int(bound) for bound in torch.aminmax(ids)) if ids.numel() else (0, 0)
+            least, greatest = (int(bound) for bound in torch.aminmax(ids))
             if least < 0 or greatest >= V:
                 raise ValueError(f"ids must be in 0..{V - 1}, got {least if least < 0 else greatest}")
         return self._run_any_axes(ids, embedding_weight, hx, lengths, output, batched=ids.dim() == 2)
 
+    def explain(self, T: int, B: int, tokens: bool = False) -> None:
+        """Print which backend would run over B sequences of T steps now, and why.
+
+        Args:
+            T: number of steps.
+            B: number of sequences.
+            tokens: whether the input is tokens, for `forward_ids`.
+        """
+        backend, reason = self._choose(T, B, self.input_size, tokens, ragged=False)
+        dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
+        kind = "tokens" if tokens else "vectors"
+        print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
+
     def flatten_parameters(self) -> None:
         """Do nothing: there is no flat buffer of weights here; torch.nn's layers have this method."""
 
+    def result_dtype(self) -> torch.dtype:
+        """Return the dtype of the results: the weights', and under autocast what torch.nn's layer returns."""
+        return compute_dtype(self.weight_ih_l0)
+
     def extra_repr(self) -> str:
         """Return the arguments that differ from the defaults."""
-        words = [f"{self.input_size}, {self.hidden_size}"]
-        words += [] if self.bias else ["bias=False"]
-        words += ["batch_first=True"] if self.batch_first else []
-        words += [f"backend={self.backend!r}"] if self.backend != "auto" else []
-        return ", ".join(words)
+        defaults = {
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+            "backend": "auto", "recompute": False,
+        }  # fmt: skip
+        words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
+
+    def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool) -> dispatch.Choice:
+        if self.cell is None:
+            return dispatch.Choice("reference", "this cell has its equations alone")
+        dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
+        case = Case(self.cell, self.plain, tokens, ragged, self.recompute, T, B, I, self.hidden_size, dtype, device)
+        return dispatch.choose(self.backend, case)
+
+    def _call(
+        self,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        weights: tuple[Tensor | None, ...],
+        state: States,
+        lengths: Tensor | None,
+        *words: str,
+        **options: Any,
+    ) -> States:
+        """Run the chosen implementation of `cell`."""
+        T, B, I = *inputs.shape[:2], inputs.shape[2] if embedding is None else embedding.shape[1]
+        backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None)
+        tensors = (inputs, embedding, *weights, *state)
+        if backend == "torchscript":
+            learning = any(tensor is not None and tensor.requires_grad for tensor in tensors)
+            options["keep"] = learning and torch.is_grad_enabled() and not self.recompute
+        return dispatch.IMPLEMENTATIONS[str(self.cell), backend](*tensors, lengths, *words, **options)
 
     def _check_rank(self, tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:
         if tensor.dim() not in ranks:
@@ -188,11 +261,45 @@ class RecurrentLayer(nn.Module):
         if tensor.device != device:
             raise ValueError(f"{name} is on {tensor.device} and the weights are on {device}")
 
+    def _check_vectors(self, vectors: Tensor) -> None:
+        if vectors.shape[-1] != self.input_size:
+            raise ValueError(f"input must have {self.input_size} features, got {vectors.shape[-1]}")
+        self._check_dtype(vectors, "input")
+
+    def _check_dtype(self, tensor: Tensor, name: str) -> None:
+        weight = self.weight_ih_l0
+        if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
+            raise ValueError(f"{name} is {tensor.dtype} and the weights are {weight.dtype}")
+
+    def _run_packed(
+        self, packed: PackedSequence, hx: Any, lengths: Tensor | None, output: Output
+    ) -> tuple[PackedSequence | Tensor, Any]:
+        """Run over a PackedSequence, in its own order of rows, and return the output packed like it."""
+        if lengths is not None:
+            raise ValueError("a PackedSequence has its own lengths; lengths= must be None")
+        _check_output(output)
+        data, batch_sizes, order, back = packed
+        self._check_rank(data, {2}, "a PackedSequence's data", "[rows, I]")
+        self._check_vectors(data)
+        padded, sorted_lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
+        state = self._initial_state(hx, padded.shape[1], batched=True)
+        if order is not None:
+            state = tuple(value[:, order] for value in state)
+        sequence, final = self._run_levels(padded, None, state, sorted_lengths.to(data.device), output == "last")
+        if back is not None:
+            final = tuple(value[:, back] for value in final)
+        result: PackedSequence | Tensor
+        if output == "last":
+            result = self._last(final)
+        else:
+            result = PackedSequence(pack_padded_sequence(sequence, sorted_lengths).data, batch_sizes, order, back)
+        return result, final[0] if self.num_states == 1 else final
+
     def _run_any_axes(
         self, inputs: Tensor, embedding: Tensor | None, hx: Any, lengths: Tensor | None, output: Output, batched: bool
     ) -> tuple[Tensor, Any]:
-        if output not in ("sequence", "last"):
-            raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
+        """Run over batched, batch-first or single sequences, and give the results the same axes."""
+        _check_output(output)
         if not batched:
             inputs = inputs.unsqueeze(1)
         elif self.batch_first:
@@ -201,18 +308,50 @@ class RecurrentLayer(nn.Module):
         if lengths is not None:
             lengths = self._check_lengths(lengths, T, B)
         state = self._initial_state(hx, B, batched)
-        dtype = compute_dtype(self.weight_ih_l0)  # under autocast the low one, as torch.nn's layers return it
-        results = self.run(inputs, embedding, state, lengths, last=output == "last")
-        sequence, *final = (result.to(dtype) for result in results)
-        if output == "last":
-            result = final[0] if batched else final[0].squeeze(0)
-        else:
-            if lengths is not None:
-                padding = torch.arange(T, device=sequence.device)[:, None] >= lengths
-                sequence = sequence.masked_fill(padding[..., None], 0)
-            result = sequence.squeeze(1) if not batched else sequence.transpose(0, 1) if self.batch_first else sequence
-        states = tuple(value.unsqueeze(0) if batched else value for value in final)  # [1, B, H], or [1, H] for one row
-        return result, states[0] if self.num_states == 1 else states
+        sequence, final = self._run_levels(inputs, embedding, state, lengths, output == "last")
+        result = self._last(final) if output == "last" else sequence
+        if not batched:
+            result = result.squeeze(0 if output == "last" else 1)
+            final = tuple(value.squeeze(1) for value in final)
+        elif self.batch_first and output == "sequence":
+            result = result.transpose(0, 1)
+        return result, final[0] if self.num_states == 1 else final
+
+    def _run_levels(
+        self, inputs: Tensor, embedding: Tensor | None, state: States, lengths: Tensor | None, last: bool
+    ) -> tuple[Tensor, States]:
+        """Run all levels and directions: inputs [T, B, …], states [L·D, B, H] in; outputs [T, B, D·H], states out."""
+        T, D = inputs.shape[0], 2 if self.bidirectional else 1
+        padding = None
+        if lengths is not None:
+            padding = (torch.arange(T, device=inputs.device)[:, None] >= lengths)[..., None]  # [T, B, 1]
+            if embedding is None:
+                inputs = inputs.masked_fill(padding, 0)
+        dtype = self.result_dtype()
+        finals: list[States] = []
+        for level in range(self.num_layers):
+            only_last = last and level == self.num_layers - 1
+            outputs = []
+            for k in range(level * D, level * D + D):
+                weights = {name: getattr(self, name + self._suffixes[k]) for name in self._names}
+                backward = k % D == 1
+                given = _reversed(inputs, lengths) if backward else inputs
+                own = tuple(value[k] for value in state)
+                sequence, *final = self.run(weights, given, embedding, own, lengths, only_last)
+                finals.append(tuple(value.to(dtype) for value in final))
+                if not only_last:
+                    sequence = sequence.to(dtype)
+                    sequence = sequence if padding is None else sequence.masked_fill(padding, 0)
+                    outputs.append(_reversed(sequence, lengths) if backward else sequence)
+            if not only_last:
+                inputs, embedding = outputs[0] if D == 1 else torch.cat(outputs, dim=2), None
+            if level < self.num_layers - 1:
+                inputs = dropout(inputs, self.dropout, self.training)
+        return inputs, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+
+    def _last(self, final: States) -> Tensor:
+        """Return the last states of the last level [B, D·H] from those of all levels [L·D, B, H]."""
+        return torch.cat([final[0][-2], final[0][-1]], dim=1) if self.bidirectional else final[0][-1]
 
     def _check_lengths(self, lengths: Tensor, T: int, B: int) -> Tensor:
         lengths = torch.as_tensor(lengths, device=self.weight_ih_l0.device)
@@ -222,18 +361,22 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"lengths must be in 1..{T}, got {int(lengths.min())}..{int(lengths.max())}")
         return lengths.long()
 
-    def _initial_state(self, hx: Any, B: int, batched: bool) -> tuple[Tensor, ...]:
-        weight = self.weight_ih_l0
+    def _initial_state(self, hx: Any, B: int, batched: bool) -> States:
+        """Return the checked initial state(s) [L·D, B, H]."""
+        weight, count = self.weight_ih_l0, len(self._suffixes)
         if hx is None:
-            return (weight.new_zeros(B, self.hidden_size),) * self.num_states
-        states = (hx,) if self.num_states == 1 else tuple(hx)
-        shape = (1, B, self.hidden_size) if batched else (1, self.hidden_size)
+            return (weight.new_zeros(count, B, self.hidden_size),) * self.num_states
+        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        shape = (count, B, self.hidden_size) if batched else (count, self.hidden_size)
         if len(states) != self.num_states or any(state.shape != shape for state in states):
-            got = [list(state.shape) for state in states]
-            raise ValueError(f"hx must be {self.num_states} of {list(shape)}, got {got}")
-        if any(state.device != weight.device for state in states):
-            raise ValueError(f"hx is on {states[0].device} and the weights are on {weight.device}")
-        return tuple(state.reshape(B, self.hidden_size) for state in states)
+            got = ", ".join(str(list(state.shape)) for state in states)
+            need = str(list(shape)) if self.num_states == 1 else f"a pair of {list(shape)}"
+            raise ValueError(f"hx must be {need}, got {got}")
+        for state in states:
+            if state.device != weight.device:
+                raise ValueError(f"hx is on {state.device} and the weights are on {weight.device}")
+            self._check_dtype(state, "hx")
+        return tuple(state.reshape(count, B, self.hidden_size) for state in states)
 
 
 class RNN(RecurrentLayer):
@@ -242,13 +385,22 @@ class RNN(RecurrentLayer):
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
-        num_layers: must be 1 for now.
+        num_layers: number of levels L.
         nonlinearity: "tanh" or "relu".
-        **options: bias, batch_first, dropout, bidirectional, device, dtype, backend, as of `RecurrentLayer`.
+        bias: whether there are biases; like the rest, as of `RecurrentLayer`.
+        batch_first: whether batched input and output are [B, T, …].
+        dropout: probability of dropping between levels.
+        bidirectional: whether a second network reads from the end.
+        device: device of the weights.
+        dtype: dtype of the weights.
+        backend: "auto" or a name.
+        recompute: makes no difference: this cell keeps nothing but its states anyway.
+
+    Raises:
+        ValueError: as of `RecurrentLayer`, and if the nonlinearity is neither.
     """
 
     cell = "rnn"
-    num_states = 1
 
     def __init__(
         self,
@@ -264,70 +416,122 @@ class RNN(RecurrentLayer):
         dtype: torch.dtype | None = None,
         *,
         backend: Backend = "auto",
+        recompute: bool = False,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            backend=backend,
-        )
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
+            backend=backend, recompute=recompute,
+        )  # fmt: skip
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self, input_size: int) -> Shapes:
         """Return torch.nn.RNN's parameters."""
-        return _shapes(self.input_size, self.hidden_size, 1, self.bias)
+        return _shapes(input_size, self.hidden_size, 1, self.bias)
 
     def run(
-        self, inputs: Tensor, embedding: Tensor | None, state: tuple[Tensor, ...], lengths: Tensor | None, last: bool
-    ) -> tuple[Tensor, ...]:
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        state: States,
+        lengths: Tensor | None,
+        last: bool,
+    ) -> States:
         """Return all states and the last."""
-        bias = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
-        function = dispatch.implementation(self.cell, self.backend)
-        return function(
-            inputs, embedding, self.weight_ih_l0, self.weight_hh_l0, bias, *state, self.nonlinearity, lengths
-        )
+        own = (weights["weight_ih"], weights["weight_hh"], _bias(weights))
+        return self._call(inputs, embedding, own, state, lengths, self.nonlinearity)
+
+
+class GRU(RecurrentLayer):
+    """Gated recurrent unit, torch.nn.GRU's twin: gates r, z, n, two biases; equations in `kernels.reference`."""
+
+    cell = "gru"
+
+    def shapes(self, input_size: int) -> Shapes:
+        """Return torch.nn.GRU's parameters."""
+        return _shapes(input_size, self.hidden_size, 3, self.bias)
+
+    def result_dtype(self) -> torch.dtype:
+        """Return what torch.nn.GRU returns: on a CPU, unlike LSTM and RNN, float32 under autocast."""
+        weight = self.weight_ih_l0
+        return weight.dtype if weight.device.type == "cpu" else super().result_dtype()
+
+    def run(
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        state: States,
+        lengths: Tensor | None,
+        last: bool,
+    ) -> States:
+        """Return all states and the last."""
+        own = (weights["weight_ih"], weights["weight_hh"], weights.get("bias_ih"), weights.get("bias_hh"))
+        return self._call(inputs, embedding, own, state, lengths)
 
 
 class LSTM(RecurrentLayer):
-    """Long short-term memory, torch.nn.LSTM's twin: gates i, f, g, o, two biases; equations in `kernels.reference`."""
+    """Long short-term memory, torch.nn.LSTM's twin: gates i, f, g, o, two biases; equations in `kernels.reference`.
 
+    Args:
+        input_size: width I of an input vector.
+        hidden_size: width H of the state.
+        *arguments: as of `RecurrentLayer`.
+        proj_size: must be 0; torch.nn.LSTM can shrink its state by a further matrix.
+        **options: as of `RecurrentLayer`.
+
+    Raises:
+        ValueError: as of `RecurrentLayer`.
+        NotImplementedError: if `proj_size` is not 0.
+    """
+
+    num_states = 2
     cell = "lstm"
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: Backend = "auto",
+        recompute: bool = False,
+    ) -> None:
+        if proj_size:
+            raise NotImplementedError(f"LSTM: proj_size={proj_size} is not offered; put a Linear behind the layer")
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
+            backend=backend, recompute=recompute,
+        )  # fmt: skip
+
+    def shapes(self, input_size: int) -> Shapes:
         """Return torch.nn.LSTM's parameters."""
-        return _shapes(self.input_size, self.hidden_size, 4, self.bias)
+        return _shapes(input_size, self.hidden_size, 4, self.bias)
 
     def run(
-        self, inputs: Tensor, embedding: Tensor | None, state: tuple[Tensor, ...], lengths: Tensor | None, last: bool
-    ) -> tuple[Tensor, ...]:
-        """Return all states, the last state and the last cell."""
-        return self._run_lstm(inputs, embedding, None, state, "tanh", lengths)
-
-    def _run_lstm(
         self,
+        weights: Weights,
         inputs: Tensor,
         embedding: Tensor | None,
-        weight_peephole: Tensor | None,
-        state: tuple[Tensor, ...],
-        candidate: str,
+        state: States,
         lengths: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        bias = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
-        function = dispatch.implementation("lstm", self.backend)
-        return function(
-            inputs, embedding, self.weight_ih_l0, self.weight_hh_l0, bias, weight_peephole, *state, candidate, lengths
-        )
+        last: bool,
+    ) -> States:
+        """Return all states, the last state and the last cell."""
+        own = (weights["weight_ih"], weights["weight_hh"], _bias(weights), None)
+        return self._call(inputs, embedding, own, state, lengths, "tanh")
 
 
-class PeepholeLSTM(LSTM):
+class PeepholeLSTM(RecurrentLayer):
     """LSTM whose gates see the cell; equations in `kernels.reference`.
 
     "full": the study's variant, with full matrices on the previous cell and no state in any gate. Parameters
@@ -340,22 +544,25 @@ class PeepholeLSTM(LSTM):
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
-        num_layers: must be 1 for now.
-        bias: whether the gates have biases.
+        num_layers: number of levels L.
+        bias: whether the gates have biases; like the rest, as of `RecurrentLayer`.
         batch_first: whether batched input and output are [B, T, …].
-        dropout: must be 0 for now.
-        bidirectional: must be False for now.
+        dropout: probability of dropping between levels.
+        bidirectional: whether a second network reads from the end.
         device: device of the weights.
         dtype: dtype of the weights.
         peephole: "full" or "diagonal".
         candidate: the candidate's function, "sigmoid" or "tanh"; by default the study's sigmoid for full, tanh for
             diagonal.
-        backend: "auto" takes the fastest that can run; a name takes that one or raises.
+        backend: "auto" or a name.
+        recompute: keep only the states for the backward pass.
+
+    Raises:
+        ValueError: as of `RecurrentLayer`, and if `peephole` or `candidate` is none of these.
     """
 
-    weight_ch_l0: Tensor
-    weight_peephole_l0: Tensor
-    bias_l0: Tensor
+    num_states = 2
+    plain = False
 
     def __init__(
         self,
@@ -372,6 +579,7 @@ class PeepholeLSTM(LSTM):
         peephole: Literal["full", "diagonal"] = "full",
         candidate: Literal["sigmoid", "tanh"] | None = None,
         backend: Backend = "auto",
+        recompute: bool = False,
     ) -> None:
         if peephole not in ("full", "diagonal"):
             raise ValueError(f"PeepholeLSTM: peephole must be 'full' or 'diagonal', got {peephole!r}")
@@ -379,45 +587,62 @@ class PeepholeLSTM(LSTM):
             raise ValueError(f"PeepholeLSTM: candidate must be 'sigmoid' or 'tanh', got {candidate!r}")
         self.peephole = peephole
         self.candidate = candidate or ("sigmoid" if peephole == "full" else "tanh")
+        self.cell = "peephole_lstm" if peephole == "full" else "lstm"
         super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            backend=backend,
-        )
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
+            backend=backend, recompute=recompute,
+        )  # fmt: skip
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self, input_size: int) -> Shapes:
         """Return the parameters of either form."""
-        I, H = self.input_size, self.hidden_size
+        H = self.hidden_size
         if self.peephole == "diagonal":
-            return {**_shapes(I, H, 4, self.bias), "weight_peephole_l0": (3, H)}
-        return {"weight_ih_l0": (4 * H, I), "weight_ch_l0": (3 * H, H), **({"bias_l0": (4 * H,)} if self.bias else {})}
+            return {**_shapes(input_size, H, 4, self.bias), "weight_peephole": (3, H)}
+        bias: Shapes = {"bias": (4 * H,)} if self.bias else {}
+        return {"weight_ih": (4 * H, input_size), "weight_ch": (3 * H, H), **bias}
 
     def run(
-        self, inputs: Tensor, embedding: Tensor | None, state: tuple[Tensor, ...], lengths: Tensor | None, last: bool
-    ) -> tuple[Tensor, ...]:
+        self,
+        weights: Weights,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        state: States,
+        lengths: Tensor | None,
+        last: bool,
+    ) -> States:
         """Return all states, the last state and the last cell."""
         if self.peephole == "diagonal":
-            return self._run_lstm(inputs, embedding, self.weight_peephole_l0, state, self.candidate, lengths)
-        bias = self.bias_l0 if self.bias else None
-        function = dispatch.implementation("peephole_lstm", self.backend)
+            own = (weights["weight_ih"], weights["weight_hh"], _bias(weights), weights["weight_peephole"])
+            return self._call(inputs, embedding, own, state, lengths, self.candidate)
         _, c_0 = state
-        return function(
-            inputs, embedding, self.weight_ih_l0, self.weight_ch_l0, bias, c_0, self.candidate, lengths, last
-        )
+        matrices = (weights["weight_ih"], weights["weight_ch"], weights.get("bias"))
+        return self._call(inputs, embedding, matrices, (c_0,), lengths, self.candidate, last_only=last)
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from the defaults."""
         return f"{super().extra_repr()}, peephole={self.peephole!r}, candidate={self.candidate!r}"
 
 
-def _shapes(I: int, H: int, gates: int, bias: bool) -> dict[str, tuple[int, ...]]:
+def _check_output(output: str) -> None:
+    if output not in ("sequence", "last"):
+        raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
+
+
+def _shapes(I: int, H: int, gates: int, bias: bool) -> Shapes:
     """Return the parameters of one torch.nn layer, in its order."""
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih_l0": (gates * H, I), "weight_hh_l0": (gates * H, H)}
-    return shapes | ({"bias_ih_l0": (gates * H,), "bias_hh_l0": (gates * H,)} if bias else {})
+    shapes: Shapes = {"weight_ih": (gates * H, I), "weight_hh": (gates * H, H)}
+    return shapes | ({"bias_ih": (gates * H,), "bias_hh": (gates * H,)} if bias else {})
+
+
+def _bias(weights: Weights) -> Tensor | None:
+    """Return the sum of torch.nn's two biases."""
+    return weights["bias_ih"] + weights["bias_hh"] if "bias_ih" in weights else None
+
+
+def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return [T, B, …] with the valid steps of every row in the opposite order."""
+    if lengths is None:
+        return sequence.flip(0)
+    steps = torch.arange(len(sequence), device=sequence.device)[:, None]  # [T, 1]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
+    return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]

@@ -6,9 +6,13 @@ Legend: B batch, T time, H hidden. ⊙ elementwise product, σ logistic, ′ the
 input's share of every gate, W x + b, in the gate order of the weights.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+
+State = tuple[Tensor, ...]
 
 
 def rnn_step(projected: Tensor, h: Tensor, weight_hh: Tensor, nonlinearity: str) -> Tensor:
@@ -21,6 +25,26 @@ def rnn_step(projected: Tensor, h: Tensor, weight_hh: Tensor, nonlinearity: str)
         nonlinearity: "tanh" or "relu".
     """
     return getattr(torch, nonlinearity)(projected + h @ weight_hh.T)
+
+
+def gru_step(projected: Tensor, h: Tensor, weight_hh: Tensor, bias_hh: Tensor | None) -> Tensor:
+    """Return the next state of the gated recurrent unit (Cho et al. 2014), in torch.nn's form.
+
+    r = σ(W_ir x + b_ir + W_hr h′ + b_hr)
+    z = σ(W_iz x + b_iz + W_hz h′ + b_hz)
+    n = tanh(W_in x + b_in + r ⊙ (W_hn h′ + b_hn))
+    h = (1 − z) ⊙ n + z ⊙ h′
+
+    Args:
+        projected: [B, 3H], gates r, z, n.
+        h: previous state [B, H].
+        weight_hh: [3H, H].
+        bias_hh: [3H] or None.
+    """
+    r, z, n = projected.chunk(3, dim=1)
+    h_r, h_z, h_n = linear(h, weight_hh, bias_hh).chunk(3, dim=1)
+    r, z = torch.sigmoid(r + h_r), torch.sigmoid(z + h_z)
+    return (1 - z) * torch.tanh(n + r * h_n) + z * h
 
 
 def lstm_step(
@@ -85,9 +109,9 @@ def rnn(
     weight_hh: Tensor,
     bias: Tensor | None,
     h_0: Tensor,
-    nonlinearity: str,
     lengths: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+    nonlinearity: str,
+) -> State:
     """Return all states [T, B, H] and the last valid ones [B, H].
 
     Args:
@@ -97,14 +121,26 @@ def rnn(
         weight_hh: [H, H].
         bias: [H] or None.
         h_0: [B, H].
-        nonlinearity: "tanh" or "relu".
         lengths: number of valid steps of each row [B], None for T. A row's state stays as it is after its last one.
+        nonlinearity: "tanh" or "relu".
     """
-    h, states = h_0, []
-    for t, projected in enumerate(_project(inputs, embedding, weight_ih, bias)):
-        (h,) = _freeze(t, lengths, (rnn_step(projected, h, weight_hh, nonlinearity),), (h,))
-        states.append(h)
-    return torch.stack(states), h
+    projected = project(inputs, embedding, weight_ih, bias)
+    return loop(lambda share, state: (rnn_step(share, state[0], weight_hh, nonlinearity),), projected, (h_0,), lengths)
+
+
+def gru(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h_0: Tensor,
+    lengths: Tensor | None,
+) -> State:
+    """Return all states [T, B, H] and the last valid ones [B, H]; arguments as of `rnn`."""
+    projected = project(inputs, embedding, weight_ih, bias_ih)
+    return loop(lambda share, state: (gru_step(share, state[0], weight_hh, bias_hh),), projected, (h_0,), lengths)
 
 
 def lstm(
@@ -116,15 +152,16 @@ def lstm(
     weight_peephole: Tensor | None,
     h_0: Tensor,
     c_0: Tensor,
-    candidate: str,
     lengths: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+    candidate: str,
+) -> State:
     """Return all states [T, B, H], the last valid state and the last valid cell [B, H]; arguments as of `rnn`."""
-    h, c, states = h_0, c_0, []
-    for t, projected in enumerate(_project(inputs, embedding, weight_ih, bias)):
-        h, c = _freeze(t, lengths, lstm_step(projected, h, c, weight_hh, weight_peephole, candidate), (h, c))
-        states.append(h)
-    return torch.stack(states), h, c.to(h.dtype)
+
+    def step(share: Tensor, state: State) -> State:
+        return lstm_step(share, state[0], state[1], weight_hh, weight_peephole, candidate)
+
+    states, h, c = loop(step, project(inputs, embedding, weight_ih, bias), (h_0, c_0), lengths)
+    return states, h, c.to(h.dtype)
 
 
 def peephole_lstm(
@@ -134,29 +171,47 @@ def peephole_lstm(
     weight_ch: Tensor,
     bias: Tensor | None,
     c_0: Tensor,
-    candidate: str,
     lengths: Tensor | None,
+    candidate: str,
     last_only: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> State:
     """Return all states [T, B, H], the last valid state and the last valid cell [B, H]; arguments as of `rnn`.
 
     `last_only` permits to leave out all states but the last; here they are there anyway.
     """
-    h, c, states = torch.zeros_like(c_0), c_0, []
-    for t, projected in enumerate(_project(inputs, embedding, weight_ih, bias)):
-        h, c = _freeze(t, lengths, peephole_step(projected, c, weight_ch, candidate), (h, c))
-        states.append(h)
-    return torch.stack(states), h, c.to(h.dtype)
+
+    def step(share: Tensor, state: State) -> State:
+        return peephole_step(share, state[1], weight_ch, candidate)
+
+    h_0 = torch.zeros_like(c_0)  # shown to no gate
+    states, h, c = loop(step, project(inputs, embedding, weight_ih, bias), (h_0, c_0), lengths)
+    return states, h, c.to(h.dtype)
 
 
-def _project(inputs: Tensor, embedding: Tensor | None, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W x + b [T, B, G]."""
+def project(inputs: Tensor, embedding: Tensor | None, weight_ih: Tensor, bias: Tensor | None) -> Tensor:
+    """Return W x + b [T, B, G] of vectors [T, B, I], or of tokens [T, B] and their embedding [V, I]."""
     return linear(inputs if embedding is None else embedding[inputs], weight_ih, bias)
 
 
-def _freeze(t: int, lengths: Tensor | None, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return the new states, and the old ones in rows whose sequence has ended before step t."""
-    if lengths is None:
-        return new
-    running = (t < lengths)[:, None]
-    return tuple(torch.where(running, after, before.to(after.dtype)) for after, before in zip(new, old, strict=True))
+def loop(
+    step: Callable[[Tensor, State], State], projected: Tensor, state: State, lengths: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Return all values of the first state [T, B, H], and the last valid ones of every state [B, H].
+
+    Args:
+        step: takes a step's share of the gates [B, G] and the states before it; returns those after it.
+        projected: W x + b [T, B, G].
+        state: the states before the first step.
+        lengths: number of valid steps of each row [B], None for T.
+    """
+    states = []
+    for t, share in enumerate(projected):
+        new = step(share, state)
+        if lengths is not None:  # rows whose sequence has ended keep their state
+            running = (t < lengths)[:, None]
+            new = tuple(
+                torch.where(running, after, before.to(after.dtype)) for after, before in zip(new, state, strict=True)
+            )
+        state = new
+        states.append(state[0])
+    return torch.stack(states), *state

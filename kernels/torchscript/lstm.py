@@ -3,11 +3,12 @@
 i = σ(ĩ + p_i ⊙ c′), f = σ(f̃ + p_f ⊙ c′), c = g ⊙ i + c′ ⊙ f, o = σ(õ + p_o ⊙ c), h = tanh(c) ⊙ o, where the tilde marks
 W x + b + W_hh h′ and p = 0 without peepholes.
 
-A logistic is several times cheaper than a tanh on a CPU, and tanh(x) = 2 σ(2x) − 1. So every gate, the candidate
-included, is one σ over [B, 4H]: the candidate is g = scale · s + 1 − scale with s = σ(scale · g̃), where `scale` is 2
-for tanh and 1 for σ and has been multiplied into the weights. `gates` holds i, f, s, o.
+A logistic is several times cheaper than a tanh on a CPU, and tanh(x) = 1 − 2 σ(−2x). So every gate, the candidate
+included, is one σ over [B, 4H]: s = σ(fold · g̃), where `fold` has been multiplied into the candidate's weights; for a
+tanh it is −2 and g = 1 − 2s, for a logistic 1 and g = s. `gates` holds i, f, s, o. Likewise h = o − 2 o ⊙ v with
+v = σ(−2c).
 
-Legend: B batch, T time, H hidden, V vocabulary.
+Legend: B batch, T time, I input, H hidden, V vocabulary, k steps of a chunk.
 """
 
 from typing import Any
@@ -15,42 +16,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.script import (
-    add_product,
-    grad_projected,
-    grad_weight,
+from kernels.memory import workspace
+from kernels.torchscript.chunks import (
+    Projection,
+    add_recurrent,
+    chunk_steps,
+    chunks,
+    collect_recurrent,
     last_rows,
-    loop,
-    place,
-    project,
-    refuse_second_derivative,
+    lower,
+    scale_rows,
     spread_last,
-    without_autocast,
 )
+from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.script import add_product, loop
 
 
 @loop
 def forward_loop(
-    projected: Tensor,
-    ids: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor,
+    gates: Tensor,
+    h: Tensor,
+    c: Tensor,
     weight_t: Tensor,
     peephole: Tensor | None,
-    scale: float,
+    fold: float,
     hidden: Tensor,
     cells: Tensor,
-    gates: Tensor,
     product: Tensor,
-    tanh_c: Tensor,
+    v: Tensor,
 ) -> None:
-    """Fill `hidden` and `cells` [T, B, H] and `gates` [T, B, 4H]; `product` [B, 4H] and `tanh_c` [B, H] are scratch."""
-    T, H = hidden.shape[0], hidden.shape[2]
-    h, c = h_0, c_0
-    for t in range(T):
+    """Fill `hidden` and `cells` [k, B, H] from h and c [B, H]; turn `gates` [k, B, 4H] from W x + b into i, f, s, o.
+
+    `product` [B, 4H] and `v` [B, H] are scratch.
+    """
+    H = hidden.shape[2]
+    for t in range(hidden.shape[0]):
         gate = gates[t]
-        place(gate, projected, ids, t)
         add_product(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         if peephole is not None:
@@ -60,48 +63,50 @@ def forward_loop(
         else:
             gate.sigmoid_()
         c_new = cells[t]
-        torch.mul(f, c, out=c_new)
-        c_new.addcmul_(i, s, value=scale)
-        if scale == 2.0:
-            c_new.sub_(i)
+        if fold == 1.0:
+            torch.mul(f, c, out=c_new).addcmul_(i, s)
+        else:
+            torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
         if peephole is not None:
             o.addcmul_(c_new, peephole[2]).sigmoid_()
-        torch.tanh(c_new, out=tanh_c)
+        torch.add(c_new, c_new, alpha=-3.0, out=v).sigmoid_()  # of −2c
         h, c = hidden[t], c_new
         if h.dtype == o.dtype:
-            torch.mul(tanh_c, o, out=h)
+            torch.addcmul(o, o, v, value=-2.0, out=h)
         else:
-            h.copy_(tanh_c.mul_(o))
+            h.copy_(torch.addcmul(o, o, v, value=-2.0, out=v))
 
 
 @loop
 def backward_loop(
     grad_hidden: Tensor | None,
     grad_cells: Tensor | None,
-    c_0: Tensor,
+    cells: Tensor,
+    c_first: Tensor,
+    gates: Tensor,
     weight: Tensor,
     peephole: Tensor | None,
-    scale: float,
-    cells: Tensor,
-    gates: Tensor,
-    grad_gates: Tensor,
+    fold: float,
+    rows: Tensor,
+    rows_low: Tensor,
     grad_h: Tensor,
+    grad_h_low: Tensor,
     grad_c: Tensor,
-    tanh_c: Tensor,
+    v: Tensor,
     scratch: Tensor,
 ) -> None:
-    """Fill `grad_gates` [T, B, 4H], the gradient before each σ; leave those of h_0 and c_0 in `grad_h` and `grad_c`.
+    """Fill `rows` [k, B, 4H], the gradient before each σ; take `grad_h` and `grad_c` [B, H] back to before the chunk.
 
     With δ the gradient before a σ and ∂ that of a value:
-    δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²(c)) + δo ⊙ p_o,
-    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = scale · ∂c ⊙ i ⊙ s(1 − s),
-    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh.
-    `tanh_c` and `scratch` [B, H] are scratch.
+    δo = ∂h ⊙ (1 − 2v) ⊙ o(1 − o),  ∂c += 4 ∂h ⊙ o ⊙ v(1 − v) + δo ⊙ p_o,
+    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by `fold`,
+    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh, where `weight` holds `fold` once more.
+    `v` and `scratch` [B, H] are scratch; for 16-bit weights `rows_low` and `grad_h_low` too are filled.
     """
-    T, H = cells.shape[0], cells.shape[2]
-    for t in range(T - 1, -1, -1):
-        gate, grad, c = gates[t], grad_gates[t], cells[t]
-        c_before = cells[t - 1] if t > 0 else c_0
+    H = cells.shape[2]
+    for t in range(cells.shape[0] - 1, -1, -1):
+        gate, grad = gates[t], rows[t]
+        c_before = cells[t - 1] if t > 0 else c_first
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -109,19 +114,20 @@ def backward_loop(
             grad_h.add_(grad_hidden[t])
         if grad_cells is not None:
             grad_c.add_(grad_cells[t])
-        torch.tanh(c, out=tanh_c)
-        torch.mul(grad_h, tanh_c, out=grad_o)
+        torch.add(cells[t], cells[t], alpha=-3.0, out=v).sigmoid_()  # of −2c
+        torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad_o)
         torch.mul(grad_h, o, out=scratch)
-        torch.ops.aten.tanh_backward(scratch, tanh_c, grad_input=scratch)
-        grad_c.add_(scratch)
+        torch.ops.aten.sigmoid_backward(scratch, v, grad_input=scratch)
+        grad_c.add_(scratch, alpha=4.0)
         if peephole is not None:
             torch.ops.aten.sigmoid_backward(grad_o, o, grad_input=grad_o)
             grad_c.addcmul_(grad_o, peephole[2])
-        torch.mul(grad_c, s, out=grad_i).mul_(scale)
-        if scale == 2.0:
-            grad_i.sub_(grad_c)
+        if fold == 1.0:
+            torch.mul(grad_c, s, out=grad_i)
+        else:
+            torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
         torch.mul(grad_c, c_before, out=grad_f)
-        torch.mul(grad_c, i, out=grad_s).mul_(scale)
+        torch.mul(grad_c, i, out=grad_s)
         grad_c.mul_(f)
         if peephole is not None:
             first = grad[:, : 3 * H]
@@ -129,150 +135,117 @@ def backward_loop(
             grad_c.addcmul_(grad_i, peephole[0]).addcmul_(grad_f, peephole[1])
         else:
             torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
-        torch.mm(grad, weight, out=grad_h)
+        if weight.dtype == grad.dtype:
+            torch.mm(grad, weight, out=grad_h)
+        else:
+            torch.mm(rows_low[t].copy_(grad), weight, out=grad_h_low)
+            grad_h.copy_(grad_h_low)
 
 
 @torch.library.custom_op("peephole::lstm", mutates_args=())
 @without_autocast
 def lstm_operator(
-    projected: Tensor,
-    ids: Tensor | None,
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    peephole: Tensor | None,
     h_0: Tensor,
     c_0: Tensor,
-    weight_hh: Tensor,
-    peephole: Tensor | None,
-    last: Tensor | None,
-    scale: float,
+    lengths: Tensor | None,
+    candidate: str,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return all states [T, B, H], the last valid state and cell [B, H], and for the backward pass cells and gates.
 
-    Args:
-        projected: W x + b, [T, B, 4H], or for tokens a table [V, 4H].
-        ids: tokens [T, B] or None.
-        h_0: [B, H], of the weight's dtype.
-        c_0: [B, H], of the accumulation dtype.
-        weight_hh: [4H, H].
-        peephole: p [3, H] of the accumulation dtype, gates i, f, o, or None.
-        last: index of each row's last valid step [B], None for T − 1.
-        scale: 2 if the candidate is a tanh, 1 if it is a logistic.
+    The arguments are those of `kernels.reference.lstm`; `keep` says whether to keep the gates [T, B, 4H]. States after
+    a row's last valid step have no meaning.
     """
-    T, B = projected.shape[:2] if ids is None else ids.shape
-    H = weight_hh.shape[1]
-    dtype = accumulation_dtype(weight_hh.dtype)
-    hidden = weight_hh.new_empty(T, B, H)
-    cells = weight_hh.new_empty(T, B, H, dtype=dtype)
-    gates = weight_hh.new_empty(T, B, 4 * H, dtype=dtype)
-    product, tanh_c = weight_hh.new_empty(B, 4 * H), torch.empty_like(c_0)
-    forward_loop(
-        projected, ids, h_0, c_0, weight_hh.T.contiguous(), peephole, scale, hidden, cells, gates, product, tanh_c
-    )
-    return hidden, last_rows(hidden, last), last_rows(cells, last), cells, gates
+    (T, B), H = inputs.shape[:2], weight_hh.shape[1]
+    fold = _fold(candidate)
+    projection = _project(inputs, embedding, weight_ih, bias, fold)
+    weight_t = scale_rows(weight_hh, fold, 2 * H, 3 * H).T.contiguous()
+    hidden, cells = workspace(h_0, T, B, H), workspace(c_0, T, B, H)
+    gates = workspace(h_0, T if keep else 0, B, 4 * H)
+    chunk = c_0.new_empty(chunk_steps(T, B), B, 4 * H)
+    product, v = h_0.new_empty(B, 4 * H), torch.empty_like(c_0)
+    h, c = h_0, c_0
+    for t, end in chunks(T, B):
+        gate = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
+        projection.write(t, gate)
+        forward_loop(gate, h, c, weight_t, peephole, fold, hidden[t:end], cells[t:end], product, v)
+        if keep and gates.dtype != chunk.dtype:
+            gates[t:end] = gate
+        h, c = hidden[end - 1], cells[end - 1]
+    return hidden, last_rows(hidden, lengths), last_rows(cells, lengths), cells, gates
 
 
 @lstm_operator.register_fake
-def _(projected: Tensor, ids: Tensor | None, h_0: Tensor, c_0: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    T = projected.shape[0] if ids is None else ids.shape[0]
-    B, H = h_0.shape
-    cells, gates = c_0.new_empty(T, B, H), c_0.new_empty(T, B, 4 * H)
-    return h_0.new_empty(T, B, H), torch.empty_like(h_0), torch.empty_like(c_0), cells, gates
-
-
-@torch.library.custom_op("peephole::lstm_backward", mutates_args=())
-@without_autocast
-def lstm_backward_operator(
-    grad_hidden: Tensor | None,
-    grad_h_last: Tensor | None,
-    grad_c_last: Tensor | None,
-    hidden: Tensor,
-    cells: Tensor,
-    gates: Tensor,
-    ids: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor,
-    weight_hh: Tensor,
-    peephole: Tensor | None,
-    last: Tensor | None,
-    scale: float,
-    rows: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of projected, h_0, c_0, weight_hh and the peepholes (zeros without them).
-
-    Args:
-        grad_hidden: gradient of all states [T, B, H], None for zeros, like the next two.
-        grad_h_last: gradient of the last valid states [B, H].
-        grad_c_last: gradient of the last valid cells [B, H].
-        hidden: all states.
-        cells: all cells.
-        gates: all gates.
-        ids: as in the forward operator, like the rest.
-        h_0: initial states.
-        c_0: initial cells.
-        weight_hh: recurrent weight.
-        peephole: peephole weights.
-        last: index of each row's last valid step.
-        scale: 2 for tanh, 1 for the logistic.
-        rows: number of rows of the table that `projected` is, where there are ids.
-    """
-    grad_h, grad_c = torch.zeros_like(c_0), torch.zeros_like(c_0)
-    if last is None:
-        grad_h = grad_h if grad_h_last is None else grad_h.add_(grad_h_last)
-        grad_c = grad_c if grad_c_last is None else grad_c.add_(grad_c_last)
-        grad_cells = None
-    else:
-        grad_hidden = spread_last(grad_hidden, grad_h_last, last, cells)
-        grad_cells = spread_last(None, grad_c_last, last, cells)
-    weight, grad_gates = weight_hh.to(cells.dtype), torch.empty_like(gates)
-    tanh_c, scratch = torch.empty_like(c_0), torch.empty_like(c_0)
-    backward_loop(
-        grad_hidden, grad_cells, c_0, weight, peephole, scale, cells, gates, grad_gates, grad_h, grad_c, tanh_c, scratch
-    )
-    if peephole is None:
-        grad_peephole = c_0.new_zeros(3, c_0.shape[1])
-    else:
-        H = c_0.shape[1]
-        before = torch.cat([c_0[None], cells[:-1]])  # [T, B, H]
-        sums = [
-            (grad_gates[..., :H] * before),
-            (grad_gates[..., H : 2 * H] * before),
-            (grad_gates[..., 3 * H :] * cells),
-        ]
-        grad_peephole = torch.stack([product.sum((0, 1)) for product in sums])
-    return (
-        grad_projected(grad_gates, ids, rows),
-        grad_h.to(h_0.dtype),
-        grad_c,
-        grad_weight(grad_gates, hidden, h_0).to(weight_hh.dtype),
-        grad_peephole,
-    )
-
-
-@lstm_backward_operator.register_fake
 def _(*arguments: Any) -> tuple[Tensor, ...]:
-    *_, gates, ids, h_0, c_0, weight_hh, _, _, _, rows = arguments
-    grad_inputs = torch.empty_like(gates) if ids is None else gates.new_empty(rows, gates.shape[2])
-    grad_peephole = c_0.new_empty(3, c_0.shape[1])
-    return grad_inputs, torch.empty_like(h_0), torch.empty_like(c_0), torch.empty_like(weight_hh), grad_peephole
+    inputs, *_, h_0, c_0, _, _, keep = arguments
+    T, (B, H) = inputs.shape[0], h_0.shape
+    gates = h_0.new_empty(T if keep else 0, B, 4 * H)
+    return h_0.new_empty(T, B, H), torch.empty_like(h_0), torch.empty_like(c_0), c_0.new_empty(T, B, H), gates
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    projected, ids, h_0, c_0, weight_hh, peephole, last, scale = inputs
-    hidden, _, _, cells, gates = output
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(hidden, cells, gates, ids, h_0, c_0, weight_hh, peephole, last)
-    ctx.scale, ctx.rows = scale, projected.shape[0]
+def lstm_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], candidate: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `lstm_operator`'s tensors."""
+    grad_hidden, grad_h_n, grad_c_n, *_ = grads
+    hidden, _, _, cells, gates = results
+    inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
+    T, B, H = hidden.shape
+    fold, keep = _fold(candidate), len(gates) > 0
+    projection = _project(inputs, embedding, weight_ih, bias, fold)
+    # The rows lack a `fold` for the candidate's pre-activation, its weights another.
+    weight_t = scale_rows(weight_hh, fold, 2 * H, 3 * H).T
+    weight_hh, weight_ih = (scale_rows(weight, fold**2, 2 * H, 3 * H) for weight in (weight_hh, weight_ih))
+    projection.start_gradients(weight_ih, c_0.dtype, wanted[0])
+    grad_weight_hh = torch.zeros_like(weight_hh, dtype=c_0.dtype)
+    grad_peephole = c_0.new_zeros(3, H)
+    grad_h, grad_c, grad_cells = torch.zeros_like(c_0), torch.zeros_like(c_0), None
+    if lengths is None:
+        grad_h = grad_h if grad_h_n is None else grad_h.add_(grad_h_n)
+        grad_c = grad_c if grad_c_n is None else grad_c.add_(grad_c_n)
+    else:
+        grad_hidden = spread_last(grad_hidden, grad_h_n, lengths, cells)
+        grad_cells = spread_last(None, grad_c_n, lengths, cells)
+    k = chunk_steps(T, B)
+    chunk, rows = c_0.new_empty(k, B, 4 * H), c_0.new_empty(k, B, 4 * H)
+    rows_low = rows if h_0.dtype == c_0.dtype else torch.empty_like(rows, dtype=h_0.dtype)
+    grad_h_low, v, scratch = torch.empty_like(h_0), torch.empty_like(c_0), torch.empty_like(c_0)
+    for t, end in reversed(chunks(T, B)):
+        n = end - t
+        if keep:
+            gate = gates[t:end] if gates.dtype == chunk.dtype else chunk[:n].copy_(gates[t:end])
+        else:
+            gate = chunk[:n]
+            _rebuild(gate, t, projection, hidden, cells, weight_t, peephole, h_0, c_0)
+        backward_loop(
+            None if grad_hidden is None else grad_hidden[t:end],
+            None if grad_cells is None else grad_cells[t:end],
+            cells[t:end], cells[t - 1] if t else c_0, gate, weight_hh, peephole, fold,
+            rows[:n], rows_low[:n], grad_h, grad_h_low, grad_c, v, scratch,
+        )  # fmt: skip
+        projection.collect(t, rows[:n], rows_low[:n])
+        collect_recurrent(grad_weight_hh, t, rows_low[:n], hidden, h_0)
+        if peephole is not None:
+            grad_peephole += _grad_peephole(rows[:n], cells[t:end], cells[t - 1] if t else c_0)
+    grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
+    return [
+        grad_inputs,
+        grad_embedding,
+        *(scale_rows(gradient, fold**2, 2 * H, 3 * H) for gradient in (grad_weight_ih, grad_weight_hh, grad_bias)),
+        grad_peephole,
+        grad_h,
+        grad_c,
+        None,
+    ]
 
 
-def _backward(
-    ctx: Any, grad_hidden: Tensor | None, grad_h_last: Tensor | None, grad_c_last: Tensor | None, *_: None
-) -> tuple[Tensor | None, ...]:
-    grads = lstm_backward_operator(grad_hidden, grad_h_last, grad_c_last, *ctx.saved_tensors, ctx.scale, ctx.rows)
-    grad_inputs, grad_h_0, grad_c_0, grad_weight_hh, grad_peephole = grads
-    has_peephole = ctx.saved_tensors[7] is not None
-    return grad_inputs, None, grad_h_0, grad_c_0, grad_weight_hh, grad_peephole if has_peephole else None, None, None
-
-
-lstm_operator.register_autograd(_backward, setup_context=_save)
-refuse_second_derivative(lstm_backward_operator)
+register_backward(lstm_operator, "peephole::lstm_backward", lstm_backward, reference.lstm)
 
 
 def lstm(
@@ -281,22 +254,63 @@ def lstm(
     weight_ih: Tensor,
     weight_hh: Tensor,
     bias: Tensor | None,
-    weight_peephole: Tensor | None,
+    peephole: Tensor | None,
     h_0: Tensor,
     c_0: Tensor,
-    candidate: str,
     lengths: Tensor | None,
+    candidate: str,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.lstm` does."""
-    scale = 2.0 if candidate == "tanh" else 1.0
-    H = weight_hh.shape[1]
-    factors = weight_hh.new_ones(4 * H, 1)
-    factors[2 * H : 3 * H] = scale
-    projected, ids = project(inputs, embedding, weight_ih * factors, None if bias is None else bias * factors[:, 0])
-    weight_hh = (weight_hh * factors).to(compute_dtype(weight_hh))
-    dtype = accumulation_dtype(weight_hh.dtype)
-    peephole = None if weight_peephole is None else weight_peephole.to(dtype)
-    last = None if lengths is None else lengths - 1
-    h_0, c_0 = h_0.to(weight_hh.dtype), c_0.to(dtype)
-    hidden, h_n, c_n, _, _ = lstm_operator(projected, ids, h_0, c_0, weight_hh, peephole, last, scale)
-    return hidden, h_n, c_n.to(hidden.dtype)
+    low = compute_dtype(weight_hh)
+    high = accumulation_dtype(low)
+    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
+    hidden, h_n, c_n, _, _ = lstm_operator(
+        inputs, embedding, weight_ih, weight_hh.to(low), bias, None if peephole is None else peephole.to(high),
+        h_0.to(low), c_0.to(high), lengths, candidate, keep,
+    )  # fmt: skip
+    return hidden, h_n, c_n.to(low)
+
+
+def _fold(candidate: str) -> float:
+    return -2.0 if candidate == "tanh" else 1.0
+
+
+def _project(
+    inputs: Tensor, embedding: Tensor | None, weight_ih: Tensor, bias: Tensor | None, fold: float
+) -> Projection:
+    """Return the inputs' share of the gates, `fold` multiplied into the candidate's."""
+    H = len(weight_ih) // 4
+    bias = None if bias is None else scale_rows(bias, fold, 2 * H, 3 * H)
+    return Projection(inputs, embedding, scale_rows(weight_ih, fold, 2 * H, 3 * H), bias)
+
+
+def _rebuild(
+    gates: Tensor,
+    t: int,
+    projection: Projection,
+    hidden: Tensor,
+    cells: Tensor,
+    weight_t: Tensor,
+    peephole: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor,
+) -> None:
+    """Compute the gates [k, B, 4H] of a chunk anew from the stored states, all steps at once."""
+    k, H = len(gates), cells.shape[2]
+    projection.write(t, gates)
+    add_recurrent(gates, t, hidden, h_0, weight_t)
+    if peephole is not None:
+        before = torch.cat([c_0[None] if t == 0 else cells[t - 1 : t], cells[t : t + k - 1]])
+        gates[..., :H].addcmul_(before, peephole[0])
+        gates[..., H : 2 * H].addcmul_(before, peephole[1])
+        gates[..., 3 * H :].addcmul_(cells[t : t + k], peephole[2])
+    gates.sigmoid_()
+
+
+def _grad_peephole(rows: Tensor, cells: Tensor, c_first: Tensor) -> Tensor:
+    """Return a chunk's share Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c] of the peepholes' gradient [3, H]."""
+    H = cells.shape[2]
+    before = torch.cat([c_first[None], cells[:-1]])
+    grad_i, grad_f, grad_o = rows[..., :H], rows[..., H : 2 * H], rows[..., 3 * H :]
+    return torch.stack([(grad * c).sum((0, 1)) for grad, c in ((grad_i, before), (grad_f, before), (grad_o, cells))])

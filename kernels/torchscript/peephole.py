@@ -5,199 +5,237 @@ marks W x + b and z is the candidate, a function of the input alone.
 
 Nothing feeds o or h back: the serial part is [i, f] on c′, a 2H × H of the 3H × H weight. The operator returns the
 cells; the output gate and the states are one GEMM over all steps after it, by ordinary autograd, and for a classifier,
-which reads the last state, over one step. As in the LSTM, z = scale · s + 1 − scale with s = σ(scale · z̃), so that the
-three gates i, f, s of a step are one σ over [B, 3H].
+which reads the last state, over one step. As in the LSTM, s = σ(fold · z̃), with z = s for a logistic candidate, where
+fold = 1, and z = 1 − 2s for a tanh, where fold = −2; so the three gates i, f, s of a step are one σ over [B, 3H].
 
-Legend: B batch, T time, H hidden, V vocabulary.
+Legend: B batch, T time, I input, H hidden, V vocabulary, k steps of a chunk.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.script import (
-    add_product,
-    grad_projected,
-    grad_weight,
+from kernels.memory import workspace
+from kernels.torchscript.chunks import (
+    Projection,
+    add_recurrent,
+    chunk_steps,
+    chunks,
+    collect_recurrent,
     last_rows,
-    loop,
-    place,
-    project,
-    refuse_second_derivative,
+    lower,
+    scale_rows,
     spread_last,
-    without_autocast,
 )
+from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.script import add_product, loop
 
 
 @loop
 def forward_loop(
-    projected: Tensor,
-    ids: Tensor | None,
-    c_0: Tensor,
-    weight_t: Tensor,
-    scale: float,
-    cells: Tensor,
     gates: Tensor,
+    c: Tensor,
+    weight_t: Tensor,
+    fold: float,
+    cells: Tensor,
     product: Tensor,
 ) -> None:
-    """Fill `cells` [T, B, H] and `gates` [T, B, 3H]; `product` [B, 2H] is scratch."""
-    T, H = cells.shape[0], cells.shape[2]
-    c = c_0
-    for t in range(T):
+    """Fill `cells` [k, B, H] from c [B, H]; turn `gates` [k, B, 3H] from W x + b into i, f, s. `product` is scratch."""
+    H = cells.shape[2]
+    for t in range(cells.shape[0]):
         gate = gates[t]
-        place(gate, projected, ids, t)
         add_product(gate[:, : 2 * H], c.to(weight_t.dtype), weight_t, product)
         gate.sigmoid_()
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         c_new = cells[t]
-        torch.mul(f, c, out=c_new)
-        c_new.addcmul_(i, s, value=scale)
-        if scale == 2.0:
-            c_new.sub_(i)
+        if fold == 1.0:
+            torch.mul(f, c, out=c_new).addcmul_(i, s)
+        else:
+            torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
         c = c_new
 
 
 @loop
 def backward_loop(
     grad_cells: Tensor | None,
-    c_0: Tensor,
-    weight: Tensor,
-    scale: float,
     cells: Tensor,
+    c_first: Tensor,
     gates: Tensor,
-    grad_gates: Tensor,
+    weight: Tensor,
+    fold: float,
+    rows: Tensor,
+    rows_low: Tensor,
     grad_c: Tensor,
+    product: Tensor,
 ) -> None:
-    """Fill `grad_gates` [T, B, 3H], the gradient before each σ, and leave that of c_0 in `grad_c` [B, H].
+    """Fill `rows` [k, B, 3H], the gradient before each σ; take `grad_c` [B, H] back to before the chunk.
 
-    δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = scale · ∂c ⊙ i ⊙ s(1 − s),  ∂c′ = ∂c ⊙ f + [δi, δf] W.
+    δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by `fold`,
+    ∂c′ = ∂c ⊙ f + [δi, δf] W.
+    `product` [B, H] is scratch; for 16-bit weights `rows_low` too is filled.
     """
-    T, H = cells.shape[0], cells.shape[2]
-    for t in range(T - 1, -1, -1):
-        gate, grad = gates[t], grad_gates[t]
-        c_before = cells[t - 1] if t > 0 else c_0
+    H = cells.shape[2]
+    for t in range(cells.shape[0] - 1, -1, -1):
+        gate, grad = gates[t], rows[t]
+        c_before = cells[t - 1] if t > 0 else c_first
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_i, grad_f, grad_s = grad[:, :H], grad[:, H : 2 * H], grad[:, 2 * H :]
         if grad_cells is not None:
             grad_c.add_(grad_cells[t])
-        torch.mul(grad_c, s, out=grad_i).mul_(scale)
-        if scale == 2.0:
-            grad_i.sub_(grad_c)
+        if fold == 1.0:
+            torch.mul(grad_c, s, out=grad_i)
+        else:
+            torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
         torch.mul(grad_c, c_before, out=grad_f)
-        torch.mul(grad_c, i, out=grad_s).mul_(scale)
+        torch.mul(grad_c, i, out=grad_s)
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
-        grad_c.mul_(f).addmm_(grad[:, : 2 * H], weight)
+        grad_c.mul_(f)
+        if weight.dtype == grad.dtype:
+            grad_c.addmm_(grad[:, : 2 * H], weight)
+        else:
+            low = rows_low[t]
+            low.copy_(grad)
+            torch.mm(low[:, : 2 * H], weight, out=product)
+            grad_c.add_(product)
 
 
 @torch.library.custom_op("peephole::peephole_cells", mutates_args=())
 @without_autocast
 def cells_operator(
-    projected: Tensor, ids: Tensor | None, c_0: Tensor, weight: Tensor, last: Tensor | None, scale: float
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_ch: Tensor,
+    bias: Tensor | None,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    candidate: str,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return all cells [T, B, H], the last valid cell and the one before it [B, H], and for the backward pass gates.
+    """Return all cells [T, B, H], the last valid one and the one before it [B, H], and for the backward pass gates.
 
-    Args:
-        projected: W x + b, [T, B, 3H], or for tokens a table [V, 3H], gates i, f, z.
-        ids: tokens [T, B] or None.
-        c_0: [B, H], of the accumulation dtype.
-        weight: [2H, H], gates i, f.
-        last: index of each row's last valid step [B], None for T − 1.
-        scale: 2 if the candidate is a tanh, 1 if it is a logistic.
+    The arguments are those of `eager_cells`; c_0 is of the accumulation dtype, and `keep` says
+    whether to keep the gates [T, B, 3H]. Cells after a row's last valid step have no meaning.
     """
-    T, B = projected.shape[:2] if ids is None else ids.shape
-    H = weight.shape[1]
-    cells, gates = c_0.new_empty(T, B, H), c_0.new_empty(T, B, 3 * H)
-    forward_loop(projected, ids, c_0, weight.T.contiguous(), scale, cells, gates, weight.new_empty(B, 2 * H))
-    if last is None:
+    (T, B), H = inputs.shape[:2], weight_ch.shape[1]
+    fold = _fold(candidate)
+    projection = _project(inputs, embedding, weight_ih, bias, fold)
+    weight_t = weight_ch.T.contiguous()
+    cells, gates = workspace(c_0, T, B, H), workspace(weight_ch, T if keep else 0, B, 3 * H)
+    chunk = c_0.new_empty(chunk_steps(T, B), B, 3 * H)
+    product, c = weight_ch.new_empty(B, 2 * H), c_0
+    for t, end in chunks(T, B):
+        gate = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
+        projection.write(t, gate)
+        forward_loop(gate, c, weight_t, fold, cells[t:end], product)
+        if keep and gates.dtype != chunk.dtype:
+            gates[t:end] = gate
+        c = cells[end - 1]
+    if lengths is None:
         c_before = (cells[-2] if T > 1 else c_0).clone()
     else:
-        c_before = torch.where((last > 0)[:, None], last_rows(cells, (last - 1).clamp(min=0)), c_0)
-    return cells, last_rows(cells, last), c_before, gates
+        c_before = torch.where((lengths > 1)[:, None], last_rows(cells, (lengths - 1).clamp(min=1)), c_0)
+    return cells, last_rows(cells, lengths), c_before, gates
 
 
 @cells_operator.register_fake
-def _(projected: Tensor, ids: Tensor | None, c_0: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    T = projected.shape[0] if ids is None else ids.shape[0]
-    B, H = c_0.shape
-    return c_0.new_empty(T, B, H), torch.empty_like(c_0), torch.empty_like(c_0), c_0.new_empty(T, B, 3 * H)
-
-
-@torch.library.custom_op("peephole::peephole_cells_backward", mutates_args=())
-@without_autocast
-def cells_backward_operator(
-    grad_cells: Tensor | None,
-    grad_last: Tensor | None,
-    grad_before: Tensor | None,
-    cells: Tensor,
-    gates: Tensor,
-    ids: Tensor | None,
-    c_0: Tensor,
-    weight: Tensor,
-    last: Tensor | None,
-    scale: float,
-    rows: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of projected, c_0 and weight.
-
-    Args:
-        grad_cells: gradient of all cells [T, B, H], None for zeros, like the next two.
-        grad_last: gradient of the last valid cells [B, H].
-        grad_before: gradient of the cells before those [B, H].
-        cells: all cells.
-        gates: all gates.
-        ids: as in the forward operator, like the rest.
-        c_0: initial cells.
-        weight: recurrent weight.
-        last: index of each row's last valid step.
-        scale: 2 for tanh, 1 for the logistic.
-        rows: number of rows of the table that `projected` is, where there are ids.
-    """
-    T = len(cells)
-    steps = cells.new_full((cells.shape[1],), T - 1, dtype=torch.long) if last is None else last
-    grad_cells = spread_last(grad_cells, grad_last, steps, cells)
-    grad_c_0 = torch.zeros_like(c_0)
-    if grad_before is not None:
-        first = (steps == 0)[:, None]  # rows of one valid step: the cell before it is c_0
-        grad_c_0 = torch.where(first, grad_before, grad_c_0)
-        grad_cells = spread_last(grad_cells, grad_before.masked_fill(first, 0), (steps - 1).clamp(min=0), cells)
-    grad_gates, grad_c = torch.empty_like(gates), torch.zeros_like(c_0)
-    backward_loop(grad_cells, c_0, weight.to(cells.dtype), scale, cells, gates, grad_gates, grad_c)
-    grad_first_two = grad_gates[..., : gates.shape[2] // 3 * 2]
-    return (
-        grad_projected(grad_gates, ids, rows),
-        grad_c + grad_c_0,
-        grad_weight(grad_first_two, cells, c_0).to(weight.dtype),
-    )
-
-
-@cells_backward_operator.register_fake
 def _(*arguments: Any) -> tuple[Tensor, ...]:
-    *_, gates, ids, c_0, weight, _, _, rows = arguments
-    grad_inputs = torch.empty_like(gates) if ids is None else gates.new_empty(rows, gates.shape[2])
-    return grad_inputs, torch.empty_like(c_0), torch.empty_like(weight)
+    inputs, _, _, weight_ch, _, c_0, _, _, keep = arguments
+    T, (B, H) = inputs.shape[0], c_0.shape
+    gates = weight_ch.new_empty(T if keep else 0, B, 3 * H)
+    return c_0.new_empty(T, B, H), torch.empty_like(c_0), torch.empty_like(c_0), gates
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    projected, ids, c_0, weight, last, scale = inputs
-    cells, _, _, gates = output
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(cells, gates, ids, c_0, weight, last)
-    ctx.scale, ctx.rows = scale, projected.shape[0]
+def cells_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], candidate: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `cells_operator`'s tensors."""
+    grad_cells, grad_last, grad_before, _ = grads
+    cells, _, _, gates = results
+    inputs, embedding, weight_ih, weight_ch, bias, c_0, lengths = tensors
+    T, B, H = cells.shape
+    fold, keep = _fold(candidate), len(gates) > 0
+    projection = _project(inputs, embedding, weight_ih, bias, fold)
+    # The rows lack a `fold` for the candidate's pre-activation, its weights another.
+    projection.start_gradients(scale_rows(weight_ih, fold**2, 2 * H, 3 * H), c_0.dtype, wanted[0])
+    grad_weight_ch = torch.zeros_like(weight_ch, dtype=c_0.dtype)
+    grad_c, grad_c_0 = torch.zeros_like(c_0), torch.zeros_like(c_0)
+    if lengths is not None:
+        grad_cells = spread_last(grad_cells, grad_last, lengths, cells)
+        if grad_before is not None:
+            first = (lengths == 1)[:, None]  # rows of one valid step: the cell before it is c_0
+            grad_c_0 = torch.where(first, grad_before, grad_c_0)
+            grad_cells = spread_last(grad_cells, grad_before.masked_fill(first, 0), (lengths - 1).clamp(min=1), cells)
+        grad_last = grad_before = None
+    elif grad_last is not None:
+        grad_c += grad_last
+    k = chunk_steps(T, B)
+    chunk, rows = c_0.new_empty(k, B, 3 * H), c_0.new_empty(k, B, 3 * H)
+    rows_low = rows if weight_ch.dtype == c_0.dtype else torch.empty_like(rows, dtype=weight_ch.dtype)
+    product = weight_ch.new_empty(B, H)
+    for t, end in reversed(chunks(T, B)):
+        n = end - t
+        gate = chunk[:n]
+        if not keep:
+            projection.write(t, gate)
+            add_recurrent(gate[..., : 2 * H], t, cells, c_0, weight_ch.T)
+            gate.sigmoid_()
+        elif gates.dtype == chunk.dtype:
+            gate = gates[t:end]
+        else:
+            gate.copy_(gates[t:end])
+        grad_chunk = None if grad_cells is None else grad_cells[t:end]
+        if grad_before is not None and t <= T - 2 < end:
+            grad_chunk = torch.zeros_like(cells[t:end]) if grad_chunk is None else grad_chunk.clone()
+            grad_chunk[T - 2 - t] += grad_before
+        backward_loop(
+            grad_chunk, cells[t:end], cells[t - 1] if t else c_0, gate, weight_ch, fold, rows[:n], rows_low[:n],
+            grad_c, product,
+        )  # fmt: skip
+        projection.collect(t, rows[:n], rows_low[:n])
+        collect_recurrent(grad_weight_ch, t, rows_low[:n, :, : 2 * H], cells, c_0)
+    if grad_before is not None and T == 1:
+        grad_c_0 += grad_before
+    grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
+    return [
+        grad_inputs,
+        grad_embedding,
+        scale_rows(grad_weight_ih, fold**2, 2 * H, 3 * H),
+        grad_weight_ch,
+        scale_rows(grad_bias, fold**2, 2 * H, 3 * H),
+        grad_c + grad_c_0,
+        None,
+    ]
 
 
-def _backward(
-    ctx: Any, grad_cells: Tensor | None, grad_last: Tensor | None, grad_before: Tensor | None, _: None
-) -> tuple[Tensor | None, ...]:
-    grads = cells_backward_operator(grad_cells, grad_last, grad_before, *ctx.saved_tensors, ctx.scale, ctx.rows)
-    grad_inputs, grad_c_0, grad_weight = grads
-    return grad_inputs, None, grad_c_0, grad_weight, None, None
+def eager_cells(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_ch: Tensor,
+    bias: Tensor | None,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    candidate: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `cells_operator` does, in differentiable operations: cells, the last valid one, the one before it."""
+    H = weight_ch.shape[1]
+    projected = linear(inputs if embedding is None else take_rows(inputs, embedding), weight_ih, bias)
+    c, c_before, cells = c_0, c_0, []
+    for t, (gates, z) in enumerate(zip(*projected.split([2 * H, H], dim=2), strict=True)):
+        i, f = torch.sigmoid(gates + c @ weight_ch.T).chunk(2, dim=1)
+        new = getattr(torch, candidate)(z) * i + c * f
+        running = torch.ones_like(c[:, :1], dtype=torch.bool) if lengths is None else (t < lengths)[:, None]
+        c, c_before = torch.where(running, new, c), torch.where(running, c, c_before)
+        cells.append(c)
+    return torch.stack(cells), c, c_before
 
 
-cells_operator.register_autograd(_backward, setup_context=_save)
-refuse_second_derivative(cells_backward_operator)
+register_backward(cells_operator, "peephole::peephole_cells_backward", cells_backward, eager_cells)
 
 
 def peephole_lstm(
@@ -207,35 +245,50 @@ def peephole_lstm(
     weight_ch: Tensor,
     bias: Tensor | None,
     c_0: Tensor,
-    candidate: str,
     lengths: Tensor | None,
+    candidate: str,
     last_only: bool = False,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.peephole_lstm` does.
 
     With `last_only` the first of them is empty, and the output gate is computed for the last valid step alone.
     """
-    scale = 2.0 if candidate == "tanh" else 1.0
-    H = weight_ch.shape[1]
-    factors = weight_ch.new_ones(4 * H, 1)
-    factors[2 * H : 3 * H] = scale
-    projected, ids = project(inputs, embedding, weight_ih * factors, None if bias is None else bias * factors[:, 0])
-    serial, projected_o = projected[..., : 3 * H].contiguous(), projected[..., 3 * H :]
-    weight_ch = weight_ch.to(compute_dtype(weight_ch))
-    weight_if, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-    c_0 = c_0.to(accumulation_dtype(weight_ch.dtype))
-    last = None if lengths is None else lengths - 1
-    cells, c_n, c_before, _ = cells_operator(serial, ids, c_0, weight_if, last, scale)
+    H, low = weight_ch.shape[1], compute_dtype(weight_ch)
+    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
+    weight_ch, c_0 = weight_ch.to(low), c_0.to(accumulation_dtype(low))
+    (weight_x, weight_o), (bias_x, bias_o) = weight_ih.split([3 * H, H]), (None, None)
+    if bias is not None:
+        bias_x, bias_o = bias.split([3 * H, H])
+    cells, c_n, c_before, _ = cells_operator(
+        inputs, embedding, weight_x, weight_ch[: 2 * H], bias_x, c_0, lengths, candidate, keep
+    )
 
-    def states(share: Tensor, c_earlier: Tensor, c: Tensor) -> Tensor:
-        o = torch.sigmoid(share + linear(c_earlier.to(weight_o.dtype), weight_o))
-        return (torch.tanh(c) * o).to(weight_o.dtype)
+    def states(inputs: Tensor, c_earlier: Tensor, c: Tensor) -> Tensor:
+        with torch.autocast(c.device.type, enabled=False):
+            if embedding is None:
+                share = linear(inputs, weight_o, bias_o)
+            else:
+                share = take_rows(inputs, linear(embedding, weight_o, bias_o))
+            o = torch.sigmoid(share + linear(c_earlier.to(low), weight_ch[2 * H :]))
+            return (torch.tanh(c) * o).to(low)
 
     if last_only:
-        at = (-1 if last is None else last, torch.arange(c_0.shape[0], device=c_0.device))
-        share = projected_o[at] if ids is None else projected_o[ids[at]]  # [B, H]
-        h_n = states(share, c_before, c_n)
-        return cells.new_empty(0, *h_n.shape, dtype=h_n.dtype), h_n, c_n.to(h_n.dtype)
-    share = projected_o if ids is None else torch.nn.functional.embedding(ids, projected_o)
-    hidden = states(share, torch.cat([c_0[None], cells[:-1]]), cells)
-    return hidden, last_rows(hidden, last), c_n.to(hidden.dtype)
+        steps = -1 if lengths is None else lengths - 1
+        h_n = states(inputs[steps, torch.arange(len(c_0), device=c_0.device)], c_before, c_n)
+        return h_n.new_empty(0, *h_n.shape), h_n, c_n.to(low)
+    hidden = states(inputs, torch.cat([c_0[None], cells[:-1]]), cells)
+    return hidden, last_rows(hidden, lengths), c_n.to(low)
+
+
+def _fold(candidate: str) -> float:
+    return -2.0 if candidate == "tanh" else 1.0
+
+
+def _project(
+    inputs: Tensor, embedding: Tensor | None, weight_ih: Tensor, bias: Tensor | None, fold: float
+) -> Projection:
+    """Return the inputs' share of the gates, `fold` multiplied into the candidate's."""
+    H = len(weight_ih) // 3
+    bias = None if bias is None else scale_rows(bias, fold, 2 * H, 3 * H)
+    return Projection(inputs, embedding, scale_rows(weight_ih, fold, 2 * H, 3 * H), bias)

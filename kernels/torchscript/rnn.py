@@ -1,6 +1,10 @@
-"""Elman's network: h = tanh(W_hx x + b + W_hh h′), or relu. Forward and backward loops, one operator.
+"""Elman's network, tanh or relu. Forward and backward loops, one operator.
 
-Legend: B batch, T time, H hidden, V vocabulary.
+h = tanh(W x + b + W_hh h′). As tanh(x) = 2 σ(2x) − 1 and a logistic is several times cheaper than a tanh on a CPU, the
+2, `fold`, is multiplied into the weights of the forward pass, and the loop takes the logistic. Nothing but the states
+is kept for the backward pass.
+
+Legend: B batch, T time, I input, H hidden, V vocabulary, k steps of a chunk.
 """
 
 from typing import Any
@@ -8,153 +12,148 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.script import (
-    add_product,
-    grad_projected,
-    grad_weight,
+from kernels.memory import workspace
+from kernels.torchscript.chunks import (
+    Projection,
+    chunk_steps,
+    chunks,
+    collect_recurrent,
     last_rows,
-    loop,
-    place,
-    project,
-    refuse_second_derivative,
+    lower,
     spread_last,
-    without_autocast,
 )
+from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.script import add_product, loop
 
 
 @loop
 def forward_loop(
-    projected: Tensor,
-    ids: Tensor | None,
-    h_0: Tensor,
-    weight_t: Tensor,
-    relu: bool,
-    hidden: Tensor,
-    gate: Tensor,
-    product: Tensor,
+    sums: Tensor, h: Tensor, weight_t: Tensor, tanh: bool, ended: Tensor | None, hidden: Tensor, product: Tensor
 ) -> None:
-    """Fill `hidden` [T, B, H]; `gate` and `product` [B, H] are scratch."""
-    h = h_0
+    """Fill `hidden` [k, B, H] from h [B, H]; `sums` [k, B, H] is W x + b, and `product` [B, H] scratch.
+
+    `ended` [k, B, 1] marks steps after a row's last valid one, whose states are set to zero: relu's could overflow.
+    """
     for t in range(hidden.shape[0]):
-        place(gate, projected, ids, t)
-        add_product(gate, h, weight_t, product)
-        if relu:
-            gate.relu_()
+        total = sums[t]
+        add_product(total, h, weight_t, product)
+        if tanh:
+            total.sigmoid_().mul_(2.0).sub_(1.0)
         else:
-            gate.tanh_()
+            total.relu_()
+        if ended is not None:
+            total.masked_fill_(ended[t], 0.0)
         h = hidden[t]
-        h.copy_(gate)
+        h.copy_(total)
 
 
 @loop
 def backward_loop(
-    grad_hidden: Tensor | None, hidden: Tensor, weight: Tensor, relu: bool, grad_gates: Tensor, grad_h: Tensor
+    grad_hidden: Tensor | None,
+    hidden: Tensor,
+    weight: Tensor,
+    tanh: bool,
+    rows: Tensor,
+    rows_low: Tensor,
+    grad_h: Tensor,
+    grad_h_low: Tensor,
 ) -> None:
-    """Fill `grad_gates` [T, B, H], the gradient before the nonlinearity, and leave that of h_0 in `grad_h` [B, H].
+    """Fill `rows` [k, B, H], the gradient before each σ or relu; take `grad_h` [B, H] back to before the chunk.
 
-    δ(t) = ∂L/∂h(t) ⊙ (1 − h(t)²) for tanh, ⊙ [h(t) > 0] for relu; ∂L/∂h(t − 1) gains δ(t) W_hh.
+    tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0;  ∂h′ = δ W_hh.
+    For 16-bit weights `rows_low` and `grad_h_low` too are filled.
     """
     for t in range(hidden.shape[0] - 1, -1, -1):
+        grad = rows[t]
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
-        if relu:
-            torch.mul(grad_h, hidden[t] > 0, out=grad_gates[t])
+        if tanh:
+            torch.ops.aten.tanh_backward(grad_h, hidden[t].to(grad.dtype), grad_input=grad)
         else:
-            torch.ops.aten.tanh_backward(grad_h, hidden[t], grad_input=grad_gates[t])
-        torch.mm(grad_gates[t], weight, out=grad_h)
+            torch.mul(grad_h, hidden[t] > 0, out=grad)
+        if weight.dtype == grad.dtype:
+            torch.mm(grad, weight, out=grad_h)
+        else:
+            torch.mm(rows_low[t].copy_(grad), weight, out=grad_h_low)
+            grad_h.copy_(grad_h_low)
 
 
 @torch.library.custom_op("peephole::rnn", mutates_args=())
 @without_autocast
 def rnn_operator(
-    projected: Tensor, ids: Tensor | None, h_0: Tensor, weight_hh: Tensor, last: Tensor | None, relu: bool
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    h_0: Tensor,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last valid ones [B, H].
+    """Return all states [T, B, H], zeros after a row's last valid step, and the last valid state [B, H].
 
-    Args:
-        projected: W x + b, [T, B, H], or for tokens a table [V, H].
-        ids: tokens [T, B] or None.
-        h_0: [B, H], of the weight's dtype.
-        weight_hh: [H, H].
-        last: index of each row's last valid step [B], None for T − 1.
-        relu: relu for tanh.
+    The arguments are those of `kernels.reference.rnn`; `keep` makes no difference here.
     """
-    T, B = projected.shape[:2] if ids is None else ids.shape
-    H = weight_hh.shape[1]
-    hidden = weight_hh.new_empty(T, B, H)
-    gate = projected.new_empty(B, H, dtype=accumulation_dtype(weight_hh.dtype))
-    forward_loop(projected, ids, h_0, weight_hh.T.contiguous(), relu, hidden, gate, weight_hh.new_empty(B, H))
-    return hidden, last_rows(hidden, last)
+    (T, B), H = inputs.shape[:2], weight_hh.shape[1]
+    fold = 2.0 if nonlinearity == "tanh" else 1.0
+    projection = Projection(inputs, embedding, weight_ih * fold, None if bias is None else bias * fold)
+    weight_t = (weight_hh * fold).T.contiguous()
+    hidden = workspace(h_0, T, B, H)
+    sums = h_0.new_empty(chunk_steps(T, B), B, H, dtype=accumulation_dtype(h_0.dtype))
+    ended = None if lengths is None else (torch.arange(T, device=lengths.device)[:, None] >= lengths)[..., None]
+    product, h = torch.empty_like(h_0), h_0
+    for t, end in chunks(T, B):
+        projection.write(t, sums[: end - t])
+        chunk_ended = None if ended is None else ended[t:end]
+        forward_loop(sums[: end - t], h, weight_t, nonlinearity == "tanh", chunk_ended, hidden[t:end], product)
+        h = hidden[end - 1]
+    return hidden, last_rows(hidden, lengths)
 
 
 @rnn_operator.register_fake
-def _(projected: Tensor, ids: Tensor | None, h_0: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    T = projected.shape[0] if ids is None else ids.shape[0]
-    return weight_hh.new_empty(T, *h_0.shape), torch.empty_like(h_0)
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    inputs, h_0 = arguments[0], arguments[5]
+    return h_0.new_empty(inputs.shape[0], *h_0.shape), torch.empty_like(h_0)
 
 
-@torch.library.custom_op("peephole::rnn_backward", mutates_args=())
-@without_autocast
-def rnn_backward_operator(
-    grad_hidden: Tensor | None,
-    grad_last: Tensor | None,
-    hidden: Tensor,
-    ids: Tensor | None,
-    h_0: Tensor,
-    weight_hh: Tensor,
-    last: Tensor | None,
-    relu: bool,
-    rows: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of projected, h_0 and weight_hh, all sums in the accumulation dtype.
-
-    Args:
-        grad_hidden: gradient of all states [T, B, H], None for zeros.
-        grad_last: gradient of the last valid states [B, H], None for zeros.
-        hidden: all states.
-        ids: as in the forward operator, like the rest.
-        h_0: initial states.
-        weight_hh: recurrent weight.
-        last: index of each row's last valid step.
-        relu: relu for tanh.
-        rows: number of rows of the table that `projected` is, where there are ids.
-    """
-    dtype = accumulation_dtype(weight_hh.dtype)
-    grad_gates = torch.empty_like(hidden, dtype=dtype)
-    grad_h = torch.zeros_like(h_0, dtype=dtype)
-    grad_hidden = spread_last(grad_hidden, grad_last, last, hidden)
-    backward_loop(grad_hidden, hidden.to(dtype), weight_hh.to(dtype), relu, grad_gates, grad_h)
-    return (
-        grad_projected(grad_gates, ids, rows),
-        grad_h.to(h_0.dtype),
-        grad_weight(grad_gates, hidden, h_0).to(weight_hh.dtype),
-    )
+def rnn_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], nonlinearity: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `rnn_operator`'s tensors."""
+    grad_hidden, grad_h_n = grads
+    hidden, _ = results
+    inputs, embedding, weight_ih, weight_hh, bias, h_0, lengths = tensors
+    T, B, H = hidden.shape
+    high = accumulation_dtype(h_0.dtype)
+    projection = Projection(inputs, embedding, weight_ih, bias)
+    projection.start_gradients(weight_ih, high, wanted[0])
+    grad_weight_hh = torch.zeros_like(weight_hh, dtype=high)
+    grad_h = torch.zeros_like(h_0, dtype=high)
+    if lengths is not None:
+        ended = torch.arange(T, device=lengths.device)[:, None] >= lengths
+        grad_hidden = None if grad_hidden is None else grad_hidden.masked_fill(ended[..., None], 0)
+        grad_hidden = spread_last(grad_hidden, grad_h_n, lengths, hidden)
+    elif grad_h_n is not None:
+        grad_h += grad_h_n
+    rows = h_0.new_empty(chunk_steps(T, B), B, H, dtype=high)
+    rows_low = rows if h_0.dtype == high else torch.empty_like(rows, dtype=h_0.dtype)
+    grad_h_low = torch.empty_like(h_0)
+    for t, end in reversed(chunks(T, B)):
+        n = end - t
+        chunk_grad = None if grad_hidden is None else grad_hidden[t:end]
+        backward_loop(
+            chunk_grad, hidden[t:end], weight_hh, nonlinearity == "tanh", rows[:n], rows_low[:n], grad_h, grad_h_low
+        )
+        projection.collect(t, rows[:n], rows_low[:n])
+        collect_recurrent(grad_weight_hh, t, rows_low[:n], hidden, h_0)
+    grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
+    return [grad_inputs, grad_embedding, grad_weight_ih, grad_weight_hh, grad_bias, grad_h, None]
 
 
-@rnn_backward_operator.register_fake
-def _(*arguments: Any) -> tuple[Tensor, ...]:
-    _, _, hidden, ids, h_0, weight_hh, _, _, rows = arguments
-    shape = hidden.shape if ids is None else (rows, hidden.shape[2])
-    grad_inputs = hidden.new_empty(shape, dtype=accumulation_dtype(weight_hh.dtype))
-    return grad_inputs, torch.empty_like(h_0), torch.empty_like(weight_hh)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    projected, ids, h_0, weight_hh, last, relu = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[0], ids, h_0, weight_hh, last)
-    ctx.relu, ctx.rows = relu, projected.shape[0]
-
-
-def _backward(ctx: Any, grad_hidden: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
-    grads = rnn_backward_operator(grad_hidden, grad_last, *ctx.saved_tensors, ctx.relu, ctx.rows)
-    grad_inputs, grad_h_0, grad_weight_hh = grads
-    return grad_inputs, None, grad_h_0, grad_weight_hh, None, None
-
-
-rnn_operator.register_autograd(_backward, setup_context=_save)
-refuse_second_derivative(rnn_backward_operator)
+register_backward(rnn_operator, "peephole::rnn_backward", rnn_backward, reference.rnn)
 
 
 def rnn(
@@ -164,11 +163,11 @@ def rnn(
     weight_hh: Tensor,
     bias: Tensor | None,
     h_0: Tensor,
-    nonlinearity: str,
     lengths: Tensor | None,
+    nonlinearity: str,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last valid ones [B, H], as `kernels.reference.rnn` does."""
-    projected, ids = project(inputs, embedding, weight_ih, bias)
-    weight_hh = weight_hh.to(compute_dtype(weight_hh))
-    last = None if lengths is None else lengths - 1
-    return rnn_operator(projected, ids, h_0.to(weight_hh.dtype), weight_hh, last, nonlinearity == "relu")
+    """Return all states [T, B, H] and the last valid one [B, H], as `kernels.reference.rnn` does."""
+    low = compute_dtype(weight_hh)
+    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
+    return rnn_operator(inputs, embedding, weight_ih, weight_hh.to(low), bias, h_0.to(low), lengths, nonlinearity, keep)

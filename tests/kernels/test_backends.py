@@ -1,5 +1,6 @@
 """Every backend against the reference: outputs, states and all gradients, over shapes, lengths and dtypes."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -8,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import LSTM, RNN, PeepholeLSTM, forced, unscripted
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.layers import RecurrentLayer
+from kernels.torchscript import chunks
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_tanh": RNN,
     "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "gru": GRU,
     "lstm": LSTM,
     "peephole_full": PeepholeLSTM,
     "peephole_full_tanh": lambda *sizes, **options: PeepholeLSTM(*sizes, candidate="tanh", **options),
@@ -23,6 +26,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     ),
 }
 every_cell = pytest.mark.parametrize("cell", CELLS)
+NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 
 
 def results(
@@ -73,18 +77,20 @@ def compare(
     ragged: bool,
     tokens: bool,
     output: str,
-    bias: bool = True,
+    backend: str = "torchscript",
+    **options: object,
 ) -> None:
     torch.manual_seed(T + 10 * B + 100 * I + 1000 * H)
-    layer = CELLS[cell](I, H, bias=bias, dtype=dtype)
-    states = [torch.randn(1, B, H, dtype=dtype) for _ in range(layer.num_states)]
+    layer = CELLS[cell](I, H, dtype=dtype, **options)
+    count = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = [torch.randn(count, B, H, dtype=dtype) for _ in range(layer.num_states)]
     lengths = torch.randint(1, T + 1, (B,)) if ragged else None
     inputs = torch.randint(0, 4, (T, B)) if tokens else torch.randn(T, B, I, dtype=dtype)
     embedding = torch.randn(4, I, dtype=dtype) if tokens else None
     arguments = (layer, inputs, embedding, states, lengths, output)
     with forced("reference"):
         expected = results(*arguments)
-    with forced("torchscript"):
+    with forced(backend):
         actual = results(*arguments)
     assert_equal(actual, expected, 1e-11 if dtype == torch.float64 else 2e-4)
 
@@ -103,9 +109,52 @@ def test_torchscript_equals_reference(cell: str, T: int, B: int, ragged: bool, t
 @given(data=st.data())
 def test_drawn_shapes(cell: str, data: st.DataObject) -> None:
     T, B, I, H = (data.draw(st.integers(1, 9), label=name) for name in "TBIH")
-    ragged, tokens, bias = (data.draw(st.booleans()) for _ in range(3))
+    ragged, tokens, bias, bidirectional, recompute = (data.draw(st.booleans()) for _ in range(5))
     output = data.draw(st.sampled_from(["sequence", "last"]))
-    compare(cell, T, B, I, H, torch.float32, ragged, tokens, output, bias)
+    options = {"bias": bias, "bidirectional": bidirectional, "recompute": recompute}
+    options["num_layers"] = data.draw(st.integers(1, 2))
+    compare(cell, T, B, I, H, torch.float32, ragged, tokens, output, **options)
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize(
+    ("cell", "backend"), [*((cell, "torchscript") for cell in CELLS), *((cell, "native") for cell in NATIVE)]
+)
+def test_levels_and_directions(cell: str, ragged: bool, levels: int, bidirectional: bool, backend: str) -> None:
+    options = {"num_layers": levels, "bidirectional": bidirectional}
+    for tokens, output in ((False, "sequence"), (True, "last")):
+        compare(cell, 4, 3, 2, 5, torch.float64, ragged, tokens, output, backend, **options)
+
+
+@every_cell
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+def test_chunks_and_recomputed_gates_give_the_same(cell: str, tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rows in (1, 6, 7):  # of 3 sequences: one step, two steps a chunk
+        monkeypatch.setattr(chunks, "CHUNK_ROWS", rows)
+        for recompute in (False, True):
+            compare(cell, 5, 3, 2, 4, torch.float64, True, tokens, "sequence", recompute=recompute)
+            compare(cell, 5, 3, 2, 4, torch.float64, False, tokens, "last", recompute=recompute)
+
+
+@every_cell
+def test_recomputing_keeps_no_gates(cell: str) -> None:
+    def kept(recompute: bool) -> int:
+        layer, sizes = CELLS[cell](8, 16, recompute=recompute, backend="torchscript"), []
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            layer.forward_ids(torch.zeros(50, 2, dtype=torch.int64), torch.zeros(3, 8), output="last")
+        return sum(size for size in sizes if size >= 50 * 2 * 16)
+
+    if "rnn" in cell:
+        assert kept(True) == kept(False)
+    else:
+        assert kept(True) < 0.45 * kept(False)
 
 
 @every_cell
@@ -159,33 +208,66 @@ def test_second_backward_with_a_retained_graph(cell: str) -> None:
 
 
 @every_cell
-def test_second_derivative_is_refused_by_name(cell: str) -> None:
-    x = torch.randn(3, 2, 3, requires_grad=True)
-    layer = CELLS[cell](3, 4, backend="torchscript")
-    (grad,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+def test_second_derivatives(cell: str, tokens: bool) -> None:
+    """create_graph=True is answered through the reference: a gradient penalty has the reference's gradients."""
+    torch.manual_seed(0)
+    layer = CELLS[cell](2, 3, dtype=torch.float64, bidirectional=True)
+    vectors = torch.randn(4, 2, 2, dtype=torch.float64)
+    embedding, ids = torch.randn(3, 2, dtype=torch.float64), torch.randint(0, 3, (4, 2))
+
+    def penalty(backend: str) -> list[Tensor]:
+        leaf = (embedding if tokens else vectors).clone().requires_grad_()
+        lengths = torch.tensor([4, 2])
+        with forced(backend):
+            out, _ = layer.forward_ids(ids, leaf, lengths=lengths) if tokens else layer(leaf, lengths=lengths)
+            (gradient,) = torch.autograd.grad(out.pow(2).sum(), leaf, create_graph=True)
+            return list(torch.autograd.grad(gradient.pow(2).sum(), [leaf, *layer.parameters()], allow_unused=True))
+
+    torch.testing.assert_close(penalty("torchscript"), penalty("reference"))
+
+
+def test_vmap_is_refused_by_name() -> None:
+    layer, x = LSTM(3, 4, backend="torchscript"), torch.randn(5, 6, 2, 3)
     with pytest.raises(NotImplementedError, match="backend='reference'"):
-        grad.sum().backward()
+        torch.vmap(lambda sequence: layer(sequence)[0])(x)
     with forced("reference"):
-        (grad,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
-        grad.sum().backward()
+        out = torch.vmap(lambda sequence: layer(sequence)[0])(x)
+        torch.testing.assert_close(out[2], layer(x[2])[0])
 
 
 @every_cell
-def test_autocast_error_is_within_that_of_the_reference(cell: str) -> None:
-    """bfloat16 products, float32 cells: no further from float64 than the plain loop under autocast."""
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool) -> None:
+    """bfloat16 products, float32 cells: no further from float64 than torch.nn, or for peepholes the plain loop."""
     torch.manual_seed(0)
-    layer = CELLS[cell](16, 32)
-    x = torch.randn(20, 8, 16)
-    with torch.no_grad():
-        oracle = CELLS[cell](16, 32, backend="reference").double()
-        oracle.load_state_dict(layer.state_dict())
-        exact = oracle(x.double())[0]
-        with torch.autocast("cpu", torch.bfloat16):
+    layer = CELLS[cell](16, 32, backend="torchscript")
+    oracle = copy.deepcopy(layer).double()
+    embedding, ids = torch.randn(5, 16), torch.randint(0, 5, (20, 8))
+
+    def run(module: torch.nn.Module, embedding: Tensor) -> list[Tensor]:
+        module.zero_grad()
+        if tokens and isinstance(module, RecurrentLayer):
+            out, _ = module.forward_ids(ids, embedding)
+        else:
+            out, _ = module(embedding[ids])
+        out.double().pow(2).sum().backward()
+        return [out.double(), torch.cat([parameter.grad.double().flatten() for parameter in module.parameters()])]
+
+    with forced("reference"):
+        exact = run(oracle, embedding.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = run(layer, embedding)
+        if layer.plain:
+            options = {"nonlinearity": "relu"} if cell == "rnn_relu" else {}
+            peer = getattr(torch.nn, type(layer).__name__)(16, 32, **options)
+            peer.load_state_dict(layer.state_dict())
+            theirs = run(peer, embedding)
+        else:
             with forced("reference"):
-                reference = layer(x)[0]
-            ours = layer(x)[0]
-    assert ours.dtype == reference.dtype == torch.bfloat16
-    assert (ours - exact).norm() <= 1.2 * (reference - exact).norm()
+                theirs = run(layer, embedding)
+    for mine, other, value in zip(ours, theirs, exact, strict=True):
+        assert (mine - value).norm() <= 1.2 * (other - value).norm()
 
 
 @every_cell

@@ -8,29 +8,47 @@ import pytest
 import torch
 
 import kernels
-from kernels import LSTM, choose, dispatch, forced, unscripted
+from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
+from kernels.dispatch import Case
 from kernels.torchscript import script
 
+CASE = Case("lstm", True, False, False, False, 41, 256, 64, 256, torch.float32, "cpu")
 
-def test_auto_takes_torchscript_and_says_why() -> None:
-    assert choose("auto") == ("torchscript", "the fastest here")
+
+def test_auto_says_why() -> None:
+    assert choose("auto", CASE) == ("native", "oneDNN is the fastest for vectors in float32")
+    assert choose("auto", CASE._replace(tokens=True)) == ("torchscript", "the fastest here")
+    assert choose("auto", CASE._replace(plain=False)) == ("torchscript", "the fastest that has these equations")
+    assert choose("auto", CASE._replace(recompute=True)).backend == "torchscript"
+    assert choose("auto", CASE._replace(device="cuda")) == ("native", "cuDNN has these equations")
 
 
 def test_a_named_backend_is_taken() -> None:
-    assert choose("reference") == ("reference", "asked for by name")
+    assert choose("reference", CASE) == ("reference", "asked for by name")
 
 
 def test_unknown_backends_are_listed() -> None:
-    with pytest.raises(ValueError, match="must be one of auto, reference, torchscript, got 'triton'"):
-        choose("triton")
+    with pytest.raises(ValueError, match="must be one of auto, reference, torchscript, native, got 'triton'"):
+        choose("triton", CASE)
     with pytest.raises(ValueError, match="must be one of"), forced("oneDNN"):
         pass
 
 
 def test_forced_overrides_and_gives_back() -> None:
     with forced("reference"):
-        assert choose("torchscript") == ("reference", "forced by dispatch.forced()")
-    assert choose("torchscript").backend == "torchscript"
+        assert choose("torchscript", CASE) == ("reference", "forced by dispatch.forced()")
+    assert choose("torchscript", CASE).backend == "torchscript"
+
+
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    LSTM(3, 5).explain(41, 8)
+    PeepholeLSTM(3, 5).explain(41, 8, tokens=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "LSTM, 41 steps of 8 rows, vectors, torch.float32 on cpu: native, oneDNN is the fastest for vectors in float32",
+        "PeepholeLSTM, 41 steps of 8 rows, tokens, torch.float32 on cpu: torchscript, the fastest that has these"
+        " equations",
+    ]
 
 
 def test_forced_reaches_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,11 +63,12 @@ def test_forced_reaches_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_scripting_is_refused_loops_run_unscripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, x = LSTM(2, 3), torch.randn(4, 1, 2)
+    layer, x = PeepholeLSTM(2, 3), torch.randn(4, 1, 2)
     expected = layer(x)
     monkeypatch.setattr(script.sys, "version_info", (3, 14))
     monkeypatch.setattr(script, "_scripted", None)  # calling it would fail
-    assert "Python 3.14" in choose("auto").reason
+    assert "Python 3.14" in choose("auto", CASE._replace(plain=False)).reason
+    assert choose("auto", CASE._replace(tokens=True)).backend == "native"
     torch.testing.assert_close(layer(x), expected)
     with unscripted():
         torch.testing.assert_close(layer(x), expected)

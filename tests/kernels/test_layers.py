@@ -2,71 +2,132 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from kernels import LSTM, RNN, PeepholeLSTM
+from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layers import RecurrentLayer
 
 TWINS = [
     (LSTM, nn.LSTM, {}),
+    (GRU, nn.GRU, {}),
     (RNN, nn.RNN, {}),
     (RNN, nn.RNN, {"nonlinearity": "relu"}),
     (LSTM, nn.LSTM, {"bias": False}),
-    (RNN, nn.RNN, {"batch_first": True}),
-    (LSTM, nn.LSTM, {"batch_first": True, "dtype": torch.float64}),
+    (GRU, nn.GRU, {"bias": False, "num_layers": 2}),
+    (RNN, nn.RNN, {"batch_first": True, "bidirectional": True}),
+    (LSTM, nn.LSTM, {"batch_first": True, "dtype": torch.float64, "num_layers": 2, "bidirectional": True}),
 ]
-backends = pytest.mark.parametrize("backend", ["reference", "torchscript"])
+KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
+backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native"])
+twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
+
+
+def pair(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, backend: str) -> tuple:
+    """Return a layer and torch.nn's, with the same weights, loaded strictly from one to the other and back."""
+    torch.manual_seed(0)
+    twin, layer = theirs(3, 5, **options), ours(3, 5, backend=backend, **options)
+    layer.load_state_dict(twin.state_dict())
+    twin.load_state_dict(layer.state_dict())
+    return layer, twin
+
+
+def initial(layer: RecurrentLayer, B: int) -> Any:
+    state = torch.randn(layer.num_layers * (2 if layer.bidirectional else 1), B, 5, dtype=layer.weight_ih_l0.dtype)
+    return (state, -state) if layer.num_states == 2 else state
+
+
+def gradients(module: nn.Module, leaf: torch.Tensor, out: torch.Tensor, final: Any) -> list:
+    finals = final if isinstance(final, tuple) else (final,)
+    (out.pow(2).sum() + sum(value.pow(2).sum() for value in finals)).backward()
+    return [out, final, leaf.grad, [parameter.grad for parameter in module.parameters()]]
 
 
 @backends
-@pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
+@twins
 def test_equals_torch_nn(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, backend: str) -> None:
-    torch.manual_seed(0)
-    twin = theirs(3, 5, **options)
-    layer = ours(3, 5, backend=backend, **options)
-    layer.load_state_dict(twin.state_dict())
-    twin.load_state_dict(layer.state_dict())
-    x = torch.randn(4, 4, 3, dtype=options.get("dtype"))
-    state = torch.randn(1, 4, 5, dtype=options.get("dtype"))
-    hx = (state, -state) if ours is LSTM else state
+    layer, twin = pair(ours, theirs, options, backend)
+    x, hx = torch.randn(4, 4, 3, dtype=options.get("dtype")), initial(layer, 4)
     results = []
     for module in (layer, twin):
         leaf = x.clone().requires_grad_()
-        out, final = module(leaf, hx)
-        (out.sum() + sum(value.pow(2).sum() for value in (final if ours is LSTM else [final]))).backward()
-        results.append((out, final, leaf.grad, [parameter.grad for parameter in module.parameters()]))
+        results.append(gradients(module, leaf, *module(leaf, hx)))
     torch.testing.assert_close(*results)
 
 
 @backends
+@twins
+@pytest.mark.parametrize("lengths", [[6, 4, 2, 1], [2, 6, 1, 6]], ids=["sorted", "unsorted"])
+def test_packed_equals_torch_nn(
+    ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, lengths: list[int], backend: str
+) -> None:
+    layer, twin = pair(ours, theirs, options, backend)
+    x, hx = torch.randn(6, 4, 3, dtype=options.get("dtype")), initial(layer, 4)
+    results = []
+    for module in (layer, twin):
+        leaf = x.clone().requires_grad_()
+        packed = pack_padded_sequence(leaf, lengths, enforce_sorted=lengths == sorted(lengths, reverse=True))
+        out, final = module(packed, hx)
+        assert isinstance(out, PackedSequence)
+        results.append([*gradients(module, leaf, out.data, final), *(value for value in out if value is not None)])
+        assert (out.sorted_indices is None) == (packed.sorted_indices is None)
+    torch.testing.assert_close(*results)
+    last, final = layer(packed, hx, output="last")
+    expected = final[0] if layer.num_states == 2 else final
+    torch.testing.assert_close(last, torch.cat([*expected[-2:]], 1) if layer.bidirectional else expected[-1])
+
+
+@backends
+@twins
+def test_lengths_equal_packing(
+    ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, backend: str
+) -> None:
+    layer, twin = pair(ours, theirs, options, backend)
+    x, lengths = torch.randn(6, 4, 3, dtype=options.get("dtype")), torch.tensor([2, 6, 1, 4])
+    packed, expected_final = twin(pack_padded_sequence(x, lengths, enforce_sorted=False))
+    expected, _ = pad_packed_sequence(packed)
+    torch.nan_to_num_(x)
+    x[torch.arange(6)[:, None] >= lengths] = torch.nan  # what is after a row's end is not looked at
+    given = x.transpose(0, 1) if layer.batch_first else x
+    out, final = layer(given, lengths=lengths)
+    torch.testing.assert_close(out.transpose(0, 1) if layer.batch_first else out, expected)
+    torch.testing.assert_close(final, expected_final)
+
+
+@backends
 def test_one_sequence_without_a_batch_axis(backend: str) -> None:
-    twin, layer = nn.LSTM(3, 5), LSTM(3, 5, backend=backend)
-    layer.load_state_dict(twin.state_dict())
-    x, state = torch.randn(6, 3), torch.randn(1, 5)
+    layer, twin = pair(LSTM, nn.LSTM, {"num_layers": 2}, backend)
+    x, state = torch.randn(6, 3), torch.randn(2, 5)
     torch.testing.assert_close(layer(x, (state, state)), twin(x, (state, state)))
 
 
-@backends
-def test_lengths_equal_packing(backend: str) -> None:
+def test_dropout_acts_between_levels_in_training() -> None:
     torch.manual_seed(0)
-    twin, layer = nn.LSTM(3, 5), LSTM(3, 5, backend=backend)
-    layer.load_state_dict(twin.state_dict())
-    x, lengths = torch.randn(6, 4, 3), torch.tensor([2, 6, 1, 4])
-    packed, expected_final = twin(pack_padded_sequence(x, lengths, enforce_sorted=False))
-    expected, _ = pad_packed_sequence(packed)
-    out, final = layer(x, lengths=lengths)
-    torch.testing.assert_close(out, expected)
-    torch.testing.assert_close(final, expected_final)
-    last, _ = layer(x, lengths=lengths, output="last")
-    torch.testing.assert_close(last, expected_final[0][0])
+    layer, x = LSTM(3, 5, num_layers=2, dropout=0.5), torch.randn(4, 2, 3)
+    assert not torch.equal(layer(x)[0], layer(x)[0])
+    layer.eval()
+    torch.testing.assert_close(layer(x), layer(x), rtol=0, atol=0)
+    layer.train()
+    layer.dropout = 1.0
+    below, _ = layer(x)
+    upper = LSTM(5, 5)
+    upper.load_state_dict({name: getattr(layer, name.replace("l0", "l1")) for name in upper.state_dict()})
+    torch.testing.assert_close(below, upper(torch.zeros(4, 2, 5))[0])
 
 
-@backends
-@pytest.mark.parametrize("kind", [LSTM, RNN, PeepholeLSTM])
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [
+        (kind, backend)
+        for kind in KINDS
+        for backend in ("reference", "torchscript", "native")
+        if kind.plain or backend != "native"
+    ],
+)
 def test_ids_equal_embedded_vectors(kind: type[RecurrentLayer], backend: str) -> None:
     torch.manual_seed(0)
     layer = kind(3, 5, batch_first=True, backend=backend)
@@ -104,7 +165,7 @@ def test_full_peephole_ignores_h_0() -> None:
     torch.testing.assert_close(layer(x, (torch.randn(1, 2, 5), c_0)), layer(x, (torch.zeros(1, 2, 5), c_0)))
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_copies_and_pickles(kind: type[RecurrentLayer]) -> None:
     layer, x = kind(3, 5), torch.randn(4, 2, 3)
     expected = layer(x)
@@ -113,7 +174,7 @@ def test_copies_and_pickles(kind: type[RecurrentLayer]) -> None:
         torch.testing.assert_close(other(x), expected)
 
 
-@pytest.mark.parametrize(("ours", "theirs", "options"), TWINS[:2])
+@pytest.mark.parametrize(("ours", "theirs", "options"), TWINS[:3])
 def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict) -> None:
     x = torch.randn(4, 2, 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -127,11 +188,13 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: LSTM(3, 5, num_layers=2), NotImplementedError, "num_layers must be 1, got 2"),
-        (lambda: LSTM(3, 5, bidirectional=True), NotImplementedError, "bidirectional must be False"),
-        (lambda: LSTM(3, 5, dropout=0.5), NotImplementedError, "dropout must be 0.0"),
-        (lambda: LSTM(3, 0), ValueError, "hidden_size must be positive, got 0"),
-        (lambda: LSTM(3, 5, backend="cudnn"), ValueError, "one of auto, reference, torchscript, got 'cudnn'"),
+        (lambda: LSTM(3, 5, num_layers=0), ValueError, "num_layers must be a positive whole number, got 0"),
+        (lambda: LSTM(3, 5, dropout=1.5), ValueError, "dropout must be a probability, got 1.5"),
+        (lambda: LSTM(3, 5, proj_size=2), NotImplementedError, "proj_size=2 is not offered; put a Linear behind"),
+        (lambda: LSTM(3, 0), ValueError, "hidden_size must be a positive whole number, got 0"),
+        (lambda: LSTM(3, 5, backend="cudnn"), ValueError, "one of auto, reference, torchscript, native, got 'cudnn'"),
+        (lambda: PeepholeLSTM(3, 5, backend="native"), ValueError, "nor oneDNN has these"),
+        (lambda: LSTM(3, 5, backend="native", recompute=True), ValueError, "cannot recompute"),
         (lambda: RNN(3, 5, nonlinearity="gelu"), ValueError, "'tanh' or 'relu', got 'gelu'"),
         (lambda: PeepholeLSTM(3, 5, peephole="half"), ValueError, "'full' or 'diagonal', got 'half'"),
         (lambda: PeepholeLSTM(3, 5, candidate="relu"), ValueError, "'sigmoid' or 'tanh', got 'relu'"),
@@ -139,11 +202,15 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: LSTM(3, 5)(torch.zeros(0, 2, 3)), ValueError, "empty axis"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 7)), ValueError, "3 features, got 7"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3).double()), ValueError, "float64 and the weights are torch.float32"),
-        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 2, 5)), ValueError, "hx must be 2 of"),
+        (
+            lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 2, 5)),
+            ValueError,
+            r"hx must be a pair of \[1, 2, 5\]",
+        ),
         (
             lambda: RNN(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 3, 5)),
             ValueError,
-            r"\[1, 2, 5\], got \[\[1, 3, 5\]\]",
+            r"\[1, 2, 5\], got \[1, 3, 5\]",
         ),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), output="first"), ValueError, "'sequence' or 'last', got 'first'"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), lengths=torch.tensor([0, 4])), ValueError, r"1\.\.4, got 0\.\.4"),
@@ -158,9 +225,19 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), torch.zeros(7, 4)), ValueError, r"\[V, 3\], got \[7, 4\]"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, device="meta")), ValueError, "input is on meta"),
         (
-            lambda: LSTM(3, 5)(pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2])),
-            TypeError,
-            "PackedSequence is not built yet",
+            lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5).double())),
+            ValueError,
+            "hx is torch.float64",
+        ),
+        (
+            lambda: LSTM(3, 5)(pack_padded_sequence(torch.zeros(4, 2, 7), [4, 2])),
+            ValueError,
+            "3 features, got 7",
+        ),
+        (
+            lambda: LSTM(3, 5)(pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2]), lengths=torch.tensor([4, 2])),
+            ValueError,
+            "has its own lengths",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import LSTM, RNN, PeepholeLSTM, forced, reference
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, reference
 
 
 def test_rnn_gradient_equals_the_closed_form() -> None:
@@ -16,7 +16,7 @@ def test_rnn_gradient_equals_the_closed_form() -> None:
     weight_hh = (torch.randn(H, H, dtype=torch.float64) / H**0.5).requires_grad_()
     weight_ph = torch.randn(C, H, dtype=torch.float64, requires_grad=True)
     bias, h_0 = torch.randn(H, dtype=torch.float64), torch.zeros(1, H, dtype=torch.float64)
-    hidden, last = reference.rnn(inputs, None, weight_ih, weight_hh, bias, h_0, "tanh", None)
+    hidden, last = reference.rnn(inputs, None, weight_ih, weight_hh, bias, h_0, None, "tanh")
     logits = last @ weight_ph.T
     label = torch.tensor([2])
     nn.functional.cross_entropy(logits, label).backward()
@@ -63,6 +63,7 @@ def test_parameter_counts(d: int, n: int) -> None:
     assert count(PeepholeLSTM(d, n)) == 4 * n * d + 3 * n**2 + 4 * n
     assert count(PeepholeLSTM(d, n, peephole="diagonal")) == count(LSTM(d, n)) + 3 * n
     assert count(RNN(d, n)) == n * d + n**2 + 2 * n
+    assert count(GRU(d, n)) == 3 * count(RNN(d, n))
 
 
 @pytest.mark.parametrize("backend", ["reference", "torchscript"])

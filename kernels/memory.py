@@ -1,0 +1,92 @@
+"""Large buffers that do not go back to the system between two steps.
+
+torch gives a freed CPU tensor of some megabytes back to the system, and the next one's pages are zeroed and mapped anew
+when they are first touched: about a seventh of a recurrent training step. A `workspace` is an ordinary tensor whose
+memory, when the last tensor on it is gone, is kept for the next one. All that is kept and in use together never exceeds
+what has been in use at one time.
+"""
+
+import mmap
+import weakref
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LEAST_BYTES = 1 << 20  # below, the allocator keeps memory itself
+
+
+class Held(NamedTuple):
+    """Bytes of workspaces: in use now, in use at most at one time, and kept."""
+
+    in_use: int
+    peak: int
+    kept: int
+
+
+_blocks: list[mmap.mmap] = []  # kept, the newest last
+_in_use = _peak = 0
+
+
+def workspace(like: Tensor, *shape: int) -> Tensor:
+    """Return an uninitialised tensor of a shape, with the dtype and device of `like`.
+
+    On a device that is not a CPU, where torch keeps memory itself, it is just `like.new_empty(shape)`.
+    """
+    size = like.element_size()
+    for axis in shape:
+        size *= axis
+    if like.device.type != "cpu" or size < LEAST_BYTES:
+        return like.new_empty(shape)
+    block = _take(_rounded(size))
+    view = memoryview(block)  # lives as long as any tensor on this memory
+    weakref.finalize(view, _give_back, block).atexit = False
+    return torch.frombuffer(view, dtype=like.dtype, count=size // like.element_size()).view(shape)
+
+
+def held() -> Held:
+    """Return how much memory workspaces hold."""
+    return Held(_in_use, _peak, sum(map(len, _blocks)))
+
+
+def release() -> None:
+    """Give the memory that is kept back to the system."""
+    global _peak
+    _blocks.clear()
+    _peak = _in_use
+
+
+def _rounded(size: int) -> int:
+    """Return a size's block: up to an eighth larger, so that batches of nearly the same length share blocks."""
+    unit = max(mmap.PAGESIZE, 1 << max(0, size.bit_length() - 4))
+    return -(-size // unit) * unit
+
+
+def _take(size: int) -> mmap.mmap:
+    global _in_use, _peak
+    _in_use += size
+    _peak = max(_peak, _in_use)
+    for index in range(len(_blocks) - 1, -1, -1):
+        if len(_blocks[index]) == size:
+            return _blocks.pop(index)
+    _shrink()
+    private = getattr(mmap, "MAP_PRIVATE", None)
+    if private is None:
+        return mmap.mmap(-1, size)
+    block = mmap.mmap(-1, size, flags=private | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def _give_back(block: mmap.mmap) -> None:
+    global _in_use
+    _in_use -= len(block)
+    _blocks.append(block)
+    _shrink()
+
+
+def _shrink() -> None:
+    """Drop the oldest blocks until those kept and those in use fit below the peak."""
+    while _blocks and _in_use + sum(map(len, _blocks)) > _peak:
+        _blocks.pop(0)

@@ -1,0 +1,178 @@
+"""What surrounds the time loops: the work that is done for many steps at once, in GEMMs.
+
+The loops run over a chunk of steps at a time, a few hundred rows of the batch: what a chunk reads and writes stays in
+the cache, and it has rows enough for fast GEMMs. Before its loop a chunk gets the inputs' share of its gates; after the
+backward loop its gate gradients go into the weights' gradients, so that those of all steps [T, B, G] are never stored.
+
+Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding as take_rows
+from torch.nn.functional import linear
+
+from kernels.dtypes import accumulation_dtype
+from kernels.memory import workspace
+
+CHUNK_ROWS = 1024
+
+
+def chunks(T: int, B: int) -> list[tuple[int, int]]:
+    """Return the chunks of T steps: first step, and the step after the last."""
+    k = chunk_steps(T, B)
+    return [(t, min(t + k, T)) for t in range(0, T, k)]
+
+
+def chunk_steps(T: int, B: int) -> int:
+    """Return the number of steps of a chunk."""
+    return max(1, min(T, CHUNK_ROWS // B))
+
+
+def lower(
+    inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+    """Return inputs, embedding, input weight and bias in the dtype of the products.
+
+    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols
+    there is none: the tokens become vectors.
+    """
+    if embedding is not None and len(embedding) > inputs.numel():
+        inputs, embedding = take_rows(inputs, embedding), None
+    if embedding is None:
+        inputs = inputs.to(dtype)
+    else:
+        dtype = accumulation_dtype(dtype)
+        embedding = embedding.to(dtype)
+    return inputs, embedding, weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+class Projection:
+    """The inputs' share of the gates, W x + b, written a chunk at a time, and its gradients, collected likewise.
+
+    For tokens, embedding, weight and bias make a table of V rows; taking rows from it replaces the GEMM over all steps,
+    and the gradient is a sum over equal tokens.
+
+    Args:
+        inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
+        embedding: [V, I] or None.
+        weight: [G, I].
+        bias: [G] or None.
+    """
+
+    def __init__(self, inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> None:
+        self.inputs, self.embedding, self.weight = inputs.contiguous(), embedding, weight
+        self.bias = None if bias is None else bias.to(weight.dtype)
+        self.weight_t = weight.T.contiguous()
+        self.table = None if embedding is None else linear(embedding, weight, self.bias)
+
+    def write(self, t: int, gates: Tensor) -> None:
+        """Write the share of steps t … t + k − 1 into `gates` [k, B, G]."""
+        k = len(gates)
+        own = self.weight if self.table is None else self.table
+        out = gates.flatten(0, 1) if gates.dtype == own.dtype else None
+        if self.table is not None:
+            rows = torch.index_select(self.table, 0, self.inputs[t : t + k].flatten(), out=out)
+        elif self.bias is None:
+            rows = torch.mm(self.inputs[t : t + k].flatten(0, 1), self.weight_t, out=out)
+        else:
+            rows = torch.addmm(self.bias, self.inputs[t : t + k].flatten(0, 1), self.weight_t, out=out)
+        if out is None:
+            gates.copy_(rows.view_as(gates))
+
+    def start_gradients(self, weight: Tensor, dtype: torch.dtype, inputs_wanted: bool) -> None:
+        """Set the gradients to zero.
+
+        Args:
+            weight: [G, I], which takes the gradient of the gates back to the inputs.
+            dtype: of the sums.
+            inputs_wanted: whether vectors need a gradient.
+        """
+        self.weight = weight
+        self.grad_inputs = workspace(self.inputs, *self.inputs.shape) if inputs_wanted and self.table is None else None
+        self.grad_weight = torch.zeros_like(self.weight if self.table is None else self.table, dtype=dtype)
+        self.grad_bias = torch.zeros_like(weight[:, 0], dtype=dtype)
+
+    def collect(self, t: int, rows: Tensor, rows_low: Tensor) -> None:
+        """Add the gradient of the gates before their σ in steps t … t + k − 1.
+
+        Args:
+            t: first step.
+            rows: the gradient [k, B, G] in the dtype of the sums.
+            rows_low: the same in that of the products.
+        """
+        k, flat = len(rows), rows_low.flatten(0, 1)
+        if self.table is not None:
+            tokens = self.inputs[t : t + k].flatten()
+            if tokens.device.type == "cpu":
+                self.grad_weight.index_add_(0, tokens, rows.flatten(0, 1))
+            else:  # scattered sums are in no fixed order there
+                one_hot = tokens == torch.arange(len(self.table), device=tokens.device)[:, None]  # [V, k B]
+                add_product(self.grad_weight, one_hot.to(flat.dtype), flat)
+        else:
+            add_product(self.grad_weight, flat.T, self.inputs[t : t + k].flatten(0, 1))
+            if self.bias is not None:
+                self.grad_bias += rows.sum((0, 1))
+            if self.grad_inputs is not None:
+                torch.mm(flat, self.weight, out=self.grad_inputs[t : t + k].flatten(0, 1))
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+        """Return the gradients of inputs, embedding, weight and bias."""
+        if self.table is None or self.embedding is None:
+            return self.grad_inputs, None, self.grad_weight, self.grad_bias
+        table, dtype = self.grad_weight, self.grad_weight.dtype
+        return None, table @ self.weight.to(dtype), table.T @ self.embedding.to(dtype), table.sum(0)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left × right to `total`, which is float32 for 16-bit factors."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)
+
+
+def add_recurrent(gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor) -> None:
+    """Add W h(t − 1) to the gates [k, B, G] of steps t … t + k − 1; `states` [T, B, H], `first` [B, H] before them."""
+    for target, before in _pairs(gates, t, states, first):
+        add_product(target, before.to(weight_t.dtype), weight_t)
+
+
+def collect_recurrent(grad_weight: Tensor, t: int, rows: Tensor, states: Tensor, first: Tensor) -> None:
+    """Add Σ_t rows(t)ᵀ h(t − 1) over a chunk to `grad_weight` [G, H]; arguments as of `add_recurrent`."""
+    for gradient, before in _pairs(rows, t, states, first):
+        add_product(grad_weight, gradient.T, before.to(gradient.dtype))
+
+
+def _pairs(rows: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a chunk's rows [k B, G] with the states before them [k B, H]; the first step of all stands apart."""
+    if t == 0:
+        yield rows[0], first
+        rows, t = rows[1:], 1
+    if len(rows):
+        yield rows.flatten(0, 1), states[t - 1 : t - 1 + len(rows)].flatten(0, 1)
+
+
+def scale_rows(weight: Tensor, factor: float, first: int, end: int) -> Tensor:
+    """Return a copy of a weight [G, …] or bias [G] with rows first … end − 1 multiplied by `factor`."""
+    copy = weight.clone(memory_format=torch.contiguous_format)
+    copy[first:end] *= factor
+    return copy
+
+
+def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return a copy [B, H] of the last valid step of each row of [T, B, H]."""
+    if lengths is None:
+        return sequence[-1].clone()
+    return sequence[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
+
+
+def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, like: Tensor) -> Tensor | None:
+    """Return the gradient of a sequence [T, B, H] and of its last valid rows as one sequence; None for all zeros."""
+    if grad_last is None:
+        return grad
+    total = torch.zeros_like(like) if grad is None else grad.to(like.dtype, copy=True)
+    total[lengths - 1, torch.arange(len(lengths), device=lengths.device)] += grad_last
+    return total
