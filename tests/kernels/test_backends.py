@@ -192,7 +192,7 @@ class _Ids(torch.nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, *arguments: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *arguments: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.layer.forward_ids(*arguments, lengths=lengths)
 
 
@@ -287,19 +287,35 @@ def test_autocast_trains(cell: str) -> None:
 
 
 @every_cell
-def test_compiles_without_a_graph_break(cell: str) -> None:
+@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+def test_compiles_to_one_node(cell: str, tokens: bool) -> None:
     torch.manual_seed(0)
-    layer = CELLS[cell](3, 4)
-    x = torch.randn(5, 2, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    out, _ = compiled(x)
-    torch.testing.assert_close(out, layer(x)[0])
-    out.sum().backward()
-    gradients = [parameter.grad.clone() for parameter in layer.parameters()]
-    layer.zero_grad()
-    layer(x)[0].sum().backward()
-    for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
-        torch.testing.assert_close(gradient, parameter.grad)
+    torch.compiler.reset()
+    layer, nodes = CELLS[cell](3, 4), []
+    embedding, ids = torch.randn(3, 3), torch.randint(0, 3, (5, 2))
+
+    def count(graph: torch.fx.GraphModule, _: object) -> object:
+        calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+        nodes.extend(call for call in calls if call.startswith("peephole."))
+        return graph
+
+    def run(module: torch.nn.Module) -> tuple[Tensor, list[Tensor]]:
+        module.zero_grad()
+        out, _ = module(ids, embedding) if tokens else module(embedding[ids])
+        out.sum().backward()
+        return out, [parameter.grad.clone() for parameter in module.parameters()]
+
+    module = _Ids(layer) if tokens else layer
+    torch.compile(module, fullgraph=True, backend=count)(*((ids, embedding) if tokens else (embedding[ids],)))
+    assert len(nodes) == 1, nodes
+    torch.testing.assert_close(run(torch.compile(module, fullgraph=True, backend="aot_eager")), run(module))
+
+
+@every_cell
+def test_exports(cell: str) -> None:
+    layer, x = CELLS[cell](3, 4, num_layers=2, bidirectional=True), torch.randn(5, 2, 3)
+    program = torch.export.export(layer, (x,))
+    torch.testing.assert_close(program.module()(x), layer(x))
 
 
 def test_large_vocabulary_sums_gradients_by_token() -> None:

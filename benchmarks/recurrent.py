@@ -1,0 +1,418 @@
+"""Every recurrent cell × backend × shape beside its peers: time, memory, error; a table, a CSV and a picture.
+
+    python -m benchmarks.recurrent                              # the whole of it, about half an hour on two cores
+    python -m benchmarks.recurrent --cells lstm --shapes palindrome --precisions float32
+
+Peers in the same run: torch.nn's layer (behind nn.Embedding for token input), the cell's equations in an eager loop,
+and the same loop under TorchScript's own autodiff. Times are medians of rounds that take all implementations in turn,
+every other round backwards; a ratio is to the fastest peer. `error` is the relative distance from the float64 oracle,
+of outputs and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the largest
+growth of resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
+"""
+
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages, for all sides
+
+import argparse
+import copy
+import csv
+import itertools
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, memory
+from kernels.layers import RecurrentLayer
+
+
+class Shape(NamedTuple):
+    """Sizes of a case; with tokens the last state is wanted, as by a classifier, else the whole sequence."""
+
+    B: int
+    T: int
+    I: int
+    H: int
+    tokens: bool
+
+
+SHAPES = {
+    "palindrome": Shape(256, 41, 64, 256, True),
+    "palindrome20": Shape(256, 81, 64, 256, True),
+    "palindrome, vectors": Shape(256, 41, 64, 256, False),
+    "palindrome20, vectors": Shape(256, 81, 64, 256, False),
+    "book": Shape(64, 30, 256, 256, False),
+    "small": Shape(32, 100, 64, 128, False),
+    "large": Shape(64, 100, 512, 512, False),
+    "one row": Shape(1, 1000, 256, 256, False),
+}
+CELLS: dict[str, Callable[..., RecurrentLayer]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn": RNN,
+    "peephole_full": PeepholeLSTM,
+    "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
+}
+GATES = {"lstm": 4, "gru": 3, "rnn": 1, "peephole_full": 4, "peephole_diagonal": 4}
+VOCABULARY = 3
+PEERS = ("torch.nn", "eager loop", "jit loop")
+BOUND = {"float32": 1e-4, "bf16": 5e-2}
+COLUMNS = ("cell", "shape", "precision", "implementation", "forward_ms", "both_ms", "forward_ratio", "both_ratio",
+           "memory_mb", "error")  # fmt: skip
+
+
+def jit_step(cell: str) -> Any:
+    """Return a scripted loop over the cell's equations, differentiated by TorchScript itself."""
+    steps = {
+        "lstm": _jit_lstm,
+        "gru": _jit_gru,
+        "rnn": _jit_rnn,
+        "peephole_full": _jit_full,
+        "peephole_diagonal": _jit_diagonal,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(steps[cell])
+
+
+def _jit_lstm(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
+    states: list[Tensor] = []
+    for share in projected.unbind(0):
+        i, f, g, o = (share + h @ weights[0].t()).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        states.append(h)
+    return torch.stack(states)
+
+
+def _jit_gru(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
+    states: list[Tensor] = []
+    for share in projected.unbind(0):
+        r, z, n = share.chunk(3, 1)
+        h_r, h_z, h_n = torch.addmm(weights[1], h, weights[0].t()).chunk(3, 1)
+        r, z = torch.sigmoid(r + h_r), torch.sigmoid(z + h_z)
+        n = torch.tanh(n + r * h_n)
+        h = n + z * (h - n)
+        states.append(h)
+    return torch.stack(states)
+
+
+def _jit_rnn(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
+    states: list[Tensor] = []
+    for share in projected.unbind(0):
+        h = torch.tanh(share + h @ weights[0].t())
+        states.append(h)
+    return torch.stack(states)
+
+
+def _jit_full(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
+    states: list[Tensor] = []
+    for share in projected.unbind(0):
+        i, f, g, o = share.chunk(4, 1)
+        c_i, c_f, c_o = (c @ weights[0].t()).chunk(3, 1)
+        i, f, o = torch.sigmoid(i + c_i), torch.sigmoid(f + c_f), torch.sigmoid(o + c_o)
+        c = torch.sigmoid(g) * i + c * f
+        states.append(torch.tanh(c) * o)
+    return torch.stack(states)
+
+
+def _jit_diagonal(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
+    states: list[Tensor] = []
+    for share in projected.unbind(0):
+        i, f, g, o = (share + h @ weights[0].t()).chunk(4, 1)
+        i, f = torch.sigmoid(i + weights[1][0] * c), torch.sigmoid(f + weights[1][1] * c)
+        c = torch.tanh(g) * i + c * f
+        h = torch.tanh(c) * torch.sigmoid(o + weights[1][2] * c)
+        states.append(h)
+    return torch.stack(states)
+
+
+class Case:
+    """A cell at a shape in a precision: the same weights and data for every implementation.
+
+    Args:
+        cell: a name in CELLS.
+        shape: its sizes.
+        precision: "float32", or "bf16" for autocast.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, cell: str, shape: Shape, precision: str, device: str) -> None:
+        torch.manual_seed(0)
+        self.cell, self.shape, self.precision, self.device = cell, shape, precision, device
+        B, T, I, H, _ = shape
+        self.layer = CELLS[cell](I, H, device=device)
+        self.embedding = nn.Embedding(VOCABULARY, I, device=device)
+        self.ids = torch.randint(0, VOCABULARY, (T, B), device=device)
+        self.vectors = torch.randn(T, B, I, device=device)
+        self.weight = torch.randn(B, H, device=device)  # of the result in the loss
+
+    def implementations(self) -> dict[str, Callable[[], list[Tensor]]]:
+        """Return the implementations by name: each runs forward and returns the results and the leaves of gradients."""
+        runs = {f"kernels, {backend}": self._ours(backend) for backend in ("auto", "torchscript")}
+        runs["kernels, recompute"] = self._ours("torchscript", recompute=True)
+        runs["eager loop"] = self._ours("reference")
+        runs["jit loop"] = self._jit()
+        if self.layer.plain:
+            runs["torch.nn"] = self._torch_nn()
+        return runs
+
+    def _ours(self, backend: str, recompute: bool = False) -> Callable[[], list[Tensor]]:
+        layer = CELLS[self.cell](self.shape.I, self.shape.H, device=self.device, backend=backend, recompute=recompute)
+        layer.load_state_dict(self.layer.state_dict())
+        embedding = nn.Embedding.from_pretrained(self.embedding.weight.detach().clone(), freeze=False)
+        vectors = self.vectors.clone().requires_grad_()
+
+        def run() -> list[Tensor]:
+            if self.shape.tokens:
+                out, _ = layer.forward_ids(self.ids, embedding.weight, output="last")
+                return [out, embedding.weight, *layer.parameters()]
+            return [layer(vectors)[0], vectors, *layer.parameters()]
+
+        return run
+
+    def _torch_nn(self) -> Callable[[], list[Tensor]]:
+        layer = getattr(nn, type(self.layer).__name__)(self.shape.I, self.shape.H, device=self.device)
+        layer.load_state_dict(self.layer.state_dict())
+        return self._with_input(lambda vectors: layer(vectors)[0], list(layer.parameters()))
+
+    def _jit(self) -> Callable[[], list[Tensor]]:
+        loop, (B, _, _, H, _) = jit_step(self.cell), self.shape
+        own = {name: value.detach().clone().requires_grad_() for name, value in self.layer.named_parameters()}
+        zeros = torch.zeros(B, H, device=self.device)
+        recurrent = [value for name, value in own.items() if name[:9] in ("weight_hh", "weight_ch", "weight_pe")]
+        if self.cell == "gru":
+            recurrent.append(own["bias_hh_l0"])
+
+        def run(vectors: Tensor) -> Tensor:
+            bias = own["bias_l0"] if "bias_l0" in own else own["bias_ih_l0"]
+            if self.cell not in ("gru", "peephole_full"):
+                bias = bias + own["bias_hh_l0"]
+            return loop(nn.functional.linear(vectors, own["weight_ih_l0"], bias), recurrent, zeros, zeros)
+
+        return self._with_input(run, list(own.values()))
+
+    def _with_input(self, function: Callable[[Tensor], Tensor], weights: list[Tensor]) -> Callable[[], list[Tensor]]:
+        embedding = nn.Embedding.from_pretrained(self.embedding.weight.detach().clone(), freeze=False)
+        leaf = self.vectors.clone().requires_grad_()
+
+        def run() -> list[Tensor]:
+            if self.shape.tokens:
+                return [function(embedding(self.ids))[-1], embedding.weight, *weights]
+            return [function(leaf), leaf, *weights]
+
+        return run
+
+    def autocast(self) -> Any:
+        """Return the context of the precision."""
+        low = torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
+        return low if self.precision == "bf16" else nullcontext()
+
+    def forward(self, run: Callable[[], list[Tensor]]) -> None:
+        """Run without gradients."""
+        with torch.no_grad(), self.autocast():
+            run()
+
+    def both(self, run: Callable[[], list[Tensor]]) -> list[Tensor]:
+        """Run forward and backward; return the result and the gradients."""
+        with self.autocast():
+            out, *leaves = run()
+        for leaf in leaves:
+            leaf.grad = None
+        (out.float() * self.weight).sum().backward()
+        return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    def oracle(self) -> list[Tensor]:
+        """Return result and gradients in float64."""
+        layer = copy.deepcopy(self.layer).double()
+        leaf = (self.embedding.weight if self.shape.tokens else self.vectors).detach().double().requires_grad_()
+        with forced("reference"):
+            out, _ = layer.forward_ids(self.ids, leaf, output="last") if self.shape.tokens else layer(leaf)
+        (out * self.weight.double()).sum().backward()
+        gradients = [value.grad for value in (leaf, *layer.parameters())]
+        return [out.detach(), *(gradient for gradient in gradients if gradient is not None)]
+
+
+def error(values: list[Tensor], exact: list[Tensor]) -> float:
+    """Return the larger relative distance from the oracle: of the result, of all gradients together."""
+
+    def distance(pairs: list[tuple[Tensor, Tensor]]) -> float:
+        ours, theirs = (torch.cat([value.double().flatten() for value in side]) for side in zip(*pairs, strict=True))
+        return float((ours - theirs).norm() / theirs.norm())
+
+    pairs = list(zip(values, exact, strict=True))
+    return max(distance(pairs[:1]), distance(pairs[1:]))
+
+
+def peak_memory(function: Callable[[], object], device: str) -> float:
+    """Return by how many MB memory grows at most while a function runs."""
+    memory.release()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
+    except OSError:
+        return float("nan")
+    before = _status("VmRSS")
+    function()
+    return (_status("VmHWM") - before) / 2**10
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def gemms(case: Case) -> Callable[[], None]:
+    """Return a function that does the GEMMs of a plain recurrent layer alone, forward and backward."""
+    B, T, I, H, tokens = case.shape
+    G = GATES[case.cell] * H
+    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+    state, gates, product = (torch.zeros(B, width, dtype=dtype, device=case.device) for width in (H, G, H))
+    rows = torch.zeros(T * B, G, dtype=dtype, device=case.device)
+    vectors, states = (torch.zeros(T * B, width, dtype=dtype, device=case.device) for width in (I, H))
+    recurrent, back = (torch.zeros(*size, dtype=dtype, device=case.device) for size in ((H, G), (G, H)))
+    weight = torch.zeros(G, I, dtype=dtype, device=case.device)
+
+    def run() -> None:
+        if not tokens:
+            torch.mm(vectors, weight.T, out=rows)
+        for _ in range(T):
+            torch.mm(state, recurrent, out=gates)
+        for _ in range(T):
+            torch.mm(gates, back, out=product)
+        rows.T @ states
+        if not tokens:
+            rows.T @ vectors
+            rows @ weight
+
+    return run
+
+
+def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield a row for every implementation of a case, all timed in turn for about `seconds` each."""
+    exact = case.oracle()
+    runs, rows = case.implementations(), {}
+    for implementation, run in list(runs.items()):
+        found = error(case.both(run), exact)
+        rows[implementation] = {
+            "cell": case.cell, "shape": name, "precision": case.precision, "implementation": implementation,
+            "error": found,
+        }  # fmt: skip
+        if not found <= BOUND[case.precision]:
+            print(f"WRONG: {case.cell}, {name}, {case.precision}, {implementation}: error {found:.1e}", file=sys.stderr)
+            del runs[implementation]
+            continue
+        rows[implementation]["memory_mb"] = peak_memory(partial(case.both, run), case.device)
+    floor = gemms(case)
+    times: dict[tuple[str, str], list[float]] = {}
+    works: dict[tuple[str, str], Callable[[], object]] = {("GEMMs alone", "both_ms"): floor}
+    for implementation, run in runs.items():
+        works[implementation, "forward_ms"] = partial(case.forward, run)
+        works[implementation, "both_ms"] = partial(case.both, run)
+    once = {key: _time(work, case.device) for key, work in works.items()}
+    rounds = max(4, min(25, int(seconds * len(works) / sum(once.values()))))
+    for turn in range(rounds):
+        for key in list(works)[:: 1 if turn % 2 == 0 else -1]:
+            times.setdefault(key, []).append(_time(works[key], case.device))
+    medians = {key: 1000 * statistics.median(values) for key, values in times.items()}
+    rows["GEMMs alone"] = {"cell": case.cell, "shape": name, "precision": case.precision,
+                           "implementation": "GEMMs alone"}  # fmt: skip
+    for kind in ("forward_ms", "both_ms"):
+        peers = [medians[peer, kind] for peer in PEERS if (peer, kind) in medians]
+        for implementation, row in rows.items():
+            if (implementation, kind) in medians:
+                row[kind] = medians[implementation, kind]
+                row[kind.replace("ms", "ratio")] = medians[implementation, kind] / min(peers)
+    yield from rows.values()
+
+
+def _time(work: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    for row in rows:
+        cells = []
+        for column in COLUMNS:
+            value = row.get(column, "")
+            if isinstance(value, float):
+                value = f"{value:.1e}" if column == "error" else f"{value:.2f}" if "ratio" in column else f"{value:.1f}"
+            cells.append(str(value))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the ratios of forward + backward to the fastest peer, a panel a precision."""
+    from matplotlib.figure import Figure
+
+    precisions = list(dict.fromkeys(row["precision"] for row in rows))
+    figure = Figure(figsize=(11, 4 * len(precisions)), layout="constrained")
+    shown = {"kernels, auto": "#1f77b4", "torch.nn": "#d62728", "eager loop": "#bbbbbb", "jit loop": "#888888"}
+    for axes, precision in zip(figure.subplots(len(precisions), 1, squeeze=False)[:, 0], precisions, strict=True):
+        times: dict[str, dict[tuple[str, str], float]] = {implementation: {} for implementation in shown}
+        for row in rows:
+            if row["precision"] == precision and row["implementation"] in shown and "both_ms" in row:
+                times[row["implementation"]][row["cell"], row["shape"]] = row["both_ms"]
+        ours = times["kernels, auto"]
+        cases = list(ours)
+        for offset, (implementation, colour) in enumerate(shown.items()):
+            there = [(k, case) for k, case in enumerate(cases) if case in times[implementation]]
+            heights = [times[implementation][case] / ours[case] for _, case in there]
+            axes.bar([k + 0.2 * offset for k, _ in there], heights, 0.2, label=implementation, color=colour)
+        axes.set_xticks([k + 0.3 for k in range(len(cases))], [f"{cell}\n{shape}" for cell, shape in cases],
+                        fontsize=6, rotation=90)  # fmt: skip
+        axes.set(ylabel="time / ours", title=f"forward + backward, {precision}")
+        axes.axhline(1, color="black", linewidth=0.6)
+        axes.legend(frameon=False, ncols=4)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> int:
+    """Measure what the command line asks for; return 1 if a result was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--precisions", nargs="+", choices=BOUND, default=list(BOUND))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each implementation of a case")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for precision, shape, cell in itertools.product(options.precisions, options.shapes, options.cells):
+        new = list(measure(Case(cell, SHAPES[shape], precision, options.device), shape, options.seconds))
+        print(table(new) if not rows else "\n".join(table(new).splitlines()[2:]), flush=True)
+        rows += new
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "recurrent.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, options.out / "recurrent.png")
+    print(f"\n{options.out / 'recurrent.csv'}\n{options.out / 'recurrent.png'}")
+    return int(any(row["implementation"] != "GEMMs alone" and "both_ms" not in row for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
