@@ -69,19 +69,23 @@ class StudyCLI(LightningCLI):
         self.in_use = contextlib.ExitStack()  # holds the mark on run_folder, from before its checkpoint is read
         self.checkpoint: Path | None = None
         quiet()
-        super().__init__(
-            run=False,
-            auto_configure_optimizers=False,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            parser_class=OneLineParser,
-            parser_kwargs={
-                "description": "Train a network on data, both named in a config; any setting can be overridden."
-            },
-            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
-            args=config_first(arguments),
-        )
+        try:
+            super().__init__(
+                run=False,
+                auto_configure_optimizers=False,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                parser_class=OneLineParser,
+                parser_kwargs={
+                    "description": "Train a network on data, both named in a config; any setting can be overridden."
+                },
+                trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
+                args=config_first(arguments),
+            )
+        except BaseException:
+            self.in_use.close()
+            raise
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is train.py's own: the seed, what to do, and from which checkpoint."""

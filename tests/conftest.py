@@ -1,12 +1,16 @@
 """What the tests share: a small run of train.py, inside the test's process or as a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# In the background a shell lets its commands ignore Ctrl-C, and theirs; here it is sent on purpose.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [

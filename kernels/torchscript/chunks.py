@@ -92,37 +92,41 @@ class Projection:
         """
         self.weight = weight
         self.grad_inputs = workspace(self.inputs, *self.inputs.shape) if inputs_wanted and self.table is None else None
-        self.grad_weight = torch.zeros_like(self.weight if self.table is None else self.table, dtype=dtype)
+        self.grad_weight = torch.zeros_like(weight, dtype=dtype)
         self.grad_bias = torch.zeros_like(weight[:, 0], dtype=dtype)
+        self.grad_table: Tensor | None = None
 
     def collect(self, t: int, rows: Tensor, rows_low: Tensor) -> None:
         """Add the gradient of the gates before their σ in steps t … t + k − 1.
 
         Args:
             t: first step.
-            rows: the gradient [k, B, G] in the dtype of the sums.
-            rows_low: the same in that of the products.
+            rows: the gradient in the dtype of the sums, [k, B, G] or wider; what is beyond G is left out.
+            rows_low: the same in the dtype of the products.
         """
-        k, flat = len(rows), rows_low.flatten(0, 1)
+        k, G = len(rows), len(self.weight)
         if self.table is not None:
-            tokens = self.inputs[t : t + k].flatten()
+            tokens, flat = self.inputs[t : t + k].flatten(), rows.flatten(0, 1)
+            if self.grad_table is None:  # as wide as the rows: sums of parts of rows are slow
+                self.grad_table = flat.new_zeros(len(self.table), flat.shape[1])
             if tokens.device.type == "cpu":
-                self.grad_weight.index_add_(0, tokens, rows.flatten(0, 1))
+                self.grad_table.index_add_(0, tokens, flat)
             else:  # scattered sums are in no fixed order there
                 one_hot = tokens == torch.arange(len(self.table), device=tokens.device)[:, None]  # [V, k B]
-                add_product(self.grad_weight, one_hot.to(flat.dtype), flat)
+                add_product(self.grad_table, one_hot.to(rows_low.dtype), rows_low.flatten(0, 1))
         else:
+            flat = rows_low[..., :G].flatten(0, 1)
             add_product(self.grad_weight, flat.T, self.inputs[t : t + k].flatten(0, 1))
             if self.bias is not None:
-                self.grad_bias += rows.sum((0, 1))
+                self.grad_bias += rows[..., :G].sum((0, 1))
             if self.grad_inputs is not None:
                 torch.mm(flat, self.weight, out=self.grad_inputs[t : t + k].flatten(0, 1))
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
         """Return the gradients of inputs, embedding, weight and bias."""
-        if self.table is None or self.embedding is None:
+        if self.grad_table is None or self.embedding is None:
             return self.grad_inputs, None, self.grad_weight, self.grad_bias
-        table, dtype = self.grad_weight, self.grad_weight.dtype
+        table, dtype = self.grad_table[:, : len(self.weight)], self.grad_table.dtype
         return None, table @ self.weight.to(dtype), table.T @ self.embedding.to(dtype), table.sum(0)
 
 

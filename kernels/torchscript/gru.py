@@ -134,7 +134,7 @@ def gru_operator(
     hidden = workspace(h_0, T, B, H)
     kept = T if keep else 0
     gates, candidates = workspace(weight_hh, kept, B, 3 * H), workspace(weight_hh, kept, B, H)
-    chunk_gates, chunk_q = h_0.new_empty(k, B, 3 * H), h_0.new_empty(k, B, H)
+    chunk_gates, chunk_q = workspace(h_0, k, B, 3 * H), workspace(h_0, k, B, H)
     product = weight_hh.new_empty(B, 3 * H)
     h = h_0
     for t, end in chunks(T, B):
@@ -176,8 +176,8 @@ def gru_backward(
     elif grad_h_n is not None:
         grad_h += grad_h_n
     k = chunk_steps(T, B)
-    chunk_gates, chunk_q, rows = (h_0.new_empty(k, B, width * H) for width in (3, 1, 4))
-    rows_low = rows if same else torch.empty_like(rows, dtype=weight_hh.dtype)
+    chunk_gates, chunk_q, rows = (workspace(h_0, k, B, width * H) for width in (3, 1, 4))
+    rows_low = rows if same else workspace(weight_hh, k, B, 4 * H)
     product, scratch = weight_hh.new_empty(B, H), torch.empty_like(h_0)
     for t, end in reversed(chunks(T, B)):
         n = end - t
@@ -193,7 +193,7 @@ def gru_backward(
             None if grad_hidden is None else grad_hidden[t:end], hidden[t:end],
             hidden[t - 1] if t else h_0, gate, q, weight_hh, rows[:n], rows_low[:n], grad_h, product, scratch,
         )  # fmt: skip
-        projection.collect(t, rows[:n, :, : 3 * H], rows_low[:n, :, : 3 * H])
+        projection.collect(t, rows[:n], rows_low[:n])
         collect_recurrent(grad_weight_hh, t, rows_low[:n, :, H:], hidden, h_0)
         grad_bias_n += rows[:n, :, 3 * H :].sum((0, 1))
     grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()

@@ -168,7 +168,7 @@ def lstm_operator(
     weight_t = scale_rows(weight_hh, fold, 2 * H, 3 * H).T.contiguous()
     hidden, cells = workspace(h_0, T, B, H), workspace(c_0, T, B, H)
     gates = workspace(h_0, T if keep else 0, B, 4 * H)
-    chunk = c_0.new_empty(chunk_steps(T, B), B, 4 * H)
+    chunk = workspace(c_0, chunk_steps(T, B), B, 4 * H)
     product, v = h_0.new_empty(B, 4 * H), torch.empty_like(c_0)
     h, c = h_0, c_0
     for t, end in chunks(T, B):
@@ -213,8 +213,8 @@ def lstm_backward(
         grad_hidden = spread_last(grad_hidden, grad_h_n, lengths, cells)
         grad_cells = spread_last(None, grad_c_n, lengths, cells)
     k = chunk_steps(T, B)
-    chunk, rows = c_0.new_empty(k, B, 4 * H), c_0.new_empty(k, B, 4 * H)
-    rows_low = rows if h_0.dtype == c_0.dtype else torch.empty_like(rows, dtype=h_0.dtype)
+    chunk, rows = workspace(c_0, k, B, 4 * H), workspace(c_0, k, B, 4 * H)
+    rows_low = rows if h_0.dtype == c_0.dtype else workspace(h_0, k, B, 4 * H)
     grad_h_low, v, scratch = torch.empty_like(h_0), torch.empty_like(c_0), torch.empty_like(c_0)
     for t, end in reversed(chunks(T, B)):
         n = end - t

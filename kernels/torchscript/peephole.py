@@ -126,7 +126,7 @@ def cells_operator(
     projection = _project(inputs, embedding, weight_ih, bias, fold)
     weight_t = weight_ch.T.contiguous()
     cells, gates = workspace(c_0, T, B, H), workspace(weight_ch, T if keep else 0, B, 3 * H)
-    chunk = c_0.new_empty(chunk_steps(T, B), B, 3 * H)
+    chunk = workspace(c_0, chunk_steps(T, B), B, 3 * H)
     product, c = weight_ch.new_empty(B, 2 * H), c_0
     for t, end in chunks(T, B):
         gate = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
@@ -174,8 +174,8 @@ def cells_backward(
     elif grad_last is not None:
         grad_c += grad_last
     k = chunk_steps(T, B)
-    chunk, rows = c_0.new_empty(k, B, 3 * H), c_0.new_empty(k, B, 3 * H)
-    rows_low = rows if weight_ch.dtype == c_0.dtype else torch.empty_like(rows, dtype=weight_ch.dtype)
+    chunk, rows = workspace(c_0, k, B, 3 * H), workspace(c_0, k, B, 3 * H)
+    rows_low = rows if weight_ch.dtype == c_0.dtype else workspace(weight_ch, k, B, 3 * H)
     product = weight_ch.new_empty(B, H)
     for t, end in reversed(chunks(T, B)):
         n = end - t
