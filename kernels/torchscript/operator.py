@@ -91,14 +91,16 @@ def _through_reference(
     wanted: list[bool],
 ) -> list[Tensor | None]:
     """Return the gradients of the tensors as functions that can be differentiated again."""
+    # Views, so that a gradient is that of the argument alone, even where one argument has been computed from another.
+    views = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
     precise = [
-        tensor.to(accumulation_dtype(tensor.dtype)) if tensor is not None and tensor.is_floating_point() else tensor
-        for tensor in tensors
+        view.to(accumulation_dtype(view.dtype)) if view is not None and view.is_floating_point() else view
+        for view in views
     ]
     with torch.autocast(next(tensor.device.type for tensor in tensors if tensor is not None), enabled=False):
         results = reference(*precise, word)
     given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=False) if grad is not None]
-    leaves = [tensor for tensor, want in zip(tensors, wanted, strict=True) if want and tensor is not None]
+    leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
     found = iter(
         torch.autograd.grad(
             [result for result, _ in given], leaves, [grad for _, grad in given], create_graph=True, allow_unused=True

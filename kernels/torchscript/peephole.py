@@ -4,8 +4,8 @@ i = σ(ĩ + W_ic c′), f = σ(f̃ + W_fc c′), c = z ⊙ i + c′ ⊙ f; then 
 marks W x + b and z is the candidate, a function of the input alone.
 
 Nothing feeds o or h back: the serial part is [i, f] on c′, a 2H × H of the 3H × H weight. The operator returns the
-cells; the output gate and the states are one GEMM over all steps after it, by ordinary autograd, and for a classifier,
-which reads the last state, over one step. As in the LSTM, s = σ(fold · z̃), with z = s for a logistic candidate, where
+cells; the output gate and the states follow from them in `output_gate.py`, and for a classifier, which reads the last
+state, for one step alone. As in the LSTM, s = σ(fold · z̃), with z = s for a logistic candidate, where
 fold = 1, and z = 1 − 2s for a tanh, where fold = −2; so the three gates i, f, s of a step are one σ over [B, 3H].
 
 Legend: B batch, T time, I input, H hidden, V vocabulary, k steps of a chunk.
@@ -32,6 +32,7 @@ from kernels.torchscript.chunks import (
     spread_last,
 )
 from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.output_gate import eager_output, output_operator
 from kernels.torchscript.script import add_product, loop
 
 
@@ -264,20 +265,14 @@ def peephole_lstm(
         inputs, embedding, weight_x, weight_ch[: 2 * H], bias_x, c_0, lengths, candidate, keep
     )
 
-    def states(inputs: Tensor, c_earlier: Tensor, c: Tensor) -> Tensor:
-        with torch.autocast(c.device.type, enabled=False):
-            if embedding is None:
-                share = linear(inputs, weight_o, bias_o)
-            else:
-                share = take_rows(inputs, linear(embedding, weight_o, bias_o))
-            o = torch.sigmoid(share + linear(c_earlier.to(low), weight_ch[2 * H :]))
-            return (torch.tanh(c) * o).to(low)
-
+    weight_oc = weight_ch[2 * H :]
     if last_only:
         steps = -1 if lengths is None else lengths - 1
-        h_n = states(inputs[steps, torch.arange(len(c_0), device=c_0.device)], c_before, c_n)
-        return h_n.new_empty(0, *h_n.shape), h_n, c_n.to(low)
-    hidden = states(inputs, torch.cat([c_0[None], cells[:-1]]), cells)
+        own = inputs[steps, torch.arange(len(c_0), device=c_0.device)][None]  # [1, B, …]
+        with torch.autocast(c_0.device.type, enabled=False):
+            (h_n,) = eager_output(own, embedding, weight_o, weight_oc, bias_o, c_before, c_n[None])
+        return h_n.new_empty(0, *h_n.shape[1:], dtype=low), h_n[0].to(low), c_n.to(low)
+    hidden, _ = output_operator(inputs, embedding, weight_o, weight_oc, bias_o, c_0, cells, "", keep)
     return hidden, last_rows(hidden, lengths), c_n.to(low)
 
 

@@ -288,7 +288,7 @@ def test_autocast_trains(cell: str) -> None:
 
 @every_cell
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-def test_compiles_to_one_node(cell: str, tokens: bool) -> None:
+def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()
     layer, nodes = CELLS[cell](3, 4), []
@@ -307,7 +307,8 @@ def test_compiles_to_one_node(cell: str, tokens: bool) -> None:
 
     module = _Ids(layer) if tokens else layer
     torch.compile(module, fullgraph=True, backend=count)(*((ids, embedding) if tokens else (embedding[ids],)))
-    assert len(nodes) == 1, nodes
+    # The full peephole's output gate is an operator of its own, where the whole sequence is wanted.
+    assert len(nodes) == (2 if "full" in cell else 1), nodes
     torch.testing.assert_close(run(torch.compile(module, fullgraph=True, backend="aot_eager")), run(module))
 
 
