@@ -48,6 +48,10 @@ class StepStreamDataModule(LightningDataModule, ABC):
     def make_batch(self, generator: np.random.Generator) -> Any:
         """Draw one batch, from nothing but the generator and the settings."""
 
+    def batch_of_step(self, step: int, rank: int) -> Any:
+        """Return the batch of a step on a process; a pure function of the settings, the seed and these two."""
+        return self.make_batch(step_generator(self.seed, rank, step))
+
     def train_dataloader(self) -> DataLoader:
         """Return the stream of batches of this process."""
         # A generator of its own: a loader draws a seed for worker processes when it starts, by default from torch's.
@@ -87,5 +91,5 @@ class _StepStream(IterableDataset):
         rank = self.data.trainer.global_rank if self.data.trainer else 0
         step = self.data.batches_consumed
         while True:
-            yield self.data.make_batch(step_generator(self.data.seed, rank, step))
+            yield self.data.batch_of_step(step, rank)
             step += 1

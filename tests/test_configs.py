@@ -27,8 +27,10 @@ def test_config_says_what_it_claims_and_how_to_run_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
 def test_config_trains(path: Path, train: Callable[..., tuple[int, str, str]]) -> None:
-    words = ("--trainer.max_steps", "1", "--data.batch_size", "4", "--trainer.accelerator", "cpu")
+    words = ["--trainer.max_steps", "1", "--data.batch_size", "4", "--trainer.accelerator", "cpu"]
+    if "datamodules.book" in path.read_text():  # on a text that is always there
+        words += ["--data.book", "null", "--trainer.val_check_interval", "1", "--trainer.limit_val_batches", "2"]
     status, _, err = train("--config", path.name, *words, small=False)
     assert (status, err) == (0, "")
-    (row,) = read_metrics(Path("runs") / path.stem / "version_0" / "metrics.csv")
+    row, *_ = read_metrics(Path("runs") / path.stem / "version_0" / "metrics.csv")
     assert 0 < row["train/loss"] < 10

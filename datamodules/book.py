@@ -1,0 +1,136 @@
+"""A book as training text, character by character: random windows, or streams whose state is carried on.
+
+A batch is (tokens [B, T], targets [B, T], fresh): the targets are the tokens one place on, and `fresh` says that what
+comes is not what followed the batch before, so that a carried state must be set back. Legend: B batch, T time, V
+vocabulary, N characters.
+"""
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.step_stream import StepStreamDataModule, step_generator
+from datamodules.text_source import TextError, find_book, offline_text, read_text, strip_licence
+
+CHUNK = 1000  # characters of held-out text in one batch
+
+
+class Book(StepStreamDataModule):
+    """The characters of one text, split by position into training, validation and test.
+
+    Args:
+        path: any UTF-8 text file.
+        book: a named book in place of a path: democracy or grimm.
+        download: whether a named book that is not here may be fetched from a mirror.
+        keep_licence: whether to keep Project Gutenberg's header and licence.
+        validation: share of the text after the training part.
+        test: share of the text at its end.
+        feed: "windows" draws T characters anywhere, each from an empty state; "streams" reads the text on in B
+            contiguous parts, whose state is carried from step to step.
+        length: characters T of a window, or of a stream's step.
+        batch_size: windows or streams B, on each process.
+        seed: seed of the data; train.py passes seed_everything.
+
+    Raises:
+        TextError: if there is no such text, or it is too short.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        book: str | None = None,
+        download: bool = False,
+        keep_licence: bool = False,
+        validation: ClosedUnitInterval = 0.05,
+        test: ClosedUnitInterval = 0.05,
+        feed: Literal["windows", "streams"] = "windows",
+        length: PositiveInt = 30,
+        batch_size: PositiveInt = 64,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        if path is not None and book is not None:
+            raise TextError("path and book are both given; one of them is the text")
+        if validation + test >= 1:
+            raise TextError(f"validation and test take {validation + test:g} of the text; nothing is left for training")
+        self.path, self.book, self.download, self.keep_licence = path, book, download, keep_licence
+        self.validation, self.test = validation, test
+        self.feed, self.length = feed, length
+        need = (length + 1) if feed == "windows" else batch_size * (length + 1)
+        if len(self._splits["train"]) < need:
+            name = f"a window of {length}" if feed == "windows" else f"{batch_size} streams of {length}"
+            raise TextError(f"the training text has {len(self._splits['train'])} characters, too few for {name}")
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The whole text."""
+        if self.path is None and self.book is None:
+            return offline_text()
+        text = read_text(Path(self.path) if self.path is not None else find_book(str(self.book), self.download))
+        return text if self.keep_licence else strip_licence(text)
+
+    @functools.cached_property
+    def vocabulary(self) -> str:
+        """The characters of the text in order of their code points; a token is an index into it."""
+        return "".join(sorted(set(self.text)))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number V of characters."""
+        return len(self.vocabulary)
+
+    @functools.cached_property
+    def _splits(self) -> dict[str, Tensor]:
+        """Tokens int64 of each split."""
+        points = np.frombuffer(self.text.encode("utf-32-le"), dtype=np.uint32)
+        alphabet = np.frombuffer(self.vocabulary.encode("utf-32-le"), dtype=np.uint32)
+        tokens = torch.from_numpy(np.searchsorted(alphabet, points).astype(np.int64))
+        N = len(tokens)
+        first, second = round(N * (1 - self.validation - self.test)), round(N * (1 - self.test))
+        return {"train": tokens[:first], "val": tokens[first:second], "test": tokens[second:]}
+
+    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
+        """Draw random windows."""
+        text, T = self._splits["train"], self.length
+        starts = torch.from_numpy(generator.integers(0, len(text) - T, self.batch_size))
+        windows = text.unfold(0, T + 1, 1)[starts]  # [B, T + 1]
+        return windows[:, :-1], windows[:, 1:], True
+
+    def batch_of_step(self, step: int, rank: int) -> tuple[Tensor, Tensor, bool]:
+        """Return the batch of a step: a window at random places, or the next T characters of every stream.
+
+        The streams of all processes together are the whole training text. At its end they start again, each pass a
+        few characters further on, so that its steps do not always break at the same places.
+        """
+        if self.feed == "windows":
+            return self.make_batch(step_generator(self.seed, rank, step))
+        text, T = self._splits["train"], self.length
+        ranks = self.trainer.world_size if self.trainer else 1
+        size = len(text) // (self.batch_size * ranks)  # characters of one stream
+        steps = max(1, (size - 1) // T - 1)  # of a pass; a step's worth of characters is left for the shift
+        turn, place = divmod(step, steps)
+        shift = int(step_generator(self.seed, 0, turn).integers(0, min(T, size - 1 - steps * T) + 1))
+        streams = text[: size * self.batch_size * ranks].view(ranks, self.batch_size, size)[rank]
+        start = shift + place * T
+        return streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the whole validation split as one stream."""
+        return self._held_out("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the whole test split as one stream."""
+        return self._held_out("test")
+
+    def _held_out(self, split: str) -> DataLoader:
+        text = self._splits[split]
+        tokens, targets = text[None, :-1], text[None, 1:]  # [1, N − 1]
+        starts = range(0, tokens.shape[1], CHUNK)
+        batches = [(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], t == 0) for t in starts]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""Where a text comes from, and what of it is the book: files, named books, the licence around them."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
+END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
+CLOSING = re.compile(r"^End of (?:the )?Project Gutenberg", re.MULTILINE)  # a line or two above END in older files
+
+
+class NamedBook(NamedTuple):
+    """A book of Project Gutenberg.
+
+    Args:
+        title: as its `Title:` line has it, which tells the file whatever it is called.
+        number: the e-text's number.
+        characters: least and greatest length with header and licence; files are rebuilt now and then.
+    """
+
+    title: str
+    number: int
+    characters: tuple[int, int]
+
+    @property
+    def page(self) -> str:
+        """The page where a person finds the file."""
+        return f"https://www.gutenberg.org/ebooks/{self.number}"
+
+    @property
+    def mirror(self) -> str:
+        """The file on a mirror for automatic downloads, in the collection's folders of one digit each."""
+        folders = "/".join(str(self.number)[:-1])
+        return f"https://gutenberg.pglaf.org/{folders}/{self.number}/{self.number}-0.txt"
+
+
+BOOKS = {
+    "democracy": NamedBook("Democracy In America, Volume 1", 815, (1_050_000, 1_300_000)),
+    "grimm": NamedBook("Grimms’ Fairy Tales", 2591, (500_000, 620_000)),
+}
+
+
+class TextError(ValueError):
+    """A text that cannot be had or used; the message says why, and what would do."""
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file's text, without a byte order mark, lines ending in a line feed.
+
+    Raises:
+        TextError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise TextError(f"there is no file {path}") from None
+    except OSError as error:
+        raise TextError(f"cannot read {path}: {error.strerror}") from error
+    if b"\0" in content:
+        raise TextError(f"{path} is no text: it has a zero byte at offset {content.index(0)}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise TextError(f"{path} is not UTF-8: the byte at offset {error.start} is {byte:#04x}") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise TextError(f"{path} is empty")
+    return text
+
+
+def strip_licence(text: str) -> str:
+    """Return the book between Project Gutenberg's header and licence; a text without their markers as it is."""
+    start, ends = START.search(text), list(END.finditer(text))
+    if start is None or not ends or ends[-1].start() < start.end():
+        return text
+    closings = list(CLOSING.finditer(text, start.end(), ends[-1].start()))
+    return text[start.end() : (closings or ends)[-1].start()].strip("\n") + "\n"
+
+
+def data_folders() -> list[Path]:
+    """Return the folders where data are looked up: RESEARCH_DATA_DIR, then data/ under the current folder."""
+    chosen = os.environ.get("RESEARCH_DATA_DIR")
+    return [*([Path(chosen)] if chosen else []), Path("data")]
+
+
+def find_book(name: str, download: bool = False) -> Path:
+    """Return the file of a named book: in the data folders, known by its title line, or downloaded to data/books.
+
+    Args:
+        name: a key of BOOKS.
+        download: whether the person allows to fetch the file, if there is none, from a mirror.
+
+    Raises:
+        TextError: if the book is unknown, or there is no file and none can be had.
+    """
+    if name not in BOOKS:
+        raise TextError(f"there is no book {name!r}; there are {', '.join(BOOKS)}, and --data.path takes any text")
+    book = BOOKS[name]
+    for folder in data_folders():
+        for path in sorted(folder.glob("**/*.txt")):
+            if _has_title(path, book.title):
+                return path
+    if download:
+        return _download(name, book)
+    places = " or ".join(str(folder / "books") for folder in data_folders())
+    raise TextError(
+        f"the book {name!r} is not here: get its plain text (UTF-8) from {book.page} and put it into {places}, "
+        f"or allow to fetch it from a mirror: --data.download true"
+    )
+
+
+def _has_title(path: Path, title: str) -> bool:
+    """Tell whether one of a file's first lines is `Title:` and the title."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4000).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return False
+    return any(line.removeprefix("Title:").strip().startswith(title) for line in head.splitlines() if "Title:" in line)
+
+
+def _download(name: str, book: NamedBook) -> Path:
+    """Fetch a book from the mirror to data/books, and see that it is the book."""
+    import pooch
+
+    target = Path("data") / "books" / f"{name}.txt"
+    agent = {"User-Agent": "peephole (one book, by request)"}
+    fetch = pooch.HTTPDownloader(progressbar=True, timeout=30, headers=agent)
+    beside = target.with_name(f".{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(book.mirror, known_hash=None, fname=beside.name, path=beside.parent, downloader=fetch)
+        text = read_text(beside)
+        least, greatest = book.characters
+        if not _has_title(beside, book.title) or not least <= len(text) <= greatest:
+            raise TextError(f"{book.mirror} is not the book {book.title!r}; get it from {book.page}")
+        beside.replace(target)
+    except TextError:
+        raise
+    except Exception as error:  # a network fails in many ways
+        raise TextError(
+            f"cannot fetch {book.mirror} ({type(error).__name__}); get the file from {book.page} and put it into "
+            f"{target.parent}"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def offline_text() -> str:
+    """Return the help topics that come with Python: for a first try without any file, not for a figure."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics[name] for name in sorted(topics))

@@ -1,0 +1,135 @@
+"""Training system: a network that reads text and names the next character.
+
+Legend: B batch, T time, V vocabulary.
+"""
+
+import math
+import warnings
+from typing import Any, Literal
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+Batch = tuple[Tensor, Tensor, bool]
+
+
+class LanguageModel(LightningModule):
+    """Cross-entropy per character, in nats; L = −mean log softmax(p(t))[character t + 1].
+
+    The state is carried from step to step, without its gradient, unless a batch says that it begins afresh: truncated
+    backpropagation through time. Held-out text is read as one stream, with carried state, to its end.
+
+    Args:
+        network: tokens [B, T] and a state in, logits [B, T, V] and the state out.
+        optimizer: "adamw", or "rmsprop" as the study.
+        learning_rate: step size, at its highest.
+        weight_decay: AdamW's, 0 for RMSprop.
+        schedule: "constant", or "cosine" down to a twentieth at the last step.
+        warmup: share of the steps in which the rate rises from 0.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Literal["adamw", "rmsprop"] = "adamw",
+        learning_rate: PositiveFloat = 6e-3,
+        weight_decay: NonNegativeFloat = 0.01,
+        schedule: Literal["constant", "cosine"] = "cosine",
+        warmup: ClosedUnitInterval = 0.02,
+    ) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            # From the command line the network is saved as its config; made in Python, it is a module and is left out.
+            warnings.filterwarnings("ignore", "Attribute 'network' is an instance of `nn.Module`")
+            self.save_hyperparameters(logger=False)
+        if isinstance(self.hparams["network"], nn.Module):
+            del self.hparams["network"]
+        self.network = network
+        self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
+        self.schedule, self.warmup = schedule, warmup
+        self._state: Any = None  # of the training streams
+        self._held_out_state: Any = None
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Return logits [B, T, V] and the state after tokens [B, T]."""
+        return self.network(tokens, state)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch, and carry its state on."""
+        tokens, targets, fresh = batch
+        logits, state = self(tokens, None if fresh else self._state)
+        self._state = _detached(state)
+        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return self._log(logits, targets, "train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the validation text."""
+        self._held_out_state = None
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Read on in the validation text."""
+        self._read_on(batch, "val")
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the test text."""
+        self._held_out_state = None
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Read on in the test text."""
+        self._read_on(batch, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and, if it is not constant, its learning rate's schedule, step by step."""
+        if self.optimizer == "rmsprop":
+            optimizer: torch.optim.Optimizer = torch.optim.RMSprop(self.parameters(), self.learning_rate)
+        else:
+            optimizer = torch.optim.AdamW(
+                self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
+            )
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ValueError("a schedule needs an end: --trainer.max_steps")
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, int(steps)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the whole gradient, before it is clipped."""
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the carried state, for an exact continuation."""
+        checkpoint["carried_state"] = self._state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the carried state."""
+        self._state = checkpoint.get("carried_state")
+
+    def _rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step as a share of the highest."""
+        rise = min(1.0, (step + 1) / max(1.0, self.warmup * steps))
+        if self.schedule == "constant":
+            return rise
+        return rise * (0.05 + 0.95 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps)))) / 2)
+
+    def _read_on(self, batch: Batch, split: str) -> None:
+        tokens, targets, _ = batch
+        logits, self._held_out_state = self(tokens, self._held_out_state)
+        self._log(logits, targets, split)
+
+    def _log(self, logits: Tensor, targets: Tensor, split: str) -> Tensor:
+        """Log loss, accuracy and bits per character of logits [B, T, V] and targets [B, T]; return the loss."""
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
+        accuracy = (logits.argmax(2) == targets).float().mean()
+        self.log(f"{split}/loss", loss, batch_size=targets.numel(), prog_bar=True)
+        self.log(f"{split}/accuracy", accuracy, batch_size=targets.numel(), prog_bar=True)
+        self.log(f"{split}/bits_per_character", loss.detach() / math.log(2), batch_size=targets.numel())
+        return loss
+
+
+def _detached(state: Any) -> Any:
+    """Return a state without its gradient."""
+    return state.detach() if isinstance(state, Tensor) else tuple(value.detach() for value in state)

@@ -1,0 +1,123 @@
+"""Reading, stripping and finding texts; nothing is downloaded."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from datamodules import text_source
+from datamodules.text_source import BOOKS, TextError, find_book, read_text, strip_licence
+
+BOOK = """The Project Gutenberg EBook of {title}
+
+Title: {title}, Volume 1 (of 2)
+
+*** START OF THIS PROJECT GUTENBERG EBOOK A BOOK ***
+
+
+Chapter one.
+
+Chapter two.
+
+
+{closing}*** END OF {the} PROJECT GUTENBERG EBOOK A BOOK ***
+
+The licence.
+"""
+
+
+@pytest.mark.parametrize(
+    "closing", ["", "End of the Project Gutenberg EBook of A Book\n\n", "End of Project Gutenberg’s\n"]
+)
+@pytest.mark.parametrize("the", ["THIS", "THE"])
+def test_the_book_lies_between_the_markers(closing: str, the: str) -> None:
+    text = BOOK.format(title="A Book", closing=closing, the=the).replace("START OF THIS", f"START OF {the}")
+    assert strip_licence(text) == "Chapter one.\n\nChapter two.\n"
+
+
+def test_without_markers_nothing_is_guessed() -> None:
+    for text in ("Just a text.", BOOK.split("*** END")[0], "*** END" + BOOK.split("*** END")[1]):
+        assert strip_licence(text) == text
+
+
+def test_reading(own_folder: Path) -> None:
+    Path("a.txt").write_bytes("\ufeffÄpfel\r\nund\rBirnen\n".encode())
+    assert read_text(Path("a.txt")) == "Äpfel\nund\nBirnen\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"abc\xe4bc", "is not UTF-8: the byte at offset 3 is 0xe4"),
+        (b"\x89PNG\0\0", "is no text: it has a zero byte at offset 4"),
+    ],
+)
+def test_what_is_no_text(own_folder: Path, content: bytes, message: str) -> None:
+    Path("a.txt").write_bytes(content)
+    with pytest.raises(TextError, match=message):
+        read_text(Path("a.txt"))
+
+
+def test_folders_and_missing_files(own_folder: Path) -> None:
+    with pytest.raises(TextError, match="there is no file nothing"):
+        read_text(Path("nothing"))
+    with pytest.raises(TextError, match=r"cannot read \.: Is a directory"):
+        read_text(Path("."))
+
+
+def test_a_named_book_is_known_by_its_title(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    with pytest.raises(TextError, match=r"'democracy' is not here: get its plain text .* from .*ebooks/815"):
+        find_book("democracy")
+    Path("data/deep").mkdir(parents=True)
+    Path("data/deep/815-0.txt").write_text(BOOK.format(title="Democracy In America", closing="", the="THIS"))
+    Path("data/other.txt").write_text(BOOK.format(title="Another", closing="", the="THIS"))
+    assert find_book("democracy") == Path("data/deep/815-0.txt")
+    monkeypatch.setenv("RESEARCH_DATA_DIR", "elsewhere")
+    assert find_book("democracy") == Path("data/deep/815-0.txt")
+
+
+def test_a_failed_download_says_where_to_get_the_book(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pooch
+
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(pooch, "retrieve", fail)
+    with pytest.raises(TextError, match=r"cannot fetch .*/8/1/815/815-0.txt \(ConnectionError\); get the file from"):
+        find_book("democracy", download=True)
+    assert [path.name for path in Path("data/books").iterdir()] == []
+
+
+def test_a_download_is_checked_and_kept(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pooch
+
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+
+    def write(text: str) -> None:
+        monkeypatch.setattr(pooch, "retrieve", lambda _, fname, path, **__: (Path(path) / fname).write_text(text))
+
+    whole = BOOK.format(title="Democracy In America", closing="", the="THIS")
+    write(whole)
+    with pytest.raises(TextError, match="is not the book"):
+        find_book("democracy", download=True)
+    write(whole + "x" * text_source.BOOKS["democracy"].characters[0])
+    path = find_book("democracy", download=True)
+    assert path == Path("data/books/democracy.txt")
+    assert find_book("democracy") == path
+
+
+def test_real_books() -> None:
+    folder = os.environ.get("RESEARCH_DATA_DIR")
+    if not folder or not (Path(folder) / "books").is_dir():
+        pytest.skip("RESEARCH_DATA_DIR has no books")
+    for name, characters, distinct in (("democracy", 1_129_001, 79), ("grimm", 520_793, 80)):
+        text = strip_licence(read_text(find_book(name)))
+        assert abs(len(text) - characters) < 20
+        assert len(set(text)) == distinct
+        least, greatest = BOOKS[name].characters
+        assert least <= len(read_text(find_book(name))) <= greatest
