@@ -62,7 +62,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "peephole_full": PeepholeLSTM,
     "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
 }
-GATES = {"lstm": 4, "gru": 3, "rnn": 1, "peephole_full": 4, "peephole_diagonal": 4}
+GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole_full": (4, 3), "peephole_diagonal": (4, 4)}  # x, h
 VOCABULARY = 3
 PEERS = ("torch.nn", "eager loop", "jit loop")
 BOUND = {"float32": 1e-4, "bf16": 5e-2}
@@ -276,27 +276,28 @@ def _status(key: str) -> int:
 
 
 def gemms(case: Case) -> Callable[[], None]:
-    """Return a function that does the GEMMs of a plain recurrent layer alone, forward and backward."""
+    """Return a function that does the GEMMs of a cell alone, forward and backward, as its plain equations have them."""
     B, T, I, H, tokens = case.shape
-    G = GATES[case.cell] * H
+    G_x, G_h = (gates * H for gates in GATES[case.cell])
     dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
-    state, gates, product = (torch.zeros(B, width, dtype=dtype, device=case.device) for width in (H, G, H))
-    rows = torch.zeros(T * B, G, dtype=dtype, device=case.device)
-    vectors, states = (torch.zeros(T * B, width, dtype=dtype, device=case.device) for width in (I, H))
-    recurrent, back = (torch.zeros(*size, dtype=dtype, device=case.device) for size in ((H, G), (G, H)))
-    weight = torch.zeros(G, I, dtype=dtype, device=case.device)
+
+    def zeros(*size: int) -> Tensor:
+        return torch.zeros(*size, dtype=dtype, device=case.device)
+
+    state, gates, product = zeros(B, H), zeros(B, G_h), zeros(B, H)
+    vectors, states, rows_x, rows_h = zeros(T * B, I), zeros(T * B, H), zeros(T * B, G_x), zeros(T * B, G_h)
+    recurrent, back, weight = zeros(H, G_h), zeros(G_h, H), zeros(G_x, I)
 
     def run() -> None:
-        if not tokens:
-            torch.mm(vectors, weight.T, out=rows)
         for _ in range(T):
             torch.mm(state, recurrent, out=gates)
         for _ in range(T):
             torch.mm(gates, back, out=product)
-        rows.T @ states
+        rows_h.T @ states
         if not tokens:
-            rows.T @ vectors
-            rows @ weight
+            torch.mm(vectors, weight.T, out=rows_x)
+            rows_x.T @ vectors
+            rows_x @ weight
 
     return run
 

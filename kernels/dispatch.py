@@ -25,6 +25,8 @@ IMPLEMENTATIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("peephole_lstm", "torchscript"): peephole.peephole_lstm,
 }
 
+TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
+
 _override: Backend | None = None
 
 
@@ -36,6 +38,7 @@ class Case(NamedTuple):
         plain: whether torch has the same equations.
         tokens: whether the input is tokens.
         ragged: whether rows have lengths of their own.
+        learning: whether there will be a backward pass.
         recompute: whether gates are to be computed anew in the backward pass.
         T: steps.
         B: batch.
@@ -49,6 +52,7 @@ class Case(NamedTuple):
     plain: bool
     tokens: bool
     ragged: bool
+    learning: bool
     recompute: bool
     T: int
     B: int
@@ -113,11 +117,17 @@ def _fastest(case: Case) -> Choice:
         return Choice("native", "cuDNN has these equations")
     elif refusal:
         return Choice("native", f"the fastest where loops are not scripted: {refusal}")
-    elif case.cell == "lstm" and not case.tokens and case.dtype == torch.float32 and not case.ragged:
-        return Choice("native", "oneDNN is the fastest for vectors in float32")
+    elif case.cell == "lstm" and _onednn_is_faster(case):
+        return Choice("native", "oneDNN's LSTM is the fastest here")
     else:
         reason = "the fastest here"
     return Choice("torchscript", reason + (f", though unscripted: {refusal}" if refusal else ""))
+
+
+def _onednn_is_faster(case: Case) -> bool:
+    """Tell whether to take oneDNN's LSTM: it has float32 and bfloat16, and equal lengths."""
+    has = torch.backends.mkldnn.is_available() and case.dtype in (torch.float32, torch.bfloat16) and not case.ragged
+    return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
 
 
 @contextmanager

@@ -198,14 +198,15 @@ class RecurrentLayer(nn.Module):
         return self._run_any_axes(ids, embedding_weight, hx, lengths, output, batched=ids.dim() == 2)
 
     def explain(self, T: int, B: int, tokens: bool = False) -> None:
-        """Print which backend would run over B sequences of T steps now, and why.
+        """Print which backend would run the first level over B sequences of T steps now, and why.
 
         Args:
             T: number of steps.
             B: number of sequences.
             tokens: whether the input is tokens, for `forward_ids`.
         """
-        backend, reason = self._choose(T, B, self.input_size, tokens, ragged=False)
+        learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        backend, reason = self._choose(T, B, self.input_size, tokens, False, learning)
         dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
@@ -226,11 +227,13 @@ class RecurrentLayer(nn.Module):
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
 
-    def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool) -> dispatch.Choice:
+    def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
         if self.cell is None:
             return dispatch.Choice("reference", "this cell has its equations alone")
         dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
-        case = Case(self.cell, self.plain, tokens, ragged, self.recompute, T, B, I, self.hidden_size, dtype, device)
+        case = Case(
+            self.cell, self.plain, tokens, ragged, learning, self.recompute, T, B, I, self.hidden_size, dtype, device
+        )
         return dispatch.choose(self.backend, case)
 
     def _call(
@@ -245,11 +248,11 @@ class RecurrentLayer(nn.Module):
     ) -> States:
         """Run the chosen implementation of `cell`."""
         T, B, I = *inputs.shape[:2], inputs.shape[2] if embedding is None else embedding.shape[1]
-        backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None)
         tensors = (inputs, embedding, *weights, *state)
+        learning = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None, learning)
         if backend == "torchscript":
-            learning = any(tensor is not None and tensor.requires_grad for tensor in tensors)
-            options["keep"] = learning and torch.is_grad_enabled() and not self.recompute
+            options["keep"] = learning and not self.recompute
         return dispatch.IMPLEMENTATIONS[str(self.cell), backend](*tensors, lengths, *words, **options)
 
     def _check_rank(self, tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:

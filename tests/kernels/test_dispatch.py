@@ -12,12 +12,16 @@ from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
 from kernels.dispatch import Case
 from kernels.torchscript import script
 
-CASE = Case("lstm", True, False, False, False, 41, 256, 64, 256, torch.float32, "cpu")
+CASE = Case("lstm", True, False, False, True, False, 41, 256, 64, 256, torch.float32, "cpu")
 
 
 def test_auto_says_why() -> None:
-    assert choose("auto", CASE) == ("native", "oneDNN is the fastest for vectors in float32")
-    assert choose("auto", CASE._replace(tokens=True)) == ("torchscript", "the fastest here")
+    assert choose("auto", CASE) == ("native", "oneDNN's LSTM is the fastest here")
+    assert choose("auto", CASE._replace(dtype=torch.bfloat16)).backend == "native"
+    for change in ({"tokens": True}, {"ragged": True}, {"dtype": torch.float64}, {"cell": "gru"}):
+        assert choose("auto", CASE._replace(**change)) == ("torchscript", "the fastest here")
+    for change in ({"B": 64}, {"learning": False}):
+        assert choose("auto", CASE._replace(tokens=True, **change)).backend == "native"
     assert choose("auto", CASE._replace(plain=False)) == ("torchscript", "the fastest that has these equations")
     assert choose("auto", CASE._replace(recompute=True)).backend == "torchscript"
     assert choose("auto", CASE._replace(device="cuda")) == ("native", "cuDNN has these equations")
@@ -45,7 +49,7 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     PeepholeLSTM(3, 5).explain(41, 8, tokens=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "LSTM, 41 steps of 8 rows, vectors, torch.float32 on cpu: native, oneDNN is the fastest for vectors in float32",
+        "LSTM, 41 steps of 8 rows, vectors, torch.float32 on cpu: native, oneDNN's LSTM is the fastest here",
         "PeepholeLSTM, 41 steps of 8 rows, tokens, torch.float32 on cpu: torchscript, the fastest that has these"
         " equations",
     ]
