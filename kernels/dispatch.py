@@ -96,9 +96,16 @@ def choose(backend: Backend, case: Case) -> Choice:
 
     Raises:
         ValueError: if the backend asked for is unknown, or cannot compute the case.
+        NotImplementedError: if it has no rules for the torch.func transform (vmap, grad, jvp) that is under way.
     """
     asked = _override or backend
     check_backend(asked, case.plain, case.recompute and _override is None)
+    if _transformed():
+        if asked in ("auto", "reference"):
+            return Choice("reference", "it alone has the rules of torch.func's transforms")
+        raise NotImplementedError(
+            f"backend={asked!r} has no rules for torch.func's transforms; use backend='reference'"
+        )
     if asked == "auto":
         return _fastest(case)
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
@@ -128,6 +135,11 @@ def _onednn_is_faster(case: Case) -> bool:
     """Tell whether to take oneDNN's LSTM: it has float32 and bfloat16, and equal lengths."""
     has = torch.backends.mkldnn.is_available() and case.dtype in (torch.float32, torch.bfloat16) and not case.ragged
     return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
+
+
+def _transformed() -> bool:
+    """Tell whether a torch.func transform is under way."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kernels import dispatch, reference
 from kernels.dispatch import Backend, Case
-from kernels.dtypes import compute_dtype
+from kernels.dtypes import autocast_is_on, compute_dtype
 
 Output = Literal["sequence", "last"]
 Weights = dict[str, Tensor]
@@ -271,7 +271,7 @@ class RecurrentLayer(nn.Module):
 
     def _check_dtype(self, tensor: Tensor, name: str) -> None:
         weight = self.weight_ih_l0
-        if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
+        if tensor.dtype != weight.dtype and not autocast_is_on(weight.device):
             raise ValueError(f"{name} is {tensor.dtype} and the weights are {weight.dtype}")
 
     def _run_packed(

@@ -29,7 +29,7 @@ from kernels.torchscript.chunks import (
     scale_rows,
     spread_last,
 )
-from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.operator import recurrent_operator, register_backward
 from kernels.torchscript.script import loop
 
 
@@ -107,8 +107,7 @@ def backward_loop(
             torch.add(scratch, product, out=grad_h)
 
 
-@torch.library.custom_op("peephole::gru", mutates_args=())
-@without_autocast
+@recurrent_operator("peephole::gru")
 def gru_operator(
     inputs: Tensor,
     embedding: Tensor | None,

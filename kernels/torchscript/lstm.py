@@ -30,7 +30,7 @@ from kernels.torchscript.chunks import (
     scale_rows,
     spread_last,
 )
-from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.operator import recurrent_operator, register_backward
 from kernels.torchscript.script import add_product, loop
 
 
@@ -142,8 +142,7 @@ def backward_loop(
             grad_h.copy_(grad_h_low)
 
 
-@torch.library.custom_op("peephole::lstm", mutates_args=())
-@without_autocast
+@recurrent_operator("peephole::lstm")
 def lstm_operator(
     inputs: Tensor,
     embedding: Tensor | None,

@@ -12,21 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.dtypes import accumulation_dtype
+from kernels.dtypes import accumulation_dtype, without_autocast
 
 Backward = Callable[[list[Tensor | None], list[Tensor], list[Tensor | None], str, list[bool]], list[Tensor | None]]
 
 
-def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate an operator that has chosen its dtypes itself: autocast must not choose again inside it."""
+def recurrent_operator(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate a function of (*tensors, word, flag): make it an operator, inside which autocast chooses no dtype."""
 
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-        with torch.autocast(device, enabled=False):
-            return function(*args, **kwargs)
+    def register(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def run(inputs: Tensor, *arguments: Any) -> Any:
+            with without_autocast(inputs.device):
+                return function(inputs, *arguments)
 
-    return run
+        return torch.library.custom_op(name, mutates_args=())(run)
+
+    return register
 
 
 def register_backward(
@@ -46,7 +48,7 @@ def register_backward(
     def backward_operator(
         grads: list[Tensor | None], results: list[Tensor], tensors: list[Tensor | None], word: str, wanted: list[bool]
     ) -> list[Tensor]:
-        with torch.autocast(results[0].device.type, enabled=False):
+        with without_autocast(results[0].device):
             gradients = backward(grads, results, tensors, word, wanted)
         return [
             _no_gradient(results[0]) if tensor is None or not want else _as(gradient, tensor)
@@ -71,7 +73,8 @@ def register_backward(
         ctx.save_for_backward(*output, *tensors)
 
     def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        results, tensors = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
+        saved = list(ctx.saved_tensors)  # once: each reading unpacks it
+        results, tensors = saved[: ctx.count], saved[ctx.count :]
         wanted = list(ctx.needs_input_grad[: len(tensors)])
         if torch.is_grad_enabled():  # create_graph=True
             gradients = _through_reference(reference, grads, tensors, ctx.word, wanted)
@@ -80,7 +83,6 @@ def register_backward(
         return (*(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)), None, None)
 
     operator.register_autograd(differentiate, setup_context=save)
-    operator.register_vmap(_refuse_vmap)
 
 
 def _through_reference(
@@ -97,7 +99,7 @@ def _through_reference(
         view.to(accumulation_dtype(view.dtype)) if view is not None and view.is_floating_point() else view
         for view in views
     ]
-    with torch.autocast(next(tensor.device.type for tensor in tensors if tensor is not None), enabled=False):
+    with without_autocast(next(tensor.device for tensor in tensors if tensor is not None)):
         results = reference(*precise, word)
     given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=False) if grad is not None]
     leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
@@ -117,7 +119,3 @@ def _as(gradient: Tensor | None, tensor: Tensor) -> Tensor:
 
 def _no_gradient(like: Tensor) -> Tensor:
     return like.new_empty(0)
-
-
-def _refuse_vmap(*_: Any) -> None:
-    raise NotImplementedError("the torchscript backend has no vmap; for torch.vmap use backend='reference'")

@@ -15,11 +15,10 @@ from torch.nn.functional import linear
 
 from kernels.memory import workspace
 from kernels.torchscript.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
-from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.operator import recurrent_operator, register_backward
 
 
-@torch.library.custom_op("peephole::output_gate", mutates_args=())
-@without_autocast
+@recurrent_operator("peephole::output_gate")
 def output_operator(
     inputs: Tensor,
     embedding: Tensor | None,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
-from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.dtypes import accumulation_dtype, compute_dtype, without_autocast
 from kernels.memory import workspace
 from kernels.torchscript.chunks import (
     Projection,
@@ -31,7 +31,7 @@ from kernels.torchscript.chunks import (
     scale_rows,
     spread_last,
 )
-from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.operator import recurrent_operator, register_backward
 from kernels.torchscript.output_gate import eager_output, output_operator
 from kernels.torchscript.script import add_product, loop
 
@@ -104,8 +104,7 @@ def backward_loop(
             grad_c.add_(product)
 
 
-@torch.library.custom_op("peephole::peephole_cells", mutates_args=())
-@without_autocast
+@recurrent_operator("peephole::peephole_cells")
 def cells_operator(
     inputs: Tensor,
     embedding: Tensor | None,
@@ -269,7 +268,7 @@ def peephole_lstm(
     if last_only:
         steps = -1 if lengths is None else lengths - 1
         own = inputs[steps, torch.arange(len(c_0), device=c_0.device)][None]  # [1, B, …]
-        with torch.autocast(c_0.device.type, enabled=False):
+        with without_autocast(c_0.device):
             (h_n,) = eager_output(own, embedding, weight_o, weight_oc, bias_o, c_before, c_n[None])
         return h_n.new_empty(0, *h_n.shape[1:], dtype=low), h_n[0].to(low), c_n.to(low)
     hidden, _ = output_operator(inputs, embedding, weight_o, weight_oc, bias_o, c_0, cells, "", keep)

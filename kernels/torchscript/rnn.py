@@ -24,7 +24,7 @@ from kernels.torchscript.chunks import (
     lower,
     spread_last,
 )
-from kernels.torchscript.operator import register_backward, without_autocast
+from kernels.torchscript.operator import recurrent_operator, register_backward
 from kernels.torchscript.script import add_product, loop
 
 
@@ -80,8 +80,7 @@ def backward_loop(
             grad_h.copy_(grad_h_low)
 
 
-@torch.library.custom_op("peephole::rnn", mutates_args=())
-@without_autocast
+@recurrent_operator("peephole::rnn")
 def rnn_operator(
     inputs: Tensor,
     embedding: Tensor | None,

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.layers import RecurrentLayer
@@ -227,13 +228,28 @@ def test_second_derivatives(cell: str, tokens: bool) -> None:
     torch.testing.assert_close(penalty("torchscript"), penalty("reference"))
 
 
-def test_vmap_is_refused_by_name() -> None:
-    layer, x = LSTM(3, 4, backend="torchscript"), torch.randn(5, 6, 2, 3)
-    with pytest.raises(NotImplementedError, match="backend='reference'"):
-        torch.vmap(lambda sequence: layer(sequence)[0])(x)
-    with forced("reference"):
-        out = torch.vmap(lambda sequence: layer(sequence)[0])(x)
-        torch.testing.assert_close(out[2], layer(x[2])[0])
+def test_transforms_run_through_the_reference() -> None:
+    layer, x = LSTM(3, 4), torch.randn(5, 6, 2, 3)
+    for backend in ("torchscript", "native"):
+        with pytest.raises(NotImplementedError, match="backend='reference'"), forced(backend):
+            torch.vmap(lambda sequence: layer(sequence)[0])(x)
+    out = torch.vmap(lambda sequence: layer(sequence)[0])(x)
+    torch.testing.assert_close(out[2], layer(x[2])[0])
+    weights = dict(layer.named_parameters())
+    gradients = torch.func.grad(lambda own: torch.func.functional_call(layer, own, (x[0],))[0].sum())(weights)
+    layer(x[0])[0].sum().backward()
+    torch.testing.assert_close(gradients, {name: weight.grad for name, weight in weights.items()})
+
+
+@every_cell
+def test_checkpointing_and_other_devices(cell: str) -> None:
+    layer, x = CELLS[cell](3, 4, backend="torchscript", num_layers=2), torch.randn(5, 2, 3, requires_grad=True)
+    checkpoint(lambda vectors: layer(vectors)[0], x, use_reentrant=False).sum().backward()
+    once = x.grad.clone()
+    x.grad = None
+    layer(x)[0].sum().backward()
+    torch.testing.assert_close(once, x.grad)
+    assert CELLS[cell](3, 4, device="meta")(torch.empty(5, 2, 3, device="meta"))[0].shape == (5, 2, 4)
 
 
 @every_cell
