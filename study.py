@@ -21,12 +21,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.summary import LAST
 from lightning_modules.cli import parse_settings
-from lightning_modules.errors import UserError
+from lightning_modules.errors import LineParser, UserError
 from lightning_modules.runs import find_runs
 
 ITS_OWN = {  # words of train.py that make no sense here, and what does
@@ -215,17 +215,8 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-class _Parser(argparse.ArgumentParser):
-    """ArgumentParser whose error is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"study.py: error: {message}\n")
-
-
 def _options() -> argparse.ArgumentParser:
-    parser = _Parser(
-        "study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = LineParser("study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", action="append", required=True, help="a config of train.py; may be given again")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42], help="values of seed_everything (default: 42)")
     parser.add_argument("--vary", nargs="+", action="append", metavar=("KEY", "VALUE"), help="a setting and its values")

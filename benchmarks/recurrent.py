@@ -4,8 +4,8 @@
     python -m benchmarks.recurrent --cells lstm --shapes palindrome --precisions float32
 
 Peers in the same run: torch.nn's layer (behind nn.Embedding for token input), the cell's equations in an eager loop,
-and the same loop under TorchScript's own autodiff. Times are medians of rounds that take all implementations in turn,
-every other round backwards; a ratio is to the fastest peer. `error` is the relative distance from the float64 oracle,
+and the same loop under TorchScript's own autodiff. Times are medians of rounds that take all implementations in
+another order each; a ratio is to the fastest peer. `error` is the relative distance from the float64 oracle,
 of outputs and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the largest
 growth of resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
 """
@@ -18,6 +18,7 @@ import argparse
 import copy
 import csv
 import itertools
+import random
 import statistics
 import sys
 import time
@@ -325,8 +326,9 @@ def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
         works[implementation, "both_ms"] = partial(case.both, run)
     once = {key: _time(work, case.device) for key, work in works.items()}
     rounds = max(4, min(25, int(seconds * len(works) / sum(once.values()))))
-    for turn in range(rounds):
-        for key in list(works)[:: 1 if turn % 2 == 0 else -1]:
+    order = random.Random(0)
+    for _ in range(rounds):  # what runs before decides how warm the memory is: another order every time
+        for key in order.sample(list(works), len(works)):
             times.setdefault(key, []).append(_time(works[key], case.device))
     medians = {key: 1000 * statistics.median(values) for key, values in times.items()}
     rows["GEMMs alone"] = {"cell": case.cell, "shape": name, "precision": case.precision,

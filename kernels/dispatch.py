@@ -133,8 +133,14 @@ def _fastest(case: Case) -> Choice:
 
 def _onednn_is_faster(case: Case) -> bool:
     """Tell whether to take oneDNN's LSTM: it has float32 and bfloat16, and equal lengths."""
-    has = torch.backends.mkldnn.is_available() and case.dtype in (torch.float32, torch.bfloat16) and not case.ragged
-    return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
+    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    has = onednn and case.dtype in (torch.float32, torch.bfloat16) and not case.ragged
+    return bool(has) and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
+
+
+def values_can_be_read() -> bool:
+    """Tell whether a tensor's values can be looked at: not while compiling, nor in a torch.func transform."""
+    return not torch.compiler.is_compiling() and not _transformed()
 
 
 def _transformed() -> bool:

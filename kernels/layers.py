@@ -88,6 +88,8 @@ class RecurrentLayer(nn.Module):
         self.backend: Backend = backend
         self.recompute = recompute
         dispatch.check_backend(backend, self.plain, recompute)
+        if type(self).run is RecurrentLayer.run and (backend not in ("auto", "reference") or recompute):
+            raise ValueError(f"{name} has its equations alone: no backend but 'reference', and no recompute")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         D = 2 if bidirectional else 1
         self._names = list(self.shapes(input_size))
@@ -175,23 +177,29 @@ class RecurrentLayer(nn.Module):
         """Run over a batch of sequences of tokens; the same as `forward(embedding_weight[ids])`, and faster.
 
         Args:
-            ids: int64 tokens [T, B], [B, T] with `batch_first`, or one sequence [T].
-            embedding_weight: vectors of the tokens [V, I].
+            ids: int64 tokens [T, B], [B, T] with `batch_first`, or one sequence [T], also after a row's end.
+            embedding_weight: vectors of the tokens [V, I]; of an `nn.Embedding` its weight, without regard to
+                padding_idx, max_norm, sparse and scale_grad_by_freq.
             hx: as in `forward`, like the rest.
             lengths: number of valid steps.
             output: what to return.
 
         Raises:
-            ValueError: as in `forward`, and if a token is outside 0..V−1.
+            ValueError: as in `forward`, and, where the tokens are on a CPU, if one is outside 0..V−1.
         """
+        for name, value in {"ids": ids, "embedding_weight": embedding_weight}.items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
         self._check_rank(ids, {1, 2}, "ids", "[T] or [T, B]")
         if ids.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"ids must be int64 or int32, got {ids.dtype}")
-        if embedding_weight.dim() != 2 or embedding_weight.shape[1] != self.input_size:
+        if embedding_weight.dim() != 2 or 0 in embedding_weight.shape or embedding_weight.shape[1] != self.input_size:
             raise ValueError(f"embedding_weight must be [V, {self.input_size}], got {list(embedding_weight.shape)}")
+        if embedding_weight.device != ids.device:
+            raise ValueError(f"embedding_weight is on {embedding_weight.device} and the ids are on {ids.device}")
         self._check_dtype(embedding_weight, "embedding_weight")
         V = embedding_weight.shape[0]
-        if not torch.compiler.is_compiling() and ids.device.type == "cpu":
+        if dispatch.values_can_be_read() and ids.device.type == "cpu":
             least, greatest = (int(bound) for bound in torch.aminmax(ids))
             if least < 0 or greatest >= V:
                 raise ValueError(f"ids must be in 0..{V - 1}, got {least if least < 0 else greatest}")
@@ -214,8 +222,8 @@ class RecurrentLayer(nn.Module):
     def flatten_parameters(self) -> None:
         """Do nothing: there is no flat buffer of weights here; torch.nn's layers have this method."""
 
-    def result_dtype(self) -> torch.dtype:
-        """Return the dtype of the results: the weights', and under autocast what torch.nn's layer returns."""
+    def result_dtype(self, given: torch.dtype) -> torch.dtype:
+        """Return the dtype of the results for vectors of a dtype: under autocast what torch.nn's layer returns."""
         return compute_dtype(self.weight_ih_l0)
 
     def extra_repr(self) -> str:
@@ -271,6 +279,8 @@ class RecurrentLayer(nn.Module):
 
     def _check_dtype(self, tensor: Tensor, name: str) -> None:
         weight = self.weight_ih_l0
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} must be floating-point, got {tensor.dtype}")
         if tensor.dtype != weight.dtype and not autocast_is_on(weight.device):
             raise ValueError(f"{name} is {tensor.dtype} and the weights are {weight.dtype}")
 
@@ -330,7 +340,7 @@ class RecurrentLayer(nn.Module):
             padding = (torch.arange(T, device=inputs.device)[:, None] >= lengths)[..., None]  # [T, B, 1]
             if embedding is None:
                 inputs = inputs.masked_fill(padding, 0)
-        dtype = self.result_dtype()
+        dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
         finals: list[States] = []
         for level in range(self.num_layers):
             only_last = last and level == self.num_layers - 1
@@ -360,7 +370,7 @@ class RecurrentLayer(nn.Module):
         lengths = torch.as_tensor(lengths, device=self.weight_ih_l0.device)
         if lengths.shape != (B,) or lengths.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"lengths must be {B} whole numbers, got {lengths.dtype} {list(lengths.shape)}")
-        if not torch.compiler.is_compiling() and not (int(lengths.min()) > 0 and int(lengths.max()) <= T):
+        if dispatch.values_can_be_read() and not (int(lengths.min()) > 0 and int(lengths.max()) <= T):
             raise ValueError(f"lengths must be in 1..{T}, got {int(lengths.min())}..{int(lengths.max())}")
         return lengths.long()
 
@@ -369,7 +379,10 @@ class RecurrentLayer(nn.Module):
         weight, count = self.weight_ih_l0, len(self._suffixes)
         if hx is None:
             return (weight.new_zeros(count, B, self.hidden_size),) * self.num_states
-        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        states = (hx,) if isinstance(hx, Tensor) else tuple(hx) if isinstance(hx, list | tuple) else ()
+        if not states or not all(isinstance(state, Tensor) for state in states):
+            kind = "a tensor" if self.num_states == 1 else "a pair of tensors (h_0, c_0)"
+            raise ValueError(f"hx must be {kind}, got {type(hx).__name__}")
         shape = (count, B, self.hidden_size) if batched else (count, self.hidden_size)
         if len(states) != self.num_states or any(state.shape != shape for state in states):
             got = ", ".join(str(list(state.shape)) for state in states)
@@ -456,10 +469,9 @@ class GRU(RecurrentLayer):
         """Return torch.nn.GRU's parameters."""
         return _shapes(input_size, self.hidden_size, 3, self.bias)
 
-    def result_dtype(self) -> torch.dtype:
-        """Return what torch.nn.GRU returns: on a CPU, unlike LSTM and RNN, float32 under autocast."""
-        weight = self.weight_ih_l0
-        return weight.dtype if weight.device.type == "cpu" else super().result_dtype()
+    def result_dtype(self, given: torch.dtype) -> torch.dtype:
+        """Return what torch.nn.GRU returns: on a CPU, unlike LSTM and RNN, the vectors' dtype under autocast."""
+        return given if self.weight_ih_l0.device.type == "cpu" else super().result_dtype(given)
 
     def run(
         self,

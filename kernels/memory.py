@@ -7,6 +7,7 @@ what has been in use at one time.
 """
 
 import mmap
+import threading
 import weakref
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ class Held(NamedTuple):
     kept: int
 
 
+_lock = threading.RLock()  # one that its holder can take again: a block may be given back in the middle of taking one
 _blocks: list[mmap.mmap] = []  # kept, the newest last
 _in_use = _peak = 0
 
@@ -32,13 +34,20 @@ def workspace(like: Tensor, *shape: int) -> Tensor:
     """Return an uninitialised tensor of a shape, with the dtype and device of `like`.
 
     On a device that is not a CPU, where torch keeps memory itself, it is just `like.new_empty(shape)`.
+
+    Raises:
+        MemoryError: if there is not so much memory.
     """
     size = like.element_size()
     for axis in shape:
         size *= axis
     if like.device.type != "cpu" or size < LEAST_BYTES:
         return like.new_empty(shape)
-    block = _take(_rounded(size))
+    try:
+        with _lock:
+            block = _take(_rounded(size))
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"cannot have {size:,} bytes for a buffer of {list(shape)}") from error
     view = memoryview(block)  # lives as long as any tensor on this memory
     weakref.finalize(view, _give_back, block).atexit = False
     return torch.frombuffer(view, dtype=like.dtype, count=size // like.element_size()).view(shape)
@@ -52,8 +61,9 @@ def held() -> Held:
 def release() -> None:
     """Give the memory that is kept back to the system."""
     global _peak
-    _blocks.clear()
-    _peak = _in_use
+    with _lock:
+        _blocks.clear()
+        _peak = _in_use
 
 
 def _rounded(size: int) -> int:
@@ -63,13 +73,20 @@ def _rounded(size: int) -> int:
 
 
 def _take(size: int) -> mmap.mmap:
+    """Return a kept block of that size, or a new one."""
     global _in_use, _peak
+    block = next((kept for kept in reversed(_blocks) if len(kept) == size), None)
+    if block is None:
+        block = _new(size)
+    else:
+        _blocks.remove(block)
     _in_use += size
     _peak = max(_peak, _in_use)
-    for index in range(len(_blocks) - 1, -1, -1):
-        if len(_blocks[index]) == size:
-            return _blocks.pop(index)
     _shrink()
+    return block
+
+
+def _new(size: int) -> mmap.mmap:
     private = getattr(mmap, "MAP_PRIVATE", None)
     if private is None:
         return mmap.mmap(-1, size)
@@ -81,9 +98,10 @@ def _take(size: int) -> mmap.mmap:
 
 def _give_back(block: mmap.mmap) -> None:
     global _in_use
-    _in_use -= len(block)
-    _blocks.append(block)
-    _shrink()
+    with _lock:
+        _in_use -= len(block)
+        _blocks.append(block)
+        _shrink()
 
 
 def _shrink() -> None:

@@ -1,8 +1,7 @@
-"""Checkpoints on the disk: never half-written, and read without running anything in them."""
+"""Checkpoints on the disk: never half-written, and continued only where they fit."""
 
 import io
 import os
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.errors import UserError
 
 TRAINING_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "rng_states", "global_step"}
@@ -60,31 +60,6 @@ def plain(tree: Any) -> Any:
         if isinstance(tree, kind):
             return kind(tree)
     return tree
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint file, tensors on the CPU. Code in it is refused, not run.
-
-    Raises:
-        UserError: if the file is missing, unreadable, truncated or holds anything but a checkpoint.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is not a checkpoint of this project: it holds more than tensors and settings"
-        ) from error
-    except Exception as error:  # torch.load meets foreign or cut-off bytes with nearly any exception
-        raise UserError(f"{path} is not a checkpoint, or is damaged") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise UserError(f"{path} is not a checkpoint of this project: it has no weights of a model")
-    return checkpoint
 
 
 def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, training: bool) -> None:

@@ -27,7 +27,8 @@ from lightning_modules.callbacks.progress import StepProgress
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal, Stopped
 from lightning_modules.callbacks.summary import Summary
-from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, read_checkpoint
+from lightning_modules.checkpoint_file import read_checkpoint
+from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole

@@ -1,7 +1,9 @@
 """Errors that are the user's to mend: one line on the terminal, never a traceback."""
 
+import argparse
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -15,6 +17,17 @@ class UserError(Exception):
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LineParser(argparse.ArgumentParser):
+    """ArgumentParser without abbreviations, whose error is one line; exit status 2."""
+
+    def __init__(self, prog: str, **options: object) -> None:
+        super().__init__(prog, allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

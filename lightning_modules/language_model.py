@@ -10,8 +10,11 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat
 from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from lightning_modules.callbacks.samples import Samples
 
 Batch = tuple[Tensor, Tensor, bool]
 
@@ -29,6 +32,7 @@ class LanguageModel(LightningModule):
         weight_decay: AdamW's, 0 for RMSprop.
         schedule: "constant", or "cosine" down to a twentieth at the last step.
         warmup: share of the steps in which the rate rises from 0.
+        samples: whether to write samples at a third, two thirds and the end.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class LanguageModel(LightningModule):
         weight_decay: NonNegativeFloat = 0.01,
         schedule: Literal["constant", "cosine"] = "cosine",
         warmup: ClosedUnitInterval = 0.02,
+        samples: bool = True,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -49,7 +54,7 @@ class LanguageModel(LightningModule):
             del self.hparams["network"]
         self.network = network
         self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
-        self.schedule, self.warmup = schedule, warmup
+        self.schedule, self.warmup, self.samples = schedule, warmup, samples
         self._state: Any = None  # of the training streams
         self._held_out_state: Any = None
 
@@ -95,14 +100,20 @@ class LanguageModel(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the writer of samples."""
+        return [Samples()] if self.samples else []
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of the whole gradient, before it is clipped."""
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the carried state, for an exact continuation."""
+        """Add the carried state, for an exact continuation, and what generate.py makes the network from."""
         checkpoint["carried_state"] = self._state
+        if hasattr(self.network, "description"):
+            checkpoint["language_model"] = self.network.description()  # type: ignore[operator]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the carried state."""

@@ -4,12 +4,22 @@ Legend: B batch, T time, I embedding, H hidden, V vocabulary.
 """
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 
+import kernels
 from kernels import LSTM
+from kernels.layers import RecurrentLayer
+from lightning_modules.checkpoint_file import read_checkpoint
+from lightning_modules.errors import UserError
+
+CELLS = ("LSTM", "GRU", "RNN", "PeepholeLSTM")  # whose checkpoints need no config
+CELL_OPTIONS = ("bias", "nonlinearity", "peephole", "candidate")
+SIZES = ("embedding_size", "hidden_size", "num_layers")
 
 
 class CharacterModel(nn.Module):
@@ -42,8 +52,9 @@ class CharacterModel(nn.Module):
         if not vocabulary:
             raise ValueError("CharacterModel needs a vocabulary, and the data tell none")
         self.vocabulary = vocabulary
+        self.sizes = {"embedding_size": embedding_size, "hidden_size": hidden_size, "num_layers": num_layers}
         self.embedding = nn.Embedding(len(vocabulary), embedding_size)
-        make = cast(Callable[..., nn.Module], layer)
+        make = cast(Callable[..., RecurrentLayer], layer)
         self.layer = make(embedding_size, hidden_size, num_layers=num_layers, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, len(vocabulary))
@@ -55,5 +66,35 @@ class CharacterModel(nn.Module):
             tokens: indices into the vocabulary.
             state: what an earlier call returned, to go on from there; None begins.
         """
-        hidden, state = self.layer.forward_ids(tokens.T, self.embedding.weight, state)  # type: ignore[operator]
+        hidden, state = self.layer.forward_ids(tokens.T, self.embedding.weight, state)
         return self.head(self.dropout(hidden)).transpose(0, 1), state
+
+    def description(self) -> dict[str, Any]:
+        """Return what it takes to make this network again, as plain values for a checkpoint."""
+        cell = {name: getattr(self.layer, name) for name in CELL_OPTIONS if hasattr(self.layer, name)}
+        return {"vocabulary": self.vocabulary, "cell": type(self.layer).__name__, "cell_options": cell, **self.sizes}
+
+
+def load_model(path: Path) -> CharacterModel:
+    """Return the language model of a checkpoint, from the file alone. Class names in it are looked up in a list.
+
+    Raises:
+        UserError: if it is no checkpoint, none of a language model, or of a cell that is not in `kernels`.
+    """
+    checkpoint = read_checkpoint(path)
+    description = checkpoint.get("language_model")
+    if not isinstance(description, dict) or not isinstance(description.get("vocabulary"), str):
+        raise UserError(f"{path} is not a language model's: it has no vocabulary")
+    if description.get("cell") not in CELLS:
+        raise UserError(f"{path} has the cell {description.get('cell')!r}, which is none of {', '.join(CELLS)}")
+    try:
+        options = {name: value for name, value in description["cell_options"].items() if name in CELL_OPTIONS}
+        layer = partial(getattr(kernels, description["cell"]), **options)
+        model = CharacterModel(description["vocabulary"], layer, **{name: int(description[name]) for name in SIZES})
+        model.load_state_dict(
+            {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged: its model cannot be made ({reason})") from error
+    return model

@@ -336,7 +336,7 @@ def test_exports(cell: str) -> None:
 
 
 def test_large_vocabulary_sums_gradients_by_token() -> None:
-    """Beyond 256 rows the table's gradient is a scattered sum, beyond the number of tokens there is no table."""
+    """Where there are more symbols than tokens there is no table."""
     for V, T in ((300, 200), (300, 5)):
         layer = LSTM(3, 4, dtype=torch.float64)
         ids, embedding = torch.randint(0, V, (T, 2)), torch.randn(V, 3, dtype=torch.float64)

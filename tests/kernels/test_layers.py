@@ -1,6 +1,7 @@
 """The layers against torch.nn's, with copied weights, and what they refuse."""
 
 import copy
+import itertools
 import pickle
 from typing import Any
 
@@ -22,6 +23,18 @@ TWINS = [
     (RNN, nn.RNN, {"batch_first": True, "bidirectional": True}),
     (LSTM, nn.LSTM, {"batch_first": True, "dtype": torch.float64, "num_layers": 2, "bidirectional": True}),
 ]
+
+
+class Own(RecurrentLayer):
+    """A cell with nothing but its equations: the last input."""
+
+    def shapes(self, input_size: int) -> dict:
+        return {"weight_ih": (self.hidden_size, input_size)}
+
+    def step(self, weights: dict, projected: torch.Tensor, state: tuple) -> tuple:
+        return (projected,)
+
+
 KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
 backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native"])
 twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
@@ -176,9 +189,9 @@ def test_copies_and_pickles(kind: type[RecurrentLayer]) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs", "options"), TWINS[:3])
 def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict) -> None:
-    x = torch.randn(4, 2, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        for backend in ("reference", "torchscript"):
+    for backend, dtype in itertools.product(("reference", "torchscript"), (torch.float32, torch.bfloat16)):
+        x = torch.randn(4, 2, 3, dtype=dtype)
+        with torch.autocast("cpu", torch.bfloat16):
             out, final = ours(3, 5, backend=backend)(x)
             expected, expected_final = theirs(3, 5)(x)
             assert out.dtype == expected.dtype
@@ -224,6 +237,17 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0.0]]), torch.zeros(7, 3)), ValueError, "int64 or int32"),
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), torch.zeros(7, 4)), ValueError, r"\[V, 3\], got \[7, 4\]"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, device="meta")), ValueError, "input is on meta"),
+        (
+            lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), torch.zeros(7, 3, device="meta")),
+            ValueError,
+            "embedding_weight is on meta and the ids are on cpu",
+        ),
+        (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), nn.Embedding(7, 3)), ValueError, "got Embedding"),
+        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), 5), ValueError, "hx must be a pair of tensors"),
+        (lambda: GRU(3, 5)(torch.zeros(4, 2, 3), (None,)), ValueError, "hx must be a tensor, got tuple"),
+        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, dtype=torch.int64)), ValueError, "input must be floating-point"),
+        (lambda: Own(3, 5, backend="torchscript"), ValueError, "Own has its equations alone"),
+        (lambda: Own(3, 5, recompute=True), ValueError, "Own has its equations alone"),
         (
             lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5).double())),
             ValueError,

@@ -1,5 +1,10 @@
 """Workspaces: ordinary tensors whose memory is used again, never while anybody can see it."""
 
+import collections
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -62,6 +67,29 @@ def test_small_ones_and_other_devices_are_ordinary() -> None:
     assert workspace(LIKE.to("meta"), *BIG).device.type == "meta"
     assert workspace(LIKE.double(), 0, 7).shape == (0, 7)
     assert held() == before
+
+
+def test_too_much_is_an_error_that_leaves_nothing_behind() -> None:
+    before = held()
+    with pytest.raises(MemoryError, match="cannot have"):
+        workspace(LIKE, 1 << 46)
+    assert held() == before
+
+
+def test_threads() -> None:
+    def churn(number: int) -> None:
+        draw, kept = random.Random(number), collections.deque(maxlen=8)
+        for _ in range(800):
+            kept.append(workspace(LIKE, BIG[0] + draw.randrange(8) * (1 << 15)))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(churn, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert held().in_use == 0
 
 
 def test_other_dtypes() -> None:

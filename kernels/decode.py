@@ -1,0 +1,206 @@
+"""Sampling from a recurrent language model, one symbol at a time, in one scripted loop over all levels.
+
+A call of the layers for every symbol costs more in overhead than in arithmetic. Here choice of the symbol, levels and
+head are one loop in TorchScript (the same function unscripted, where there is none), over any number of samples.
+
+Legend: N samples, L levels, H hidden, G gates · H, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM, RecurrentLayer
+from kernels.torchscript.script import loop
+
+
+class Decoder:
+    """A language model's layers and head, ready to be sampled from; reading a prompt and sampling carry one state.
+
+    Args:
+        layer: recurrent layer in one direction, any cell of `kernels`.
+        embedding_weight: vectors of the symbols [V, I].
+        head_weight: [V, H].
+        head_bias: [V].
+
+    Raises:
+        ValueError: if the layer has two directions or is a cell of one's own.
+    """
+
+    def __init__(self, layer: RecurrentLayer, embedding_weight: Tensor, head_weight: Tensor, head_bias: Tensor) -> None:
+        if layer.bidirectional:
+            raise ValueError("a layer of two directions cannot go on: it needs the end of a text first")
+        self.layer, self.embedding = layer, embedding_weight
+        self.head_t, self.head_bias = head_weight.T.contiguous(), head_bias
+        self.cell = _cell(layer)
+        levels = [_level(layer, f"_l{k}") for k in range(layer.num_layers)]
+        self.inputs_t, self.biases, self.recurrent_t, self.extra = (list(each) for each in zip(*levels, strict=True))
+        self.table = torch.addmm(self.biases[0], embedding_weight, self.inputs_t[0])  # [V, G]
+        self.h = self.c = head_bias.new_zeros(layer.num_layers, 1, layer.hidden_size)  # [L, N, H]
+        self.logits = head_bias[None].clone()  # of the next symbol [N, V]
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read tokens [T, N] from an empty state; return the logits of the symbol after each, [T, N, V]."""
+        hidden, state = self.layer.forward_ids(tokens, self.embedding)
+        states = state if isinstance(state, tuple) else (state, torch.zeros_like(state))
+        self.h, self.c = (value.clone() for value in states)
+        logits = linear(hidden, self.head_t.T, self.head_bias)
+        self.logits = logits[-1].clone()
+        return logits
+
+    def repeat(self, N: int) -> None:
+        """Let N samples go on from the one text that has been read."""
+        self.h, self.c = self.h.repeat(1, N, 1), self.c.repeat(1, N, 1)
+        self.logits = self.logits.repeat(N, 1)
+
+    def sample(
+        self, uniforms: Tensor, temperature: float = 1.0, greedy: bool = False, top_k: int = 0, top_p: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Go on from the state; return symbols and their log-probabilities at temperature 1, [length, N] each.
+
+        Args:
+            uniforms: random numbers in [0, 1) for the choices [length, N].
+            temperature: multiplies the logits.
+            greedy: whether to take the likeliest symbol instead.
+            top_k: choose from so many of the likeliest, 0 for all.
+            top_p: choose from the fewest that have so much of the probability.
+        """
+        tokens = torch.empty(uniforms.shape, dtype=torch.int64, device=uniforms.device)
+        log_probs = torch.empty_like(uniforms)
+        decode_loop(
+            self.cell, self.table, self.inputs_t, self.biases, self.recurrent_t, self.extra, self.head_t,
+            self.head_bias, self.h, self.c, self.logits, temperature, greedy, min(top_k, self.logits.shape[1]), top_p,
+            uniforms, tokens, log_probs,
+        )  # fmt: skip
+        return tokens, log_probs
+
+
+def choose(logits: Tensor, temperature: float, greedy: bool, top_k: int, top_p: float, uniform: Tensor) -> Tensor:
+    """Return a symbol for each row of `logits` [N, V]: the first whose cumulated probability exceeds `uniform` [N]."""
+    if greedy:
+        return logits.argmax(1)
+    scaled = logits * temperature
+    if top_k > 0:
+        least = scaled.topk(top_k, 1).values[:, top_k - 1 :]
+        scaled = scaled.masked_fill(scaled < least, -float("inf"))
+    p = torch.softmax(scaled, 1)
+    if top_p < 1.0:
+        ordered, order = p.sort(1, descending=True)
+        ordered = ordered.masked_fill(ordered.cumsum(1) - ordered >= top_p, 0.0)
+        p = torch.zeros_like(p).scatter_(1, order, ordered)
+    sums = p.cumsum(1)
+    beyond = sums <= uniform.unsqueeze(1) * sums[:, -1:]
+    return beyond.sum(1).clamp_(max=logits.shape[1] - 1)
+
+
+def advance(cell: str, gate: Tensor, h: Tensor, c: Tensor, recurrent_t: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h and c [N, H] after a step of a cell, whose equations `kernels.reference` has.
+
+    Args:
+        cell: "lstm", "peephole_diagonal", "peephole_full", with "_sigmoid" for that candidate, "gru", "rnn_tanh" or
+            "rnn_relu".
+        gate: the inputs' share W x + b [N, G]; overwritten.
+        h: state before the step.
+        c: cell before the step.
+        recurrent_t: recurrent weight, transposed [H, G].
+        extra: a GRU's recurrent bias [3H], diagonal peepholes [3, H], else unused.
+    """
+    H = h.shape[1]
+    if cell == "gru":
+        seen = torch.addmm(extra, h, recurrent_t)
+        r = torch.sigmoid(gate[:, :H] + seen[:, :H])
+        z = torch.sigmoid(gate[:, H : 2 * H] + seen[:, H : 2 * H])
+        n = torch.tanh(gate[:, 2 * H :] + r * seen[:, 2 * H :])
+        return torch.lerp(n, h, z), c
+    if cell == "rnn_tanh":
+        return gate.addmm_(h, recurrent_t).tanh_(), c
+    if cell == "rnn_relu":
+        return gate.addmm_(h, recurrent_t).relu_(), c
+    i, f, g, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+    if cell.startswith("peephole_full"):
+        seen = c @ recurrent_t
+        i.add_(seen[:, :H])
+        f.add_(seen[:, H : 2 * H])
+        o.add_(seen[:, 2 * H :])
+    else:
+        gate.addmm_(h, recurrent_t)
+    if cell.startswith("peephole_diagonal"):
+        i.addcmul_(c, extra[0])
+        f.addcmul_(c, extra[1])
+    g = torch.sigmoid(g) if cell.endswith("sigmoid") else torch.tanh(g)
+    new = torch.sigmoid(f) * c + torch.sigmoid(i) * g
+    if cell.startswith("peephole_diagonal"):
+        o.addcmul_(new, extra[2])
+    return torch.sigmoid(o) * torch.tanh(new), new
+
+
+@loop
+def decode_loop(
+    cell: str,
+    table: Tensor,
+    inputs_t: list[Tensor],
+    biases: list[Tensor],
+    recurrent_t: list[Tensor],
+    extra: list[Tensor],
+    head_t: Tensor,
+    head_bias: Tensor,
+    h: Tensor,
+    c: Tensor,
+    logits: Tensor,
+    temperature: float,
+    greedy: bool,
+    top_k: int,
+    top_p: float,
+    uniforms: Tensor,
+    tokens: Tensor,
+    log_probs: Tensor,
+) -> None:
+    """Fill `tokens` and `log_probs` [length, N] from the logits [N, V] of the first; leave state and logits behind."""
+    for t in range(tokens.shape[0]):
+        chosen = choose(logits, temperature, greedy, top_k, top_p, uniforms[t])
+        tokens[t] = chosen
+        log_probs[t] = torch.log_softmax(logits, 1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        gate = table.index_select(0, chosen)
+        for level in range(h.shape[0]):
+            if level > 0:
+                gate = torch.addmm(biases[level], h[level - 1], inputs_t[level])
+            new_h, new_c = advance(cell, gate, h[level], c[level], recurrent_t[level], extra[level])
+            h[level].copy_(new_h)
+            c[level].copy_(new_c)
+        torch.addmm(head_bias, h[-1], head_t, out=logits)
+
+
+def _cell(layer: RecurrentLayer) -> str:
+    """Return the name of a layer's cell in `advance`."""
+    if type(layer) is RNN:
+        return f"rnn_{layer.nonlinearity}"
+    if type(layer) is PeepholeLSTM:
+        return f"peephole_{layer.peephole}" + ("_sigmoid" if layer.candidate == "sigmoid" else "")
+    if type(layer) in (LSTM, GRU):
+        return str(layer.cell)
+    raise ValueError(f"{type(layer).__name__} cannot be decoded; LSTM, GRU, RNN and PeepholeLSTM can")
+
+
+def _level(layer: RecurrentLayer, suffix: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return a level's input weight and recurrent weight, transposed, its bias, and what `advance` calls extra."""
+
+    def parameter(name: str) -> Any:
+        value = getattr(layer, name + suffix, None)
+        return None if value is None else value.detach()
+
+    weight = parameter("weight_ih")
+    nothing = weight.new_zeros(len(weight))
+    bias_ih, bias_hh = parameter("bias_ih"), parameter("bias_hh")
+    bias = parameter("bias") if bias_ih is None else bias_ih
+    bias = nothing if bias is None else bias
+    extra = nothing
+    if layer.cell == "gru":
+        extra = nothing if bias_hh is None else bias_hh
+    elif bias_hh is not None:
+        bias = bias + bias_hh
+    if parameter("weight_peephole") is not None:
+        extra = parameter("weight_peephole")
+    recurrent = parameter("weight_ch") if parameter("weight_hh") is None else parameter("weight_hh")
+    return weight.T.contiguous(), bias, recurrent.T.contiguous(), extra

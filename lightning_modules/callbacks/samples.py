@@ -1,0 +1,79 @@
+"""What a language model writes at a third, two thirds and the end of its training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from torch.utils.tensorboard import SummaryWriter
+
+from kernels.decode import Decoder
+from lightning_modules.networks.language_model import CharacterModel
+from lightning_modules.runs import RunTensorBoard
+
+LENGTHS = (20, 30, 60)  # greedy, from each of the first characters
+TEMPERATURES = (0.5, 1.0, 2.0)
+FREE = 200  # characters drawn at each temperature
+FIRST = "TAIWtaiw"
+
+
+class Samples(Callback):
+    """Write samples to `samples.md` in the run's folder, and as text to TensorBoard.
+
+    Greedy ones, the likeliest character every time, from several first characters; and drawn ones at several τ, which
+    multiplies the logits. The numbers that decide are always the same, and no generator of the training is touched.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write samples, when it is time."""
+        steps, step = trainer.estimated_stepping_batches, trainer.global_step
+        if trainer.fit_loop.epoch_loop._should_accumulate() or not trainer.is_global_zero:
+            return
+        if step not in {max(1, round(steps * share / 3)) for share in (1, 2, 3)}:
+            return
+        text = sample(pl_module.network)  # type: ignore[arg-type]
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                write_section(Path(logger.log_dir) / "samples.md", step, text)
+                writer: SummaryWriter = logger.experiment
+                writer.add_text("samples", text, step)
+
+
+@torch.no_grad()
+def sample(network: CharacterModel) -> str:
+    """Return samples of a language model, as Markdown."""
+    was_training = network.training
+    network.eval()
+    with torch.autocast(network.head.weight.device.type, enabled=False):
+        decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
+        alphabet, device = network.vocabulary, network.head.weight.device
+        first = [character for character in FIRST if character in alphabet] or list(alphabet[:4])
+        lines = ["Greedy:", ""]
+        for length in LENGTHS:
+            decoder.read(torch.tensor([[alphabet.index(character) for character in first]], device=device))
+            tokens, _ = decoder.sample(torch.zeros(length - 1, len(first), device=device), greedy=True)
+            lines += [f"- {character + _text(tokens[:, n], alphabet)!r}" for n, character in enumerate(first)]
+        for tau in TEMPERATURES:
+            decoder.read(torch.tensor([[alphabet.index(first[0])]], device=device))
+            uniforms = torch.from_numpy(np.random.Generator(np.random.Philox(0)).random((FREE - 1, 1))).float()
+            tokens, _ = decoder.sample(uniforms.to(device), tau)
+            drawn = first[0] + _text(tokens[:, 0], alphabet)
+            lines += ["", f"τ = {tau:g}:", "", *(f"    {line}" for line in drawn.splitlines())]
+    network.train(was_training)
+    return "\n".join(lines)
+
+
+def write_section(path: Path, step: int, text: str) -> None:
+    """Add a step's samples to the file; of a continued run, cut those from that step on."""
+    title = f"## After {step} steps\n"
+    before = path.read_text() if path.exists() else "# Samples\n"
+    before = before.partition(title)[0].rstrip("\n")
+    path.write_text(f"{before}\n\n{title}\n{text}\n")
+
+
+def _text(tokens: torch.Tensor, alphabet: str) -> str:
+    return "".join(alphabet[token] for token in tokens.tolist())

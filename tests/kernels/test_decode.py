@@ -1,0 +1,94 @@
+"""Decoding in one loop against the layers called on the whole text again and again."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, unscripted
+from kernels.decode import Decoder, choose
+from kernels.layers import RecurrentLayer
+
+CELLS = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn_tanh": RNN,
+    "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "peephole_full": PeepholeLSTM,
+    "peephole_full_tanh": lambda *sizes, **options: PeepholeLSTM(*sizes, candidate="tanh", **options),
+    "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
+    "peephole_diagonal_sigmoid": lambda *sizes, **options: PeepholeLSTM(
+        *sizes, peephole="diagonal", candidate="sigmoid", **options
+    ),
+}
+V = 7
+
+
+def make(cell: str, **options: object) -> tuple[RecurrentLayer, Tensor, nn.Linear, Decoder]:
+    torch.manual_seed(0)
+    layer = CELLS[cell](3, 5, dtype=torch.float64, **options)
+    embedding, head = torch.randn(V, 3, dtype=torch.float64), nn.Linear(5, V, dtype=torch.float64)
+    with torch.no_grad():
+        head.weight.mul_(8)
+    return layer, embedding, head, Decoder(layer, embedding, head.weight.detach(), head.bias.detach())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_equals_the_layers_on_the_whole_text(cell: str, levels: int, bias: bool) -> None:
+    layer, embedding, head, decoder = make(cell, num_layers=levels, bias=bias)
+    text = torch.randint(0, V, (4, 3))
+    logits = decoder.read(text)
+    torch.testing.assert_close(logits, head(layer.forward_ids(text, embedding)[0]))
+    uniforms = torch.rand(9, 3, dtype=torch.float64)
+    parts = [decoder.sample(uniforms[:5]), decoder.sample(uniforms[5:])]
+    tokens, log_probs = (torch.cat(each) for each in zip(*parts, strict=True))
+    for t in range(9):
+        logits = head(layer.forward_ids(text, embedding)[0][-1])
+        p = logits.softmax(1)
+        for n in range(3):
+            expected = int((p[n].cumsum(0) <= uniforms[t, n]).sum())
+            assert tokens[t, n] == expected
+            torch.testing.assert_close(log_probs[t, n], p[n, expected].log())
+        text = torch.cat([text, tokens[t : t + 1]])
+
+
+@torch.no_grad()
+def test_greedy_and_unscripted() -> None:
+    layer, embedding, head, decoder = make("lstm", num_layers=2)
+    text = torch.randint(0, V, (4, 2))
+    decoder.read(text)
+    tokens, _ = decoder.sample(torch.zeros(6, 2, dtype=torch.float64), greedy=True)
+    for t in range(6):
+        chosen = head(layer.forward_ids(text, embedding)[0][-1]).argmax(1)
+        assert torch.equal(tokens[t], chosen)
+        text = torch.cat([text, chosen[None]])
+    decoder.read(text[:4])
+    with unscripted():
+        assert torch.equal(decoder.sample(torch.zeros(6, 2, dtype=torch.float64), greedy=True)[0], tokens)
+
+
+def test_choice() -> None:
+    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[None]
+
+    def chosen(uniform: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> int:
+        return int(choose(logits, temperature, False, top_k, top_p, torch.tensor([uniform])))
+
+    assert [chosen(u) for u in (0.0, 0.09, 0.11, 0.29, 0.31, 0.59, 0.61, 0.999)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [chosen(u, temperature=2) for u in (0.02, 0.1, 0.4, 0.5)] == [0, 1, 2, 3]  # 1, 4, 9, 16 of 30
+    assert [chosen(u, top_k=2) for u in (0.0, 0.42, 0.44)] == [2, 2, 3]
+    assert [chosen(u, top_p=0.5) for u in (0.0, 0.42, 0.44)] == [2, 2, 3]
+    assert chosen(0.0, top_p=0.4) == 3
+    assert chosen(0.0, top_p=1e-9) == 3, "one symbol at least"
+
+
+def test_what_cannot_be_decoded() -> None:
+    with pytest.raises(ValueError, match="two directions"):
+        make("lstm", bidirectional=True)
+
+    class Own(LSTM):
+        pass
+
+    with pytest.raises(ValueError, match="Own cannot be decoded"):
+        Decoder(Own(3, 5), torch.zeros(V, 3), torch.zeros(V, 5), torch.zeros(V))

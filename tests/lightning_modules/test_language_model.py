@@ -1,0 +1,84 @@
+"""Language models: held-out text as one stream, streams that go on exactly, samples, and the file that suffices."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.callbacks.samples import write_section
+from lightning_modules.language_model import LanguageModel
+from lightning_modules.networks.language_model import CharacterModel, load_model
+
+Train = Callable[..., tuple[int, str, str]]
+RUN = Path("runs/book_lstm/version_0")
+WORDS = ["--config", "book_lstm.yaml", "--data.path", "text.txt", "--data.book", "null", "--data.batch_size", "3"]
+WORDS += ["--data.length", "7", "--model.network.hidden_size", "6", "--model.network.embedding_size", "4"]
+WORDS += ["--trainer.accelerator", "cpu", "--trainer.val_check_interval", "1000", "--trainer.max_steps", "30"]
+
+
+@pytest.fixture(autouse=True)
+def text(own_folder: Path) -> str:
+    content = "".join(chr(97 + (k * k * 7 + k // 3) % 11) for k in range(900))
+    Path("text.txt").write_text(content)
+    return content
+
+
+def test_a_run_tests_the_whole_held_out_text(train: Train, text: str) -> None:
+    status, out, err = train(*WORDS, "--data.test", "0.2", small=False)
+    assert (status, err) == (0, "")
+    network = load_model(RUN / "last.ckpt")
+    tokens = torch.tensor([network.vocabulary.index(character) for character in text[720:]])
+    logits, _ = network(tokens[None, :-1])
+    loss = cross_entropy(logits[0], tokens[1:]).item()
+    assert f"test/loss                {loss:.4f}" in out
+
+
+@pytest.mark.parametrize("cell", ["kernels.LSTM", "kernels.GRU", "kernels.PeepholeLSTM"])
+def test_streams_go_on_exactly(train: Train, cell: str) -> None:
+    words = [*WORDS, "--model.network.layer", cell, "--model.schedule", "constant", "--model.warmup", "0"]
+    train(*words, "--trainer.default_root_dir", "whole", small=False)
+    whole = (Path("whole") / RUN / "metrics.csv").read_text()
+    for more in (["--trainer.max_steps", "13"], ["--ckpt_path", "last"]):
+        status, _, err = train(*words, *more, small=False)
+        assert (status, err) == (0, "")
+    assert (RUN / "metrics.csv").read_text() == whole
+    assert len(read_metrics(RUN / "metrics.csv")) == 30
+
+
+def test_a_checkpoint_suffices(train: Train) -> None:
+    for cell, options in (("PeepholeLSTM", {"peephole": "diagonal"}), ("RNN", {"nonlinearity": "relu"})):
+        words = [*WORDS, "--trainer.max_steps", "2", "--model.network.layer", f"kernels.{cell}"]
+        words += [word for key, value in options.items() for word in (f"--model.network.layer.{key}", value)]
+        status, _, err = train(*words, "--trainer.default_root_dir", cell, small=False)
+        assert (status, err) == (0, "")
+        network = load_model(Path(cell) / RUN / "last.ckpt")
+        assert type(network.layer).__name__ == cell
+        assert {key: getattr(network.layer, key) for key in options} == options
+
+
+def test_samples_are_written_thrice(train: Train) -> None:
+    train(*WORDS, small=False)
+    content = (RUN / "samples.md").read_text()
+    assert [line for line in content.splitlines() if line.startswith("## ")] == [
+        f"## After {step} steps" for step in (10, 20, 30)
+    ]
+    assert content.count("τ = 2:") == 3
+
+
+def test_samples_of_a_continued_run_are_cut_back(own_folder: Path) -> None:
+    path = Path("samples.md")
+    for step in (1, 2, 3, 2):
+        write_section(path, step, f"text {step}")
+    assert path.read_text() == "# Samples\n\n## After 1 steps\n\ntext 1\n\n## After 2 steps\n\ntext 2\n"
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    model = LanguageModel(CharacterModel("ab", hidden_size=3, embedding_size=2), warmup=0.1)
+    rates = [model._rate(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert max(rates) == pytest.approx(rates[9], rel=0.03)
+    assert rates[-1] == pytest.approx(0.05)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
