@@ -446,6 +446,10 @@ class RNN(RecurrentLayer):
         """Return torch.nn.RNN's parameters."""
         return _shapes(input_size, self.hidden_size, 1, self.bias)
 
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from the defaults."""
+        return super().extra_repr() + (f", nonlinearity={self.nonlinearity!r}" if self.nonlinearity != "tanh" else "")
+
     def run(
         self,
         weights: Weights,
@@ -634,7 +638,7 @@ class PeepholeLSTM(RecurrentLayer):
         return self._call(inputs, embedding, matrices, (c_0,), lengths, self.candidate, last_only=last)
 
     def extra_repr(self) -> str:
-        """Return the arguments that differ from the defaults."""
+        """Return the arguments that differ from the defaults, and the form."""
         return f"{super().extra_repr()}, peephole={self.peephole!r}, candidate={self.candidate!r}"
 
 

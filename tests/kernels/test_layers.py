@@ -172,6 +172,13 @@ def test_parameters(kind: type[RecurrentLayer], shapes: dict) -> None:
     assert 0.8 / 5**0.5 < largest <= 1 / 5**0.5
 
 
+def test_repr_names_what_differs() -> None:
+    assert repr(LSTM(3, 5)) == "LSTM(3, 5)"
+    assert repr(GRU(3, 5, num_layers=2, dropout=0.1)) == "GRU(3, 5, num_layers=2, dropout=0.1)"
+    assert repr(RNN(3, 5, nonlinearity="relu", bias=False)) == "RNN(3, 5, bias=False, nonlinearity='relu')"
+    assert repr(PeepholeLSTM(3, 5)) == "PeepholeLSTM(3, 5, peephole='full', candidate='sigmoid')"
+
+
 def test_full_peephole_ignores_h_0() -> None:
     layer = PeepholeLSTM(3, 5)
     x, c_0 = torch.randn(4, 2, 3), torch.randn(1, 2, 5)
