@@ -109,7 +109,7 @@ class Book(StepStreamDataModule):
         few characters further on, so that its steps do not always break at the same places.
         """
         if self.feed == "windows":
-            return self.make_batch(step_generator(self.seed, rank, step))
+            return super().batch_of_step(step, rank)
         text, T = self._splits["train"], self.length
         ranks = self.trainer.world_size if self.trainer else 1
         size = len(text) // (self.batch_size * ranks)  # characters of one stream

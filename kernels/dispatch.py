@@ -8,7 +8,6 @@ import torch
 
 from kernels import native, reference
 from kernels.torchscript import gru, lstm, peephole, rnn, script
-from kernels.torchscript.operator import transformed
 
 Backend = Literal["auto", "reference", "torchscript", "native"]
 
@@ -100,8 +99,8 @@ def choose(backend: Backend, case: Case) -> Choice:
         NotImplementedError: if it has no rules for the torch.func transform (vmap, grad, jvp) that is under way.
     """
     asked = _override or backend
-    check_backend(asked, case.plain, case.recompute and _override is None)
-    if transformed():
+    check_backend(asked, case.plain)
+    if _transformed():
         if asked in ("auto", "reference"):
             return Choice("reference", "it alone has the rules of torch.func's transforms")
         raise NotImplementedError(
@@ -141,7 +140,12 @@ def _onednn_is_faster(case: Case) -> bool:
 
 def values_can_be_read() -> bool:
     """Tell whether a tensor's values can be looked at: not while compiling, nor in a torch.func transform."""
-    return not torch.compiler.is_compiling() and not transformed()
+    return not torch.compiler.is_compiling() and not _transformed()
+
+
+def _transformed() -> bool:
+    """Tell whether a torch.func transform (vmap, grad, jvp) is under way."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 @contextmanager

@@ -240,8 +240,9 @@ class RecurrentLayer(nn.Module):
             return dispatch.Choice("reference", "this cell has its equations alone")
         dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
         case = Case(
-            self.cell, self.plain, tokens, ragged, learning, self.recompute, T, B, I, self.hidden_size, dtype, device
-        )
+            cell=self.cell, plain=self.plain, tokens=tokens, ragged=ragged, learning=learning,
+            recompute=self.recompute, T=T, B=B, I=I, H=self.hidden_size, dtype=dtype, device=device,
+        )  # fmt: skip
         return dispatch.choose(self.backend, case)
 
     def _call(

@@ -4,22 +4,22 @@ Legend: B batch, T time, V vocabulary.
 """
 
 import math
-import warnings
 from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat
-from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_modules.callbacks.samples import Samples
+from lightning_modules.training_system import TrainingSystem
 
 Batch = tuple[Tensor, Tensor, bool]
 
 
-class LanguageModel(LightningModule):
+class LanguageModel(TrainingSystem):
     """Cross-entropy per character, in nats; L = −mean log softmax(p(t))[character t + 1].
 
     The state is carried from step to step, without its gradient, unless a batch says that it begins afresh: truncated
@@ -45,14 +45,7 @@ class LanguageModel(LightningModule):
         warmup: ClosedUnitInterval = 0.02,
         samples: bool = True,
     ) -> None:
-        super().__init__()
-        with warnings.catch_warnings():
-            # From the command line the network is saved as its config; made in Python, it is a module and is left out.
-            warnings.filterwarnings("ignore", "Attribute 'network' is an instance of `nn.Module`")
-            self.save_hyperparameters(logger=False)
-        if isinstance(self.hparams["network"], nn.Module):
-            del self.hparams["network"]
-        self.network = network
+        super().__init__(network)
         self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup, self.samples = schedule, warmup, samples
         self._state: Any = None  # of the training streams
@@ -67,7 +60,6 @@ class LanguageModel(LightningModule):
         tokens, targets, fresh = batch
         logits, state = self(tokens, None if fresh else self._state)
         self._state = _detached(state)
-        self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return self._log(logits, targets, "train")
 
     def on_validation_epoch_start(self) -> None:
@@ -96,18 +88,13 @@ class LanguageModel(LightningModule):
             )
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
-            raise ValueError("a schedule needs an end: --trainer.max_steps")
+            raise MisconfigurationException("warm-up and schedule need to know the end; give --trainer.max_steps")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the writer of samples."""
         return [Samples()] if self.samples else []
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of the whole gradient, before it is clipped."""
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the carried state, for an exact continuation, and what generate.py makes the network from."""

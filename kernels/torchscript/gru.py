@@ -131,18 +131,17 @@ def gru_operator(
     weight_t, same = weight_hh.T.contiguous(), weight_hh.dtype == h_0.dtype
     k = chunk_steps(T, B)
     hidden = workspace(h_0, T, B, H)
-    kept = T if keep else 0
+    kept, here = T if keep else 0, keep and same  # here: the loop works on the kept gates themselves
     gates, candidates = workspace(weight_hh, kept, B, 3 * H), workspace(weight_hh, kept, B, H)
-    chunk_gates, chunk_q = workspace(h_0, k, B, 3 * H), workspace(h_0, k, B, H)
+    chunk_gates, chunk_q = (workspace(h_0, 0 if here else k, B, width * H) for width in (3, 1))
     product = weight_hh.new_empty(B, 3 * H)
     h = h_0
     for t, end in chunks(T, B):
         n = end - t
-        here = same and keep
         gate, q = (gates[t:end], candidates[t:end]) if here else (chunk_gates[:n], chunk_q[:n])
         projection.write(t, gate)
         forward_loop(gate, q, h, weight_t, bias_n, hidden[t:end], product)
-        if keep and not same:
+        if keep and not here:
             gates[t:end], candidates[t:end] = gate, q
         h = hidden[end - 1]
     return hidden, last_rows(hidden, lengths), gates, candidates
@@ -175,7 +174,8 @@ def gru_backward(
     elif grad_h_n is not None:
         grad_h += grad_h_n
     k = chunk_steps(T, B)
-    chunk_gates, chunk_q, rows = (workspace(h_0, k, B, width * H) for width in (3, 1, 4))
+    chunk_gates, chunk_q = (workspace(h_0, 0 if keep and same else k, B, width * H) for width in (3, 1))
+    rows = workspace(h_0, k, B, 4 * H)
     rows_low = rows if same else workspace(weight_hh, k, B, 4 * H)
     product, scratch = weight_hh.new_empty(B, H), torch.empty_like(h_0)
     for t, end in reversed(chunks(T, B)):

@@ -167,14 +167,15 @@ def lstm_operator(
     weight_t = scale_rows(weight_hh, fold, 2 * H, 3 * H).T.contiguous()
     hidden, cells = workspace(h_0, T, B, H), workspace(c_0, T, B, H)
     gates = workspace(h_0, T if keep else 0, B, 4 * H)
-    chunk = workspace(c_0, chunk_steps(T, B), B, 4 * H)
+    here = keep and h_0.dtype == c_0.dtype  # the loop works on the kept gates themselves
+    chunk = workspace(c_0, 0 if here else chunk_steps(T, B), B, 4 * H)
     product, v = h_0.new_empty(B, 4 * H), torch.empty_like(c_0)
     h, c = h_0, c_0
     for t, end in chunks(T, B):
-        gate = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
+        gate = gates[t:end] if here else chunk[: end - t]
         projection.write(t, gate)
         forward_loop(gate, h, c, weight_t, peephole, fold, hidden[t:end], cells[t:end], product, v)
-        if keep and gates.dtype != chunk.dtype:
+        if keep and not here:
             gates[t:end] = gate
         h, c = hidden[end - 1], cells[end - 1]
     return hidden, last_rows(hidden, lengths), last_rows(cells, lengths), cells, gates
@@ -211,14 +212,14 @@ def lstm_backward(
     else:
         grad_hidden = spread_last(grad_hidden, grad_h_n, lengths, cells)
         grad_cells = spread_last(None, grad_c_n, lengths, cells)
-    k = chunk_steps(T, B)
-    chunk, rows = workspace(c_0, k, B, 4 * H), workspace(c_0, k, B, 4 * H)
-    rows_low = rows if h_0.dtype == c_0.dtype else workspace(h_0, k, B, 4 * H)
+    k, same = chunk_steps(T, B), h_0.dtype == c_0.dtype
+    chunk, rows = workspace(c_0, 0 if keep and same else k, B, 4 * H), workspace(c_0, k, B, 4 * H)
+    rows_low = rows if same else workspace(h_0, k, B, 4 * H)
     grad_h_low, v, scratch = torch.empty_like(h_0), torch.empty_like(c_0), torch.empty_like(c_0)
     for t, end in reversed(chunks(T, B)):
         n = end - t
         if keep:
-            gate = gates[t:end] if gates.dtype == chunk.dtype else chunk[:n].copy_(gates[t:end])
+            gate = gates[t:end] if same else chunk[:n].copy_(gates[t:end])
         else:
             gate = chunk[:n]
             _rebuild(gate, t, projection, hidden, cells, weight_t, peephole, h_0, c_0)

@@ -17,11 +17,6 @@ from kernels.dtypes import accumulation_dtype, without_autocast
 Backward = Callable[[list[Tensor | None], list[Tensor], list[Tensor | None], str, list[bool]], list[Tensor | None]]
 
 
-def transformed() -> bool:
-    """Tell whether a torch.func transform (vmap, grad, jvp) is under way."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def recurrent_operator(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a function of (*tensors, word, flag): make it an operator, inside which autocast chooses no dtype."""
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
+from kernels import reference
 from kernels.memory import workspace
 from kernels.torchscript.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
 from kernels.torchscript.operator import recurrent_operator, register_backward
@@ -46,13 +46,14 @@ def output_operator(
     T, B, H = cells.shape
     projection, weight_t = Projection(inputs, embedding, weight_ih, bias), weight_ch.T.contiguous()
     hidden, gates = workspace(weight_ch, T, B, H), workspace(weight_ch, T if keep else 0, B, H)
-    chunk, v = workspace(c_0, chunk_steps(T, B), B, H), workspace(c_0, chunk_steps(T, B), B, H)
+    k, here = chunk_steps(T, B), keep and weight_ch.dtype == c_0.dtype  # here: in the kept gates themselves
+    chunk, v = workspace(c_0, 0 if here else k, B, H), workspace(c_0, k, B, H)
     for t, end in chunks(T, B):
-        o = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
+        o = gates[t:end] if here else chunk[: end - t]
         _write(o, t, projection, cells, c_0, weight_t)
         torch.addcmul(o, o, _v(cells[t:end], v), value=-2.0, out=v[: end - t])
         hidden[t:end] = v[: end - t]
-        if keep and gates.dtype != chunk.dtype:
+        if keep and not here:
             gates[t:end] = o
     return hidden, gates
 
@@ -118,7 +119,7 @@ def eager_output(
     word: str = "",
 ) -> tuple[Tensor]:
     """Return what `output_operator` does, in differentiable operations."""
-    share = linear(inputs if embedding is None else take_rows(inputs, embedding), weight_ih, bias)
+    share = reference.project(inputs, embedding, weight_ih, bias)
     before = torch.cat([c_0[None], cells[:-1]])
     return (torch.tanh(cells) * torch.sigmoid(share + linear(before.to(weight_ch.dtype), weight_ch)),)
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding as take_rows
-from torch.nn.functional import linear
 
+from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype, without_autocast
 from kernels.memory import workspace
 from kernels.torchscript.chunks import (
@@ -118,21 +117,22 @@ def cells_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return all cells [T, B, H], the last valid one and the one before it [B, H], and for the backward pass gates.
 
-    The arguments are those of `eager_cells`; c_0 is of the accumulation dtype, and `keep` says
-    whether to keep the gates [T, B, 3H]. Cells after a row's last valid step have no meaning.
+    The arguments are those of `eager_cells`; c_0 is of the accumulation dtype, and `keep` says whether to keep the
+    gates [T, B, 3H]. Cells after a row's last valid step have no meaning.
     """
     (T, B), H = inputs.shape[:2], weight_ch.shape[1]
     fold = _fold(candidate)
     projection = _project(inputs, embedding, weight_ih, bias, fold)
     weight_t = weight_ch.T.contiguous()
     cells, gates = workspace(c_0, T, B, H), workspace(weight_ch, T if keep else 0, B, 3 * H)
-    chunk = workspace(c_0, chunk_steps(T, B), B, 3 * H)
+    here = keep and weight_ch.dtype == c_0.dtype  # the loop works on the kept gates themselves
+    chunk = workspace(c_0, 0 if here else chunk_steps(T, B), B, 3 * H)
     product, c = weight_ch.new_empty(B, 2 * H), c_0
     for t, end in chunks(T, B):
-        gate = gates[t:end] if keep and gates.dtype == chunk.dtype else chunk[: end - t]
+        gate = gates[t:end] if here else chunk[: end - t]
         projection.write(t, gate)
         forward_loop(gate, c, weight_t, fold, cells[t:end], product)
-        if keep and gates.dtype != chunk.dtype:
+        if keep and not here:
             gates[t:end] = gate
         c = cells[end - 1]
     if lengths is None:
@@ -173,9 +173,9 @@ def cells_backward(
         grad_last = grad_before = None
     elif grad_last is not None:
         grad_c += grad_last
-    k = chunk_steps(T, B)
-    chunk, rows = workspace(c_0, k, B, 3 * H), workspace(c_0, k, B, 3 * H)
-    rows_low = rows if weight_ch.dtype == c_0.dtype else workspace(weight_ch, k, B, 3 * H)
+    k, same = chunk_steps(T, B), weight_ch.dtype == c_0.dtype
+    chunk, rows = workspace(c_0, 0 if keep and same else k, B, 3 * H), workspace(c_0, k, B, 3 * H)
+    rows_low = rows if same else workspace(weight_ch, k, B, 3 * H)
     product = weight_ch.new_empty(B, H)
     for t, end in reversed(chunks(T, B)):
         n = end - t
@@ -184,7 +184,7 @@ def cells_backward(
             projection.write(t, gate)
             add_recurrent(gate[..., : 2 * H], t, cells, c_0, weight_ch.T)
             gate.sigmoid_()
-        elif gates.dtype == chunk.dtype:
+        elif same:
             gate = gates[t:end]
         else:
             gate.copy_(gates[t:end])
@@ -224,15 +224,16 @@ def eager_cells(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what `cells_operator` does, in differentiable operations: cells, the last valid one, the one before it."""
     H = weight_ch.shape[1]
-    projected = linear(inputs if embedding is None else take_rows(inputs, embedding), weight_ih, bias)
-    c, c_before, cells = c_0, c_0, []
-    for t, (gates, z) in enumerate(zip(*projected.split([2 * H, H], dim=2), strict=True)):
-        i, f = torch.sigmoid(gates + c @ weight_ch.T).chunk(2, dim=1)
-        new = getattr(torch, candidate)(z) * i + c * f
-        running = torch.ones_like(c[:, :1], dtype=torch.bool) if lengths is None else (t < lengths)[:, None]
-        c, c_before = torch.where(running, new, c), torch.where(running, c, c_before)
-        cells.append(c)
-    return torch.stack(cells), c, c_before
+
+    def step(share: Tensor, state: reference.State) -> reference.State:
+        c = state[0]
+        i, f = torch.sigmoid(share[:, : 2 * H] + c @ weight_ch.T).chunk(2, dim=1)
+        return getattr(torch, candidate)(share[:, 2 * H :]) * i + c * f, c
+
+    cells, c, c_before = reference.loop(
+        step, reference.project(inputs, embedding, weight_ih, bias), (c_0, c_0), lengths
+    )
+    return cells, c, c_before
 
 
 register_backward(cells_operator, "peephole::peephole_cells_backward", cells_backward, eager_cells)
@@ -263,7 +264,6 @@ def peephole_lstm(
     cells, c_n, c_before, _ = cells_operator(
         inputs, embedding, weight_x, weight_ch[: 2 * H], bias_x, c_0, lengths, candidate, keep
     )
-
     weight_oc = weight_ch[2 * H :]
     if last_only:
         steps = -1 if lengths is None else lengths - 1

@@ -92,9 +92,10 @@ def rnn_operator(
     nonlinearity: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H], zeros after a row's last valid step, and the last valid state [B, H].
+    """Return all states [T, B, H] and the last valid one [B, H].
 
-    The arguments are those of `kernels.reference.rnn`; `keep` makes no difference here.
+    The arguments are those of `kernels.reference.rnn`; `keep` makes no difference here. States after a row's last valid
+    step have no meaning.
     """
     (T, B), H = inputs.shape[:2], weight_hh.shape[1]
     fold = 2.0 if nonlinearity == "tanh" else 1.0
@@ -132,8 +133,6 @@ def rnn_backward(
     grad_weight_hh = torch.zeros_like(weight_hh, dtype=high)
     grad_h = torch.zeros_like(h_0, dtype=high)
     if lengths is not None:
-        ended = torch.arange(T, device=lengths.device)[:, None] >= lengths
-        grad_hidden = None if grad_hidden is None else grad_hidden.masked_fill(ended[..., None], 0)
         grad_hidden = spread_last(grad_hidden, grad_h_n, lengths, hidden)
     elif grad_h_n is not None:
         grad_h += grad_h_n

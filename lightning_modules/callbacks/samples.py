@@ -1,5 +1,6 @@
 """What a language model writes at a third, two thirds and the end of its training."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.tensorboard import SummaryWriter
 
 from kernels.decode import Decoder
+from kernels.dtypes import without_autocast
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.runs import RunTensorBoard
 
@@ -26,14 +28,17 @@ class Samples(Callback):
     multiplies the logits. The numbers that decide are always the same, and no generator of the training is touched.
     """
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Settle when it is time; a run without a set end has no thirds."""
+        steps = trainer.estimated_stepping_batches
+        self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if math.isfinite(steps) else set()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write samples, when it is time."""
-        steps, step = trainer.estimated_stepping_batches, trainer.global_step
-        if trainer.fit_loop.epoch_loop._should_accumulate() or not trainer.is_global_zero:
-            return
-        if step not in {max(1, round(steps * share / 3)) for share in (1, 2, 3)}:
+        step = trainer.global_step
+        if step not in self._when or not trainer.is_global_zero or trainer.fit_loop.epoch_loop._should_accumulate():
             return
         text = sample(pl_module.network)  # type: ignore[arg-type]
         for logger in trainer.loggers:
@@ -48,7 +53,7 @@ def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
     was_training = network.training
     network.eval()
-    with torch.autocast(network.head.weight.device.type, enabled=False):
+    with without_autocast(network.head.weight.device):
         decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
         alphabet, device = network.vocabulary, network.head.weight.device
         first = [character for character in FIRST if character in alphabet] or list(alphabet[:4])

@@ -12,7 +12,10 @@ from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
 from kernels.dispatch import Case
 from kernels.torchscript import script
 
-CASE = Case("lstm", True, False, False, True, False, 41, 256, 64, 256, torch.float32, "cpu")
+CASE = Case(
+    cell="lstm", plain=True, tokens=False, ragged=False, learning=True, recompute=False,
+    T=41, B=256, I=64, H=256, dtype=torch.float32, device="cpu",
+)  # fmt: skip
 
 
 def test_auto_says_why() -> None:
