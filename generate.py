@@ -61,6 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--score", metavar="TEXT", help="tell how likely TEXT is after the prompt, and sample nothing")
     add("--unknown", choices=("error", "skip"), default="error", help="what to do with characters the model never saw")
     add("--device", default="cpu", help="cpu, cuda, … (default: cpu)")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the products; float32 by default")
     add("--no-echo", action="store_true", help="leave the prompt out of the output")
     options = parser.parse_args(arguments)
     if options.greedy:
@@ -102,14 +103,14 @@ def run(options: argparse.Namespace, prompt: str) -> None:
     from kernels.decode import Decoder
     from lightning_modules.networks.language_model import load_model
 
-    torch.set_grad_enabled(False)
     try:
         device = torch.device(options.device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
-    network = load_model(options.ckpt).to(device).eval()
-    decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
+    network = load_model(options.ckpt).to(device).eval().requires_grad_(False)
+    dtype = getattr(torch, options.dtype)
+    decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias, dtype)
     alphabet = network.vocabulary
     prompt = known(prompt, alphabet, options.unknown, "the prompt")
     start = prompt

@@ -9,7 +9,7 @@ python train.py --config FILE --stage test --ckpt_path runs/…/best.ckpt       
 import os
 import sys
 
-# Large buffers on huge pages: page faults are a third of a recurrent training step. Read when torch is imported.
+# Large buffers on huge pages: page faults cost a recurrent training step a good part of its time. Read with torch.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 

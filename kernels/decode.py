@@ -3,6 +3,8 @@
 A call of the layers for every symbol costs more in overhead than in arithmetic. Here choice of the symbol, levels and
 head are one loop in TorchScript (the same function unscripted, where there is none), over any number of samples.
 
+With tanh(x) = 1 − 2 σ(−2x) all gates of an LSTM are one logistic, as in `kernels.torchscript`.
+
 Legend: N samples, L levels, H hidden, G gates · H, V vocabulary.
 """
 
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM, RecurrentLayer
+from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM
+from kernels.recurrent_layer import RecurrentLayer
+from kernels.torchscript.chunks import add_product, scale_rows
 from kernels.torchscript.script import loop
 
 
@@ -24,28 +28,42 @@ class Decoder:
         embedding_weight: vectors of the symbols [V, I].
         head_weight: [V, H].
         head_bias: [V].
+        dtype: dtype of the products of states and weights; cells, gates and logits keep that of the weights.
 
     Raises:
         ValueError: if the layer has two directions or is a cell of one's own.
     """
 
-    def __init__(self, layer: RecurrentLayer, embedding_weight: Tensor, head_weight: Tensor, head_bias: Tensor) -> None:
+    def __init__(
+        self,
+        layer: RecurrentLayer,
+        embedding_weight: Tensor,
+        head_weight: Tensor,
+        head_bias: Tensor,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if layer.bidirectional:
             raise ValueError("a layer of two directions cannot go on: it needs the end of a text first")
         self.layer, self.embedding = layer, embedding_weight
         self.head_t, self.head_bias = head_weight.T.contiguous(), head_bias
         self.cell = _cell(layer)
         levels = [_level(layer, f"_l{k}") for k in range(layer.num_layers)]
-        self.inputs_t, self.biases, self.recurrent_t, self.extra = (list(each) for each in zip(*levels, strict=True))
-        self.table = torch.addmm(self.biases[0], embedding_weight, self.inputs_t[0])  # [V, G]
-        self.h = self.c = head_bias.new_zeros(layer.num_layers, 1, layer.hidden_size)  # [L, N, H]
+        inputs_t, biases, recurrent_t, extra = (list(each) for each in zip(*levels, strict=True))
+        self.table = torch.addmm(biases[0], embedding_weight, inputs_t[0])  # [V, G]
+        self.dtype = dtype or head_bias.dtype
+        self.inputs_t, self.recurrent_t = (
+            [weight.to(self.dtype) for weight in each] for each in (inputs_t, recurrent_t)
+        )
+        self.biases, self.extra = biases, extra
+        self.c = head_bias.new_zeros(layer.num_layers, 1, layer.hidden_size)  # [L, N, H]
+        self.h = self.c.to(self.dtype)
         self.logits = head_bias[None].clone()  # of the next symbol [N, V]
 
     def read(self, tokens: Tensor) -> Tensor:
         """Read tokens [T, N] from an empty state; return the logits of the symbol after each, [T, N, V]."""
         hidden, state = self.layer.forward_ids(tokens, self.embedding)
         states = state if isinstance(state, tuple) else (state, torch.zeros_like(state))
-        self.h, self.c = (value.clone() for value in states)
+        self.h, self.c = states[0].to(self.dtype, copy=True), states[1].clone()
         logits = linear(hidden, self.head_t.T, self.head_bias)
         self.logits = logits[-1].clone()
         return logits
@@ -95,45 +113,54 @@ def choose(logits: Tensor, temperature: float, greedy: bool, top_k: int, top_p: 
     return beyond.sum(1).clamp_(max=logits.shape[1] - 1)
 
 
-def advance(cell: str, gate: Tensor, h: Tensor, c: Tensor, recurrent_t: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-    """Return h and c [N, H] after a step of a cell, whose equations `kernels.reference` has.
+def advance(cell: str, gate: Tensor, h: Tensor, c: Tensor, recurrent_t: Tensor, extra: Tensor) -> Tensor:
+    """Carry h and c [N, H] over a step of a cell, whose equations `kernels.reference` has; return h in c's dtype.
 
     Args:
         cell: "lstm", "peephole_diagonal", "peephole_full", with "_sigmoid" for that candidate, "gru", "rnn_tanh" or
             "rnn_relu".
         gate: the inputs' share W x + b [N, G]; overwritten.
-        h: state before the step.
-        c: cell before the step.
+        h: state before the step, in the dtype of the weights; overwritten.
+        c: cell before the step; overwritten.
         recurrent_t: recurrent weight, transposed [H, G].
         extra: a GRU's recurrent bias [3H], diagonal peepholes [3, H], else unused.
     """
     H = h.shape[1]
     if cell == "gru":
-        seen = torch.addmm(extra, h, recurrent_t)
-        r = torch.sigmoid(gate[:, :H] + seen[:, :H])
-        z = torch.sigmoid(gate[:, H : 2 * H] + seen[:, H : 2 * H])
-        n = torch.tanh(gate[:, 2 * H :] + r * seen[:, 2 * H :])
-        return torch.lerp(n, h, z), c
-    if cell == "rnn_tanh":
-        return gate.addmm_(h, recurrent_t).tanh_(), c
-    if cell == "rnn_relu":
-        return gate.addmm_(h, recurrent_t).relu_(), c
-    i, f, g, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
-    if cell.startswith("peephole_full"):
-        seen = c @ recurrent_t
-        i.add_(seen[:, :H])
-        f.add_(seen[:, H : 2 * H])
-        o.add_(seen[:, 2 * H :])
+        seen = torch.mm(h, recurrent_t).to(gate.dtype) + extra
+        rz = torch.sigmoid(gate[:, : 2 * H] + seen[:, : 2 * H])
+        n = torch.tanh(gate[:, 2 * H :] + rz[:, :H] * seen[:, 2 * H :])
+        new = torch.lerp(n, h.to(gate.dtype), rz[:, H:])
+    elif cell == "rnn_tanh":
+        add_product(gate, h, recurrent_t)
+        new = gate.tanh_()
+    elif cell == "rnn_relu":
+        add_product(gate, h, recurrent_t)
+        new = gate.relu_()
     else:
-        gate.addmm_(h, recurrent_t)
-    if cell.startswith("peephole_diagonal"):
-        i.addcmul_(c, extra[0])
-        f.addcmul_(c, extra[1])
-    g = torch.sigmoid(g) if cell.endswith("sigmoid") else torch.tanh(g)
-    new = torch.sigmoid(f) * c + torch.sigmoid(i) * g
-    if cell.startswith("peephole_diagonal"):
-        o.addcmul_(new, extra[2])
-    return torch.sigmoid(o) * torch.tanh(new), new
+        i, f, g, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        if cell.startswith("peephole_full"):
+            seen = torch.mm(c.to(recurrent_t.dtype), recurrent_t)
+            gate[:, : 2 * H].add_(seen[:, : 2 * H])
+            o.add_(seen[:, 2 * H :])
+        else:
+            add_product(gate, h, recurrent_t)
+        if cell.startswith("peephole_diagonal"):
+            i.addcmul_(c, extra[0])
+            f.addcmul_(c, extra[1])
+            gate[:, : 3 * H].sigmoid_()
+        else:
+            gate.sigmoid_()
+        c.mul_(f)
+        if cell.endswith("sigmoid"):
+            c.addcmul_(i, g)
+        else:
+            c.add_(i).addcmul_(i, g, value=-2.0)
+        if cell.startswith("peephole_diagonal"):
+            o.addcmul_(c, extra[2]).sigmoid_()
+        new = torch.addcmul(o, o, torch.add(c, c, alpha=-3.0).sigmoid_(), value=-2.0)
+    h.copy_(new)
+    return new
 
 
 @loop
@@ -163,13 +190,11 @@ def decode_loop(
         tokens[t] = chosen
         log_probs[t] = torch.log_softmax(logits, 1).gather(1, chosen.unsqueeze(1)).squeeze(1)
         gate = table.index_select(0, chosen)
-        for level in range(h.shape[0]):
-            if level > 0:
-                gate = torch.addmm(biases[level], h[level - 1], inputs_t[level])
-            new_h, new_c = advance(cell, gate, h[level], c[level], recurrent_t[level], extra[level])
-            h[level].copy_(new_h)
-            c[level].copy_(new_c)
-        torch.addmm(head_bias, h[-1], head_t, out=logits)
+        hidden = advance(cell, gate, h[0], c[0], recurrent_t[0], extra[0])
+        for level in range(1, h.shape[0]):
+            gate = torch.mm(h[level - 1], inputs_t[level]) + biases[level]
+            hidden = advance(cell, gate, h[level], c[level], recurrent_t[level], extra[level])
+        torch.addmm(head_bias, hidden, head_t, out=logits)
 
 
 def _cell(layer: RecurrentLayer) -> str:
@@ -203,4 +228,9 @@ def _level(layer: RecurrentLayer, suffix: str) -> tuple[Tensor, Tensor, Tensor, 
     if parameter("weight_peephole") is not None:
         extra = parameter("weight_peephole")
     recurrent = parameter("weight_ch") if parameter("weight_hh") is None else parameter("weight_hh")
+    if layer.cell in ("lstm", "peephole_lstm") and getattr(layer, "candidate", "tanh") == "tanh":
+        H = layer.hidden_size
+        weight, bias = scale_rows(weight, -2.0, 2 * H, 3 * H), scale_rows(bias, -2.0, 2 * H, 3 * H)
+        if layer.cell == "lstm":  # a full peephole's candidate sees no cell
+            recurrent = scale_rows(recurrent, -2.0, 2 * H, 3 * H)
     return weight.T.contiguous(), bias, recurrent.T.contiguous(), extra

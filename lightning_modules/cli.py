@@ -211,7 +211,7 @@ class StudyCLI(LightningCLI):
         )
         path = best.best_model_path if best and best.best_model_path else None
         metrics = self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
-        return {name: float(value) for name, value in metrics[0].items()}
+        return {name: float(value) for name, value in metrics[0].items()} if metrics else {}  # an empty split
 
     @property
     def runs_folder(self) -> Path:

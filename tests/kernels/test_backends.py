@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
-from kernels.layers import RecurrentLayer
+from kernels.recurrent_layer import RecurrentLayer
 from kernels.torchscript import chunks
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {

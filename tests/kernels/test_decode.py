@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, unscripted
 from kernels.decode import Decoder, choose
-from kernels.layers import RecurrentLayer
+from kernels.recurrent_layer import RecurrentLayer
 
 CELLS = {
     "lstm": LSTM,
@@ -67,6 +67,20 @@ def test_greedy_and_unscripted() -> None:
     decoder.read(text[:4])
     with unscripted():
         assert torch.equal(decoder.sample(torch.zeros(6, 2, dtype=torch.float64), greedy=True)[0], tokens)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", CELLS)
+def test_products_in_sixteen_bits(cell: str) -> None:
+    layer, embedding, head, exact = make(cell, num_layers=2)
+    low = Decoder(layer, embedding, head.weight.detach(), head.bias.detach(), torch.bfloat16)
+    text, uniforms = torch.randint(0, V, (4, 2)), torch.rand(1, 2, dtype=torch.float64)
+    for decoder in (exact, low):
+        decoder.read(text)
+        decoder.sample(uniforms, temperature=100.0)
+    assert low.logits.dtype == low.c.dtype == torch.float64
+    assert low.h.dtype == torch.bfloat16
+    assert 0 < (low.logits - exact.logits).abs().max() < 0.1
 
 
 def test_choice() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
-from kernels.layers import RecurrentLayer
+from kernels.recurrent_layer import RecurrentLayer
 
 TWINS = [
     (LSTM, nn.LSTM, {}),
