@@ -2,7 +2,7 @@
 
 Each side is a process of its own, since train.py sets torch's allocator before it is imported; processes alternate.
 
-python -m benchmarks.training_step [--precision bf16-mixed]
+python -m benchmarks.training_step [--task book] [--precision bf16-mixed]
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import nullcontext
 
-CONFIGS = ("palindrome_lstm.yaml", "palindrome_peephole.yaml")
+CONFIGS = {"palindromes": ("palindrome_lstm.yaml", "palindrome_peephole.yaml"), "book": ("book_lstm_study.yaml",)}
 WARM_UP, STEPS, ROUNDS = 5, 25, 4
 
 
@@ -36,43 +36,54 @@ def shipped(config: str, precision: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = ["--config", config, "--trainer.max_steps", str(WARM_UP + STEPS), "--trainer.accelerator", "cpu",
                  "--trainer.default_root_dir", folder, "--trainer.precision", precision]  # fmt: skip
+        if config in CONFIGS["book"]:
+            words += ["--data.book", "null", "--model.samples", "false"]  # the text that comes with Python
         cli = StudyCLI(words)
         cli.trainer.callbacks.insert(0, Clock())  # type: ignore[attr-defined]
         cli.run()
     return statistics.median(after - before for before, after in itertools.pairwise(times[WARM_UP:]))
 
 
-def plain(precision: str) -> float:
-    """Return the median seconds a step of a plain script: embedding, torch.nn.LSTM, head, Adam, clipping."""
+def plain(task: str, precision: str) -> float:
+    """Return the median seconds a step of a plain script: embedding, torch.nn.LSTM, head, optimiser, clipping."""
     import torch
     from torch import nn
 
+    from datamodules.book import Book
     from datamodules.toy_tasks import BinaryPalindrome
 
-    embedding, lstm, head = nn.Embedding(3, 64), nn.LSTM(64, 256), nn.Linear(256, 2)
+    if task == "book":
+        text = Book(length=30, batch_size=64)
+        loader, V, classes, levels, bound = text.train_dataloader(), text.vocab_size, text.vocab_size, 2, 5
+    else:
+        loader, V, classes, levels, bound = BinaryPalindrome(10, 256).train_dataloader(), 3, 2, 1, 10
+    embedding, lstm, head = nn.Embedding(V, 64), nn.LSTM(64, 256, levels), nn.Linear(256, classes)
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    if task == "book":
+        optimizer = torch.optim.RMSprop(parameters, lr=2e-3)
     low = precision.startswith("bf16")
     times = []
-    loader = BinaryPalindrome(10, 256).train_dataloader()
-    for tokens, labels in itertools.islice(loader, WARM_UP + STEPS):
+    for tokens, targets, *_ in itertools.islice(loader, WARM_UP + STEPS):
         times.append(time.perf_counter())
         with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
             out, _ = lstm(embedding(tokens.T))
-            loss = nn.functional.cross_entropy(head(out[-1]), labels)
+            logits = head(out).transpose(0, 1).flatten(0, 1) if task == "book" else head(out[-1])
+            loss = nn.functional.cross_entropy(logits, targets.flatten())
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 10)
+        torch.nn.utils.clip_grad_norm_(parameters, bound)
         optimizer.step()
     return statistics.median(after - before for before, after in itertools.pairwise(times[WARM_UP:]))
 
 
-def in_a_process(side: str, precision: str) -> float:
+def in_a_process(task: str, side: str, precision: str) -> float:
     """Return what a process of this script measures, with the settings that its side has."""
     environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
     if side != "plain":
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as train.py sets it
-    command = [sys.executable, "-m", "benchmarks.training_step", "--side", side, "--precision", precision]
+    command = [sys.executable, "-m", "benchmarks.training_step", "--task", task, "--side", side,
+               "--precision", precision]  # fmt: skip
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return float(output.split()[-1])
 
@@ -80,23 +91,24 @@ def in_a_process(side: str, precision: str) -> float:
 def main() -> None:
     """Print the medians over the rounds and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=CONFIGS, default="palindromes")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
-    parser.add_argument("--side", choices=("plain", *CONFIGS), help="measure one side, in this process")
+    parser.add_argument("--side", help="plain, or a config: measure one side, in this process")
     options = parser.parse_args()
-    if options.side:
-        print(plain(options.precision) if options.side == "plain" else shipped(options.side, options.precision))
+    task, precision, side = options.task, options.precision, options.side
+    if side:
+        print(plain(task, precision) if side == "plain" else shipped(side, precision))
         return
-    sides = ("plain", *CONFIGS)
+    sides = {"plain": "32-true", **dict.fromkeys(CONFIGS[task], precision)}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(ROUNDS):
-        for side in sides[:: 1 if turn % 2 == 0 else -1]:
-            times[side].append(in_a_process(side, "32-true" if side == "plain" else options.precision))
+        for side in list(sides)[:: 1 if turn % 2 == 0 else -1]:
+            times[side].append(in_a_process(task, side, sides[side]))
     base = statistics.median(times["plain"])
     print("| training step | ms | ratio to the plain script, float32 |\n| --- | --- | --- |")
-    for side in sides:
+    for side, own in sides.items():
         seconds = statistics.median(times[side])
-        precision = "32-true" if side == "plain" else options.precision
-        print(f"| {side}, {precision} | {1000 * seconds:.1f} | {seconds / base:.2f} |")
+        print(f"| {side}, {own} | {1000 * seconds:.1f} | {seconds / base:.2f} |")
 
 
 if __name__ == "__main__":

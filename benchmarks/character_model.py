@@ -1,0 +1,135 @@
+"""A book's held-out characters after a fixed number of CPU seconds, beside a plain script with torch.nn.LSTM.
+
+    python -m benchmarks.character_model --path book.txt [--seeds 40 42 44]
+
+Ours is `train.py --config book_lstm.yaml --trainer.precision bf16-mixed`; the plain script is the usual one: the same
+two LSTMs of 256 on streams of 64 characters, batch 32, AdamW 6e-3 with warm-up and cosine, float32. Both train on the
+first nine tenths of the text without its licence and are scored on the whole last tenth, the state carried through. The
+steps are set beforehand to what fits in 185 CPU seconds of one thread; the seconds are the whole process's, imports and
+evaluation included.
+"""
+
+import argparse
+import csv
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STEPS = {"ours": 4000, "plain": 1400}
+
+
+def ours(path: Path, seed: int, steps: int, folder: Path) -> list[str]:
+    """Return the command that trains and validates as shipped."""
+    words = [
+        "--config",
+        "book_lstm.yaml",
+        "--data.path",
+        str(path),
+        "--data.book",
+        "null",
+        "--seed_everything",
+        str(seed),
+    ]
+    words += ["--data.validation", "0.1", "--data.test", "0", "--model.samples", "false"]
+    words += ["--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu"]
+    words += ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
+    return [sys.executable, str(ROOT / "train.py"), *words, "--trainer.default_root_dir", str(folder)]
+
+
+def plain(path: Path, seed: int, steps: int) -> float:
+    """Train the plain script; return its nats per held-out character."""
+    import torch
+    from torch import nn
+
+    from datamodules.text_source import read_text, strip_licence
+
+    torch.manual_seed(seed)
+    text = strip_licence(read_text(path))
+    vocabulary = sorted(set(text))
+    index = {character: token for token, character in enumerate(vocabulary)}
+    tokens = torch.tensor([index[character] for character in text])
+    cut = round(0.9 * len(tokens))
+    train, held_out = tokens[:cut], tokens[cut:]
+    V, B, T = len(vocabulary), 32, 64
+    embedding, lstm, head = nn.Embedding(V, 64), nn.LSTM(64, 256, 2), nn.Linear(256, V)
+    parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=6e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    warm_up = round(0.02 * steps)
+
+    def rate(step: int) -> float:
+        cosine = 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
+        return min(1.0, (step + 1) / warm_up) * cosine
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    streams = train[: len(train) // B * B].view(B, -1).T  # [time, B]
+    state, t = None, 0
+    for _ in range(steps):
+        if t + T + 1 > len(streams):
+            state, t = None, 0
+        hidden, state = lstm(embedding(streams[t : t + T]), state)
+        state = tuple(value.detach() for value in state)
+        loss = nn.functional.cross_entropy(head(hidden).flatten(0, 1), streams[t + 1 : t + T + 1].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        t += T
+    total, state = 0.0, None
+    with torch.no_grad():
+        for t in range(0, len(held_out) - 1, 1000):
+            target = held_out[t + 1 : t + 1001]
+            hidden, state = lstm(embedding(held_out[t : t + len(target), None]), state)
+            total += nn.functional.cross_entropy(head(hidden)[:, 0], target, reduction="sum").item()
+    return total / (len(held_out) - 1)
+
+
+def measure(side: str, path: Path, seed: int) -> tuple[float, float]:
+    """Return the nats per held-out character and the CPU seconds of one training, in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, steps = Path(name), STEPS[side]
+        own = [sys.executable, "-m", "benchmarks.character_model", "--path", str(path), "--plain", str(seed)]
+        command = ours(path, seed, steps, folder) if side == "ours" else own
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (folder / "out").open("w") as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit((folder / "out").read_text())
+        if side == "ours":
+            rows = csv.DictReader(next(folder.glob("runs/*/*/metrics.csv")).read_text().splitlines())
+            nats = next(float(row["val/loss"]) for row in rows if row["val/loss"])
+        else:
+            nats = float((folder / "out").read_text().split()[-1])
+    return nats, usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    """Print a table of all seeds and both sides."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", type=Path, required=True, help="UTF-8 text")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[40, 42, 44])
+    parser.add_argument("--plain", type=int, metavar="SEED", help="train the plain script alone, in this process")
+    options = parser.parse_args()
+    path = options.path.resolve()
+    if options.plain is not None:
+        print(plain(path, options.plain, STEPS["plain"]))
+        return
+    print(
+        "| | steps | CPU seconds | nats per held-out character | mean | bits |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    for side, steps in STEPS.items():
+        found = [measure(side, path, seed) for seed in options.seeds]
+        nats, seconds = zip(*found, strict=True)
+        mean = statistics.mean(nats)
+        print(f"| {side} | {steps} | {max(seconds):.0f} at most | {', '.join(f'{value:.4f}' for value in nats)} "
+              f"| {mean:.4f} | {mean / math.log(2):.3f} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
