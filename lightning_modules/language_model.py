@@ -86,8 +86,8 @@ class LanguageModel(TrainingSystem):
             optimizer = torch.optim.AdamW(
                 self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
             )
-        steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps):
+        steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
+        if not 0 < steps < math.inf and (self.schedule != "constant" or self.warmup > 0):
             raise MisconfigurationException("warm-up and schedule need to know the end; give --trainer.max_steps")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

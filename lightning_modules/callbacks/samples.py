@@ -31,7 +31,7 @@ class Samples(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Settle when it is time; a run without a set end has no thirds."""
         steps = trainer.estimated_stepping_batches
-        self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if math.isfinite(steps) else set()
+        self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

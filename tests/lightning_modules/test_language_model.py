@@ -59,6 +59,13 @@ def test_a_checkpoint_suffices(train: Train) -> None:
         assert {key: getattr(network.layer, key) for key in options} == options
 
 
+def test_a_schedule_needs_an_end(train: Train) -> None:
+    status, _, err = train(*WORDS, "--trainer.max_steps", "-1", "--trainer.max_epochs", "-1", small=False)
+    assert status == 2
+    assert err == "train.py: error: warm-up and schedule need to know the end; give --trainer.max_steps\n"
+    assert not RUN.exists()
+
+
 def test_samples_are_written_thrice(train: Train) -> None:
     train(*WORDS, small=False)
     content = (RUN / "samples.md").read_text()
