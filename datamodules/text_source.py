@@ -1,9 +1,10 @@
 """Where a text comes from, and what of it is the book: files, named books, the licence around them."""
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from datamodules.data_folders import DataError, data_folders
 
 START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
 END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
@@ -41,7 +42,7 @@ BOOKS = {
 }
 
 
-class TextError(ValueError):
+class TextError(DataError):
     """A text that cannot be had or used; the message says why, and what would do."""
 
 
@@ -77,12 +78,6 @@ def strip_licence(text: str) -> str:
         return text
     closings = list(CLOSING.finditer(text, start.end(), ends[-1].start()))
     return text[start.end() : (closings or ends)[-1].start()].strip("\n") + "\n"
-
-
-def data_folders() -> list[Path]:
-    """Return the folders where data are looked up: RESEARCH_DATA_DIR, then data/ under the current folder."""
-    chosen = os.environ.get("RESEARCH_DATA_DIR")
-    return [*([Path(chosen)] if chosen else []), Path("data")]
 
 
 def find_book(name: str, download: bool = False) -> Path:

@@ -1,0 +1,170 @@
+"""One graph whose nodes have features and classes: Zachary's karate club, and the citation graphs of Planetoid.
+
+A batch is the whole graph, a torch_geometric Data: x [N, F], edge_index [2, E], y [N], and the nodes of each split,
+train_mask, val_mask, test_mask [N]. Legend: N nodes, E edges, F features, C classes.
+"""
+
+import functools
+import hashlib
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+from torch_geometric.data import Data
+from torch_geometric.datasets import KarateClub, Planetoid
+
+from datamodules.data_folders import DataError, data_folders
+
+PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")  # of a Planetoid graph: files ind.<name>.<part>
+# The files are pickles, which can run code: sha256 over the eight of them in this order. PubMed's are not known to us.
+SHA256 = {
+    "Cora": "0ce1f9117972bdd087a19062d3decca8abfdfef042468c282c2b977642e057dd",
+    "CiteSeer": "cbadbc965a18fe92dd73960a02a21e4e098723aebcdbe7e03c407a3971644413",
+}
+
+
+class NodeGraph(LightningDataModule, ABC):
+    """One graph, all of it in every step.
+
+    Args:
+        seed: seed of the data, where a split is drawn; train.py passes seed_everything.
+    """
+
+    def __init__(self, seed: int = 42) -> None:
+        super().__init__()
+        self.seed = seed
+
+    @functools.cached_property
+    def graph(self) -> Data:
+        """The graph, checked.
+
+        Raises:
+            DataError: if it has no edges, an edge to no node, or a feature that is no number.
+        """
+        graph = self.load()
+        check_graph(graph)
+        return graph
+
+    @abstractmethod
+    def load(self) -> Data:
+        """Return the graph with its masks."""
+
+    @property
+    def num_features(self) -> int:
+        """Number F of a node's features."""
+        return self.graph.x.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """Number C of classes."""
+        return int(self.graph.y.max()) + 1
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the graph, once an epoch."""
+        # A generator of its own: a loader draws a seed when it starts, by default from torch's, and at every epoch.
+        return DataLoader([self.graph], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the graph."""
+        return self.train_dataloader()
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the graph."""
+        return self.train_dataloader()
+
+
+class Karate(NodeGraph):
+    """Zachary's karate club: 34 members, 78 friendships, 4 groups; comes with PyG, so it needs no file.
+
+    A member's features are a one-hot number. One member of each group is known; of the others, half validate and half
+    test, drawn by the seed.
+    """
+
+    def load(self) -> Data:
+        """Return the graph."""
+        graph = KarateClub()[0]
+        others = torch.nonzero(~graph.train_mask)[:, 0]
+        others = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(self.seed))]
+        for name, nodes in {"val_mask": others[::2], "test_mask": others[1::2]}.items():
+            graph[name] = torch.zeros_like(graph.train_mask).index_fill_(0, nodes, True)
+        return graph
+
+
+class Citations(NodeGraph):
+    """Planetoid's citation graphs with the public split: 20 labels a class, 500 nodes to validate, 1000 to test.
+
+    Features are bags of words, each divided by its sum, and kept sparse: about 1 % are not zero.
+
+    Args:
+        name: Cora, CiteSeer or PubMed.
+        seed: makes no difference: the split is fixed.
+
+    Raises:
+        DataError: if the files are not there and cannot be fetched, or are not the published ones.
+    """
+
+    def __init__(self, name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora", seed: int = 42) -> None:
+        super().__init__(seed)
+        self.dataset = name
+
+    def load(self) -> Data:
+        """Return the graph, from the data folders or, the first time, from the network."""
+        root = Path("data") / "Planetoid"
+        raw = root / self.dataset / "raw"
+        names = [f"ind.{self.dataset.lower()}.{part}" for part in PARTS]
+        for folder in data_folders():
+            source = folder / "Planetoid" / self.dataset / "raw"
+            if source != raw and all((source / name).is_file() for name in names) and not raw.exists():
+                raw.mkdir(parents=True)
+                for name in names:
+                    shutil.copy(source / name, raw / name)
+        if raw.exists():
+            check_files(self.dataset, [raw / name for name in names])
+        try:
+            graph = Planetoid(str(root), self.dataset)[0]
+        except OSError as error:
+            raise DataError(
+                f"{self.dataset} is not here and cannot be fetched ({type(error).__name__}): put the files ind."
+                f"{self.dataset.lower()}.* of github.com/kimiyoung/planetoid, folder data, into {raw}"
+            ) from error
+        graph.x = (graph.x / graph.x.sum(1, keepdim=True).clamp(min=1)).to_sparse_csr()
+        return graph
+
+
+def check_files(name: str, paths: list[Path]) -> None:
+    """Refuse files of Planetoid that are missing, or not the published ones.
+
+    Raises:
+        DataError: if so.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is missing; remove the folder to fetch {name} again")
+        digest.update(path.read_bytes())
+    if digest.hexdigest() != SHA256.get(name, digest.hexdigest()):
+        raise DataError(f"the files in {paths[0].parent} are damaged, or not Planetoid's; remove the folder")
+
+
+def check_graph(graph: Data) -> None:
+    """Refuse a graph that no network could learn from.
+
+    Raises:
+        DataError: if it has no edges, an edge to no node, a feature that is no number, or a split without a node.
+    """
+    N = graph.y.shape[0]
+    if graph.edge_index.numel() == 0:
+        raise DataError("the graph has no edges")
+    least, greatest = int(graph.edge_index.min()), int(graph.edge_index.max())
+    if least < 0 or greatest >= N:
+        raise DataError(f"edges must join nodes 0..{N - 1}, got {least if least < 0 else greatest}")
+    values = graph.x.values() if graph.x.layout == torch.sparse_csr else graph.x
+    if not torch.isfinite(values).all():
+        raise DataError("the graph has features that are not finite numbers")
+    for split in ("train", "val", "test"):
+        if not graph[f"{split}_mask"].any():
+            raise DataError(f"the graph has no node in its {split} split")

@@ -1,0 +1,304 @@
+"""Networks that name the class of every node: GCN, GraphSAGE, GAT, GATv2, GCNII, and one that sees no edges.
+
+All are called as `network(x, edge_index)` and return logits [N, C]. Legend: N nodes, E edges, F features, C classes.
+"""
+
+import itertools
+from typing import Literal
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import dropout, elu, relu
+from torch_geometric.nn import GATConv, GATv2Conv, GCN2Conv, SAGEConv
+from torch_geometric.nn.aggr import Aggregation
+
+from kernels import LSTM
+from lightning_modules.networks.graph_convolution import Form, GraphConvolution, sparse_adjacency
+from lightning_modules.networks.sparse_matrix import SparseMatrix
+
+
+class NodeNetwork(nn.Module):
+    """What the networks share: the check of the data's facts, and features that may be sparse.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        dropout: probability that a feature is dropped before each layer, in training.
+
+    Raises:
+        ValueError: if the data do not tell their number of features or classes.
+    """
+
+    def __init__(self, num_features: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        if not num_features or not num_classes:
+            raise ValueError(f"{type(self).__name__} needs num_features and num_classes, and the data tell none")
+        self.num_features, self.num_classes, self.p = num_features, num_classes, dropout
+        self._given: Tensor | None = None
+
+    def features(self, x: Tensor) -> Tensor | SparseMatrix:
+        """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
+        if x.layout != torch.sparse_csr:
+            return dropout(x, self.p, self.training)
+        if self._given is not x:
+            self._given, self._sparse = x, SparseMatrix.from_csr(x)
+        return self._sparse.dropout(self.p) if self.training else self._sparse
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Return the input features as a dense matrix, made once for a tensor."""
+        if x.layout != torch.sparse_csr:
+            return x
+        if self._given is not x:
+            self._given, self._dense = x, x.to_dense()
+        return self._dense
+
+    def drop(self, h: Tensor) -> Tensor:
+        """Return features after dropout."""
+        return dropout(h, self.p, self.training)
+
+
+class Features(nn.Module):
+    """A linear layer on features that may be sparse: x W + b."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_features, out_features)))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+
+    def forward(self, x: Tensor | SparseMatrix) -> Tensor:
+        """Return [N, out]."""
+        return x @ self.weight + self.bias
+
+
+class MLP(NodeNetwork):
+    """relu layers on a node's own features; the baseline that sees no edges.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of the hidden layer.
+        dropout: probability of dropping before each layer.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 64,
+        dropout: ClosedUnitInterval = 0.5,
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout)
+        self.first = Features(num_features, hidden_size)
+        self.last = nn.Linear(hidden_size, num_classes)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.last(self.drop(self.hidden(x, edge_index)))
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the hidden layer [N, H]."""
+        return relu(self.first(self.features(x)))
+
+
+class GCN(NodeNetwork):
+    """Kipf & Welling (2017): Z = Â relu(Â X W₁) W₂ for two layers, with dropout before each, the input's too.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of the hidden layers.
+        num_layers: number of graph convolutions, 2 or more.
+        dropout: probability of dropping before each.
+        form: how Â is multiplied, see `GraphConvolution`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 16,
+        num_layers: PositiveInt = 2,
+        dropout: ClosedUnitInterval = 0.5,
+        form: Form = "sparse",
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout)
+        if num_layers < 2:
+            raise ValueError(f"GCN needs two layers or more, got num_layers {num_layers}")
+        self.first = GraphConvolution(num_features, hidden_size, form)
+        self.middle = nn.ModuleList(GraphConvolution(hidden_size, hidden_size, form) for _ in range(num_layers - 2))
+        self.last = GraphConvolution(hidden_size, num_classes, form)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.last(self.drop(self.hidden(x, edge_index)), edge_index)
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the last hidden layer [N, H]."""
+        h = relu(self.first(self.features(x), edge_index))
+        for layer in self.middle:
+            h = relu(layer(self.drop(h), edge_index))
+        return h
+
+
+class GraphSAGE(NodeNetwork):
+    """Hamilton, Ying & Leskovec (2017): h⁺ = relu(W₁ h + W₂ aggregate of the neighbours' h), of a fixed number or all.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of the hidden layers.
+        num_layers: number of layers.
+        dropout: probability of dropping before each.
+        aggregate: "mean", "max", or "lstm" over the neighbours in the order of their numbers.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 64,
+        num_layers: PositiveInt = 2,
+        dropout: ClosedUnitInterval = 0.5,
+        aggregate: Literal["mean", "max", "lstm"] = "mean",
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout)
+        widths = [num_features, *[hidden_size] * (num_layers - 1), num_classes]
+        self.layers = nn.ModuleList(
+            SAGEConv(before, after, aggr=LSTMAggregation(before) if aggregate == "lstm" else aggregate)
+            for before, after in itertools.pairwise(widths)
+        )
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.layers[-1](self.drop(self.hidden(x, edge_index)), edge_index)
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the last hidden layer [N, H], or the features of a network of one layer."""
+        h = self.dense(x)
+        for layer in self.layers[:-1]:
+            h = relu(layer(self.drop(h), edge_index))
+        return h
+
+
+class GAT(NodeNetwork):
+    """Veličković et al. (2018): neighbours weighed by attention, α_ij = softmax_j LeakyReLU(a · [W h_i, W h_j]).
+
+    Two layers: `heads` of `hidden_size` side by side with elu, then one for the classes.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of a head.
+        heads: number of heads of the first layer.
+        last_heads: number of heads of the last, whose logits are averaged.
+        dropout: probability of dropping before each layer, and of an attention coefficient.
+        version: 2 for Brody, Alon & Yahav (2022), a · LeakyReLU(W [h_i, h_j]): which neighbour counts most can depend
+            on i.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 8,
+        heads: PositiveInt = 8,
+        last_heads: PositiveInt = 1,
+        dropout: ClosedUnitInterval = 0.6,
+        version: Literal[1, 2] = 1,
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout)
+        make = GATConv if version == 1 else GATv2Conv
+        self.first = make(num_features, hidden_size, heads, dropout=dropout)
+        self.last = make(heads * hidden_size, num_classes, last_heads, concat=False, dropout=dropout)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.last(self.drop(self.hidden(x, edge_index)), edge_index)
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the hidden layer [N, heads · H]."""
+        return elu(self.first(self.drop(self.dense(x)), edge_index))
+
+
+class GCNII(NodeNetwork):
+    """Chen et al. (2020): deep, since every layer sees the first features again and is near the identity.
+
+    h⁺ = relu(((1 − α) Â h + α h⁰)((1 − β_k) I + β_k W)), β_k = log(θ / k + 1); h⁰ = relu(x W₀).
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of the layers.
+        num_layers: number of convolutions.
+        dropout: probability of dropping before each.
+        alpha: share of the first features in every layer.
+        theta: strength of the layers' own weights.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 64,
+        num_layers: PositiveInt = 64,
+        dropout: ClosedUnitInterval = 0.6,
+        alpha: ClosedUnitInterval = 0.1,
+        theta: PositiveFloat = 0.5,
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout)
+        self.first = Features(num_features, hidden_size)
+        self.layers = nn.ModuleList(
+            SparseGCN2Conv(hidden_size, alpha, theta, k + 1, normalize=False) for k in range(num_layers)
+        )
+        self.last = nn.Linear(hidden_size, num_classes)
+        self._edges: Tensor | None = None
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.last(self.drop(self.hidden(x, edge_index)))
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the last hidden layer [N, H]."""
+        if self._edges is not edge_index:
+            self._edges, self._adjacency = edge_index, sparse_adjacency(edge_index, len(x))
+        h = start = relu(self.first(self.features(x)))
+        for layer in self.layers:
+            h = relu(layer(self.drop(h), start, self._adjacency))
+        return h
+
+
+class SparseGCN2Conv(GCN2Conv):
+    """PyG's layer, which multiplies by a SparseMatrix instead of passing a message along every edge."""
+
+    def propagate(self, edge_index: SparseMatrix, x: Tensor, edge_weight: None) -> Tensor:
+        """Return Â x."""
+        return edge_index @ x
+
+
+class LSTMAggregation(Aggregation):
+    """The last state of an LSTM over a node's neighbours."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.lstm = LSTM(size, size, batch_first=True)
+
+    def forward(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+        max_num_elements: int | None = None,
+    ) -> Tensor:
+        """Return one vector a node, zeros for one without neighbours."""
+        if index is not None:
+            index, order = index.sort(stable=True)
+            x = x[order]
+        neighbours, there = self.to_dense_batch(x, index, ptr, dim_size, dim, max_num_elements=max_num_elements)
+        lengths = there.sum(1)
+        some = lengths > 0
+        result = x.new_zeros(len(lengths), x.shape[1])
+        result[some], _ = self.lstm(neighbours[some], lengths=lengths[some], output="last")
+        return result

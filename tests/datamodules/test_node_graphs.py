@@ -1,0 +1,66 @@
+"""Graphs of nodes: splits, checks, and Planetoid's files where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from datamodules.data_folders import DataError
+from datamodules.node_graphs import Citations, Karate, check_files, check_graph
+
+STAGED = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "Planetoid" / "Cora" / "raw"
+
+
+def test_karate() -> None:
+    data, other = Karate(seed=1), Karate(seed=2)
+    graph = data.graph
+    assert (data.num_features, data.num_classes) == (34, 4)
+    masks = torch.stack([graph.train_mask, graph.val_mask, graph.test_mask])
+    assert masks.sum(0).tolist() == [1] * 34
+    assert masks.sum(1).tolist() == [4, 15, 15]
+    assert not torch.equal(graph.val_mask, other.graph.val_mask)
+    assert torch.equal(graph.val_mask, Karate(seed=1).graph.val_mask)
+
+
+@pytest.mark.skipif(not STAGED.is_dir(), reason="Cora's files are not here")
+def test_cora_and_what_is_done_to_its_files(own_folder: Path) -> None:
+    data = Citations("Cora")
+    graph = data.graph
+    assert (graph.num_nodes, graph.num_edges, data.num_features, data.num_classes) == (2708, 10556, 1433, 7)
+    assert [int(graph[f"{split}_mask"].sum()) for split in ("train", "val", "test")] == [140, 500, 1000]
+    torch.testing.assert_close(graph.x.to_dense().sum(1), torch.ones(2708))
+    file = Path("data/Planetoid/Cora/raw/ind.cora.allx")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DataError, match="are damaged, or not Planetoid's"):
+        Citations("Cora").graph  # noqa: B018
+    file.unlink()
+    with pytest.raises(DataError, match=r"ind.cora.allx is missing"):
+        Citations("Cora").graph  # noqa: B018
+
+
+def test_unknown_files_pass_but_missing_ones_do_not(own_folder: Path) -> None:
+    (own_folder / "a").write_text("x")
+    check_files("PubMed", [own_folder / "a"])
+    with pytest.raises(DataError, match="b is missing"):
+        check_files("PubMed", [own_folder / "a", own_folder / "b"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"edge_index": torch.empty(2, 0, dtype=torch.int64)}, "no edges"),
+        ({"edge_index": torch.tensor([[0, 1], [1, 3]])}, r"must join nodes 0..2, got 3"),
+        ({"edge_index": torch.tensor([[0, -1], [1, 2]])}, r"must join nodes 0..2, got -1"),
+        ({"x": torch.tensor([[1.0], [float("nan")], [0.0]])}, "not finite"),
+        ({"val_mask": torch.zeros(3, dtype=torch.bool)}, "no node in its val split"),
+    ],
+)
+def test_graphs_that_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:
+    masks = {f"{split}_mask": torch.ones(3, dtype=torch.bool) for split in ("train", "val", "test")}
+    graph = Data(x=torch.ones(3, 1), edge_index=torch.tensor([[0, 1], [1, 2]]), y=torch.arange(3), **masks)
+    check_graph(graph)
+    graph.update(changes)
+    with pytest.raises(DataError, match=message):
+        check_graph(graph)

@@ -1,0 +1,124 @@
+"""Networks on nodes: sparse features, permutations, attention, aggregation by an LSTM."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from datamodules.six_nodes import six_nodes
+from lightning_modules.networks.node_networks import GAT, GCN, GCNII, MLP, GraphSAGE, LSTMAggregation, NodeNetwork
+from lightning_modules.networks.sparse_matrix import SparseMatrix
+
+NETWORKS: dict[str, Any] = {
+    "mlp": MLP,
+    "gcn": GCN,
+    "gcn_edges": partial(GCN, form="edges", num_layers=3),
+    "sage_mean": GraphSAGE,
+    "sage_max": partial(GraphSAGE, aggregate="max"),
+    "sage_lstm": partial(GraphSAGE, aggregate="lstm"),
+    "gat": GAT,
+    "gat_v2": partial(GAT, version=2),
+    "gcn2": partial(GCNII, num_layers=4),
+}
+F, C = 7, 3
+
+
+def make(name: str) -> tuple[NodeNetwork, torch.Tensor]:
+    torch.manual_seed(0)
+    x = torch.randn(6, F) * (torch.rand(6, F) < 0.5)
+    return NETWORKS[name](F, C).eval(), x
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sparse_features_are_dense_ones(name: str) -> None:
+    network, x = make(name)
+    gradients = []
+    for given in (x, x.to_sparse_csr()):
+        out = network(given, six_nodes())
+        assert out.shape == (6, C)
+        out.square().sum().backward()
+        gradients.append([out, *(parameter.grad.clone() for parameter in network.parameters())])
+        network.zero_grad()
+    for dense, sparse in zip(*gradients, strict=True):
+        torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "sage_lstm"])  # an LSTM sees an order
+def test_nodes_have_no_order(name: str) -> None:
+    network, x = make(name)
+    order = torch.randperm(6)
+    place = torch.argsort(order)  # node i is now at place[i]
+    torch.testing.assert_close(network(x[order], place[six_nodes()]), network(x, six_nodes())[order])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dropout_in_training_alone(name: str) -> None:
+    network, x = make(name)
+    network.train()
+    given = x.to_sparse_csr()
+    assert not torch.equal(network(given, six_nodes()), network(given, six_nodes()))
+
+
+def test_data_must_tell_their_sizes() -> None:
+    with pytest.raises(ValueError, match="GCN needs num_features and num_classes"):
+        GCN(None, 3)
+    with pytest.raises(ValueError, match="two layers or more, got num_layers 1"):
+        GCN(3, 3, num_layers=1)
+
+
+def test_attention_sums_to_one_and_is_a_mean_without_a_vector() -> None:
+    network, x = make("gat")
+    _, (edges, weights) = network.first(x, six_nodes(), return_attention_weights=True)
+    sums = torch.zeros(6, weights.shape[1]).index_add_(0, edges[1], weights)
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+    nn.init.zeros_(network.first.att_src)
+    nn.init.zeros_(network.first.att_dst)
+    _, (edges, weights) = network.first(x, six_nodes(), return_attention_weights=True)
+    torch.testing.assert_close(weights, (1 / torch.bincount(edges[1]).float())[edges[1], None].expand_as(weights))
+
+
+def test_only_version_two_orders_neighbours_anew_for_every_node() -> None:
+    torch.manual_seed(0)
+    everybody = torch.cartesian_prod(torch.arange(6), torch.arange(6)).T
+
+    def favourites(version: int) -> set[int]:
+        """Return the neighbours to which some node attends most; every node sees every one."""
+        seen = set()
+        for seed in range(20):
+            torch.manual_seed(seed)
+            layer = GAT(F, C, hidden_size=8, heads=1, version=version).eval().first
+            _, (edges, weights) = layer(torch.randn(6, F), everybody, return_attention_weights=True)
+            table = torch.zeros(6, 6).index_put_((edges[1], edges[0]), weights[:, 0])
+            seen.add(len(set(table.argmax(1).tolist())))
+        return seen
+
+    assert favourites(1) == {1}
+    assert max(favourites(2)) > 1
+
+
+def test_the_lstm_reads_a_nodes_neighbours() -> None:
+    torch.manual_seed(0)
+    aggregate = LSTMAggregation(4)
+    x, index = torch.randn(5, 4), torch.tensor([0, 0, 2, 2, 2])
+    out = aggregate(x, index, dim_size=4)
+    assert torch.equal(out[[1, 3]], torch.zeros(2, 4))
+    for node, rows in {0: x[:2], 2: x[2:]}.items():
+        torch.testing.assert_close(out[node], aggregate.lstm(rows[None])[0][0, -1])
+
+
+def test_sparse_matrix() -> None:
+    torch.manual_seed(0)
+    dense = torch.randn(5, 8) * (torch.rand(5, 8) < 0.4)
+    dense[2] = 0
+    matrix, right = SparseMatrix.from_csr(dense.to_sparse_csr()), torch.randn(8, 3, requires_grad=True)
+    product = matrix @ right
+    torch.testing.assert_close(product, dense @ right)
+    (gradient,) = torch.autograd.grad(product.square().sum(), right)
+    torch.testing.assert_close(gradient, 2 * dense.T @ (dense @ right))
+    dropped = matrix.dropout(0.5)
+    torch.testing.assert_close(dropped.rows.to_dense(), dropped.columns.to_dense().T)
+    kept = dropped.rows.to_dense() != 0
+    torch.testing.assert_close(dropped.rows.to_dense()[kept], 2 * dense[kept])
+    assert 0 < kept.sum() < (dense != 0).sum()

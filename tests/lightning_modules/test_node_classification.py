@@ -1,0 +1,52 @@
+"""Node classification through train.py: the club with all networks, and data that are not there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.callbacks.metrics_csv import read_metrics
+
+Train = Callable[..., tuple[int, str, str]]
+RUN = Path("runs/karate_gcn/version_0")
+
+
+@pytest.mark.parametrize("network", ["GCN", "GAT", "GraphSAGE", "GCNII"])
+def test_the_club_is_learnt(train: Train, network: str) -> None:
+    words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
+    if network != "GCN":
+        words += ["--model.network", f"lightning_modules.networks.node_networks.{network}"]
+    if network == "GCNII":
+        words += ["--model.network.num_layers", "4"]
+    status, out, err = train(*words, small=False)
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+    rows = read_metrics(RUN / "metrics.csv")
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    if network == "GCN":  # a bit more than a third are in the largest group
+        assert json.loads((RUN / "summary.json").read_text())["test/accuracy"] > 0.6
+
+
+def test_a_stopped_run_goes_on_exactly(train: Train) -> None:
+    words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
+    train(*words, "--trainer.max_epochs", "12", "--trainer.default_root_dir", "whole", small=False)
+    for more in (["--trainer.max_epochs", "7"], ["--trainer.max_epochs", "12", "--ckpt_path", "last"]):
+        status, _, err = train(*words, *more, small=False)
+        assert (status, err) == (0, "")
+    assert (RUN / "metrics.csv").read_text() == (Path("whole") / RUN / "metrics.csv").read_text()
+
+
+def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("datamodules.node_graphs.Planetoid", no_network)
+    status, _, err = train("--config", "cora_gcn.yaml", small=False)
+    assert status == 2
+    assert err.startswith("train.py: error: Cora is not here and cannot be fetched (OSError): put the files ind.cora.*")
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
