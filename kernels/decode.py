@@ -99,7 +99,7 @@ def choose(logits: Tensor, temperature: float, greedy: bool, top_k: int, top_p: 
     """Return a symbol for each row of `logits` [N, V]: the first whose cumulated probability exceeds `uniform` [N]."""
     if greedy:
         return logits.argmax(1)
-    scaled = logits * temperature
+    scaled = logits if temperature == 1.0 else logits * temperature
     if top_k > 0:
         least = scaled.topk(top_k, 1).values[:, top_k - 1 :]
         scaled = scaled.masked_fill(scaled < least, -float("inf"))
@@ -109,8 +109,8 @@ def choose(logits: Tensor, temperature: float, greedy: bool, top_k: int, top_p: 
         ordered = ordered.masked_fill(ordered.cumsum(1) - ordered >= top_p, 0.0)
         p = torch.zeros_like(p).scatter_(1, order, ordered)
     sums = p.cumsum(1)
-    beyond = sums <= uniform.unsqueeze(1) * sums[:, -1:]
-    return beyond.sum(1).clamp_(max=logits.shape[1] - 1)
+    chosen = torch.searchsorted(sums, uniform.unsqueeze(1) * sums[:, -1:], right=True)
+    return chosen.squeeze(1).clamp_(max=logits.shape[1] - 1)
 
 
 def advance(cell: str, gate: Tensor, h: Tensor, c: Tensor, recurrent_t: Tensor, extra: Tensor) -> Tensor:
