@@ -1,7 +1,8 @@
 """One graph whose nodes have features and classes: Zachary's karate club, and the citation graphs of Planetoid.
 
 A batch is the whole graph, a torch_geometric Data: x [N, F], edge_index [2, E], y [N], and the nodes of each split,
-train_mask, val_mask, test_mask [N]. Legend: N nodes, E edges, F features, C classes.
+train_mask, val_mask, test_mask [N]; or, sampled, the neighbourhood of some training nodes, which are its first
+`batch_size`. Legend: N nodes, E edges, F features, C classes.
 """
 
 import functools
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from jsonargparse.typing import PositiveInt
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 from torch_geometric.datasets import KarateClub, Planetoid
+from torch_geometric.loader import NodeLoader
 
 from datamodules.data_folders import DataError, data_folders
+from datamodules.neighbor_sampler import NeighborSampler, check_fan_outs
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")  # of a Planetoid graph: files ind.<name>.<part>
 # The files are pickles, which can run code: sha256 over the eight of them in this order. PubMed's are not known to us.
@@ -28,15 +32,23 @@ SHA256 = {
 
 
 class NodeGraph(LightningDataModule, ABC):
-    """One graph, all of it in every step.
+    """One graph, all of it in every step, or sampled neighbourhoods of its training nodes. Evaluation sees all of it.
 
     Args:
+        num_neighbors: neighbours to draw at each hop, a number for each layer of the network, −1 for all; None for the
+            whole graph in every step.
+        batch_size: training nodes of a step, where neighbourhoods are sampled.
         seed: seed of the data, where a split is drawn; train.py passes seed_everything.
+
+    Raises:
+        DataError: if a fan-out is neither positive nor −1.
     """
 
-    def __init__(self, seed: int = 42) -> None:
+    def __init__(self, num_neighbors: list[int] | None = None, batch_size: PositiveInt = 32, seed: int = 42) -> None:
         super().__init__()
-        self.seed = seed
+        if num_neighbors is not None:
+            check_fan_outs(num_neighbors)
+        self.num_neighbors, self.batch_size, self.seed = num_neighbors, batch_size, seed
 
     @functools.cached_property
     def graph(self) -> Data:
@@ -64,17 +76,25 @@ class NodeGraph(LightningDataModule, ABC):
         return int(self.graph.y.max()) + 1
 
     def train_dataloader(self) -> DataLoader:
-        """Return the graph, once an epoch."""
-        # A generator of its own: a loader draws a seed when it starts, by default from torch's, and at every epoch.
-        return DataLoader([self.graph], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+        """Return the graph once an epoch, or its training nodes once, in another order every epoch."""
+        if self.num_neighbors is None:
+            return self._whole()
+        graph = self.graph.clone()
+        graph.x = graph.x.to_dense()
+        sampler = NeighborSampler(graph.edge_index, graph.num_nodes, self.num_neighbors)
+        return NodeLoader(graph, sampler, graph.train_mask, batch_size=self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader:
         """Return the graph."""
-        return self.train_dataloader()
+        return self._whole()
 
     def test_dataloader(self) -> DataLoader:
         """Return the graph."""
-        return self.train_dataloader()
+        return self._whole()
+
+    def _whole(self) -> DataLoader:
+        # A generator of its own: a loader draws a seed when it starts, by default from torch's, and at every epoch.
+        return DataLoader([self.graph], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
 
 class Karate(NodeGraph):
@@ -101,14 +121,22 @@ class Citations(NodeGraph):
 
     Args:
         name: Cora, CiteSeer or PubMed.
-        seed: makes no difference: the split is fixed.
+        num_neighbors: as of `NodeGraph`, like the rest.
+        batch_size: training nodes of a sampled step.
+        seed: of the samples; the split is fixed.
 
     Raises:
         DataError: if the files are not there and cannot be fetched, or are not the published ones.
     """
 
-    def __init__(self, name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora", seed: int = 42) -> None:
-        super().__init__(seed)
+    def __init__(
+        self,
+        name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora",
+        num_neighbors: list[int] | None = None,
+        batch_size: PositiveInt = 32,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(num_neighbors, batch_size, seed)
         self.dataset = name
 
     def load(self) -> Data:

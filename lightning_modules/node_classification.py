@@ -13,12 +13,14 @@ from lightning_modules.training_system import TrainingSystem
 
 
 class NodeClassification(TrainingSystem):
-    """Softmax cross-entropy on the nodes of a split, by Adam; the whole graph in every step (transductive).
+    """Softmax cross-entropy on the nodes of a split, by Adam.
+
+    A batch is the whole graph, or a sampled neighbourhood of training nodes, which are its first `batch_size`.
 
     Args:
         network: (x, edge_index) in, logits [N, C] out.
         learning_rate: step size.
-        weight_decay: L2 penalty on all weights but those of `network.last`, or of its last layer, as Kipf & Welling.
+        weight_decay: L2 penalty on all weights.
     """
 
     def __init__(
@@ -48,8 +50,8 @@ class NodeClassification(TrainingSystem):
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
     def _loss_and_accuracy(self, graph: Data, split: str) -> Tensor:
-        mask = graph[f"{split}_mask"]
-        logits, labels = self(graph)[mask], graph.y[mask]
+        nodes = slice(graph.batch_size) if "batch_size" in graph else graph[f"{split}_mask"]
+        logits, labels = self(graph)[nodes], graph.y[nodes]
         loss = cross_entropy(logits, labels)
         accuracy = (logits.argmax(1) == labels).float().mean()
         self.log(f"{split}/loss", loss, batch_size=len(labels), prog_bar=True)

@@ -50,3 +50,21 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -
     assert err.startswith("train.py: error: Cora is not here and cannot be fetched (OSError): put the files ind.cora.*")
     assert err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_all_neighbours_are_the_whole_graph(train: Train) -> None:
+    losses = {}
+    for name, more in {"whole": [], "sampled": ["--data.num_neighbors", "[-1, -1]"]}.items():
+        words = ["--config", "karate_gcn.yaml", "--model.network", "lightning_modules.networks.node_networks.GraphSAGE"]
+        words += ["--model.network.dropout", "0", "--trainer.max_epochs", "6", "--trainer.accelerator", "cpu"]
+        status, _, err = train(*words, *more, "--trainer.default_root_dir", name, small=False)
+        assert (status, err) == (0, "")
+        rows = read_metrics(Path(name) / RUN / "metrics.csv")
+        losses[name] = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses["sampled"] == pytest.approx(losses["whole"], rel=1e-4)
+
+
+def test_bad_fan_outs_are_one_line(train: Train) -> None:
+    status, _, err = train("--config", "karate_gcn.yaml", "--data.num_neighbors", "[3, 0]", small=False)
+    assert status == 2
+    assert err == "train.py: error: fan-outs must be positive, or −1 for all neighbours, got [3, 0]\n"
