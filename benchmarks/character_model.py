@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"ours": 3600, "plain": 1400}
+STEPS = {"ours": 3000, "plain": 1200}
 
 
 def ours(path: Path, seed: int, steps: int, folder: Path) -> list[str]:

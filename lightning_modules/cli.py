@@ -30,7 +30,7 @@ from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits
 from lightning_modules.errors import UserError
-from lightning_modules.parser import OneLineParser, config_first
+from lightning_modules.parser import OneLineParser, config_first, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
 
 # What a data module knows of its data and a network's constructor may ask for.
@@ -139,7 +139,7 @@ class StudyCLI(LightningCLI):
         except (ValueError, MisconfigurationException) as error:
             if os.environ.get("JSONARGPARSE_DEBUG"):
                 raise
-            raise UserError(" ".join(str(error).split())) from error
+            raise UserError(plain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with the callbacks of a run; its folder is made last but for what needs it."""

@@ -95,7 +95,7 @@ class OneLineParser(LightningArgumentParser):
         )
         if path:
             return where + _unknown_class(next(filter(None, path.groups())))
-        return where + _plain(problem)
+        return where + plain(problem)
 
     def _full_key(self, name: str) -> str:
         """Return the dotted key, as a person would write it, that ends in `name`: from the command line or a config."""
@@ -165,7 +165,7 @@ def _unknown_class(path: str) -> str:
     return f"{module} has no {name!r}{did_you_mean(name, known)}"
 
 
-def _plain(problem: str) -> str:
+def plain(problem: str) -> str:
     """Return a parser's complaint in words, in one line: types by their names, the value that was given."""
     union = re.search(
         r"Subtypes: \[(.*?)\]\n\s*Errors:\n(.*?)\n\s*Given value type: .*?\n\s*Given value: (.*)", problem, re.DOTALL
