@@ -5,10 +5,12 @@ Legend: N nodes, C classes.
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
 
+from lightning_modules.callbacks.node_map import NodeMap
 from lightning_modules.training_system import TrainingSystem
 
 
@@ -44,6 +46,10 @@ class NodeClassification(TrainingSystem):
     def test_step(self, graph: Data, batch_idx: int) -> None:
         """Log loss and accuracy of the test nodes."""
         self._loss_and_accuracy(graph, "test")
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the drawer of the map of nodes."""
+        return [NodeMap()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with L2 penalty."""
