@@ -18,6 +18,10 @@ from typing import Any
 
 from lightning_modules.errors import LineParser, UserError
 
+MOST_CHARACTERS = 100_000_000
+LEAST_TAU, MOST_TAU = 1e-6, 1e6
+NOT_FINITE = "the model's logits are not finite; its training has diverged"
+
 
 def main() -> int:
     """Carry out the command line; return the exit status: 2 for a mistake in it."""
@@ -33,6 +37,13 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        print(f"generate.py: error: cannot write the text: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except MemoryError:
+        print("generate.py: error: not enough memory for so many characters", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -56,7 +67,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--top-p", type=_share, help="choose from the fewest characters with so much of the probability, in (0, 1]")
     add("--seed", type=_whole(0), help="makes the samples repeatable; without it one is drawn, and told")
     add("--stop", action="append", default=[], metavar="TEXT", help="end a sample before this text; may be given again")
-    add("--stream", action="store_true", help="show every character as it comes; one sample")
+    add("--stream", action="store_true", help="show every character as it comes, one sample after the other")
     add("--json", action="store_true", help="one JSON object with texts, log-probabilities and settings")
     add("--score", metavar="TEXT", help="tell how likely TEXT is after the prompt, and sample nothing")
     add("--unknown", choices=("error", "skip"), default="error", help="what to do with characters the model never saw")
@@ -68,8 +79,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         for name in ("temperature", "top_k", "top_p"):
             if getattr(options, name) is not None:
                 raise UserError(f"--greedy takes the likeliest character; --{name.replace('_', '-')} has no say in it")
-    if options.stream and (options.num_samples > 1 or options.json):
-        raise UserError("--stream shows one sample as it comes; it goes neither with --num-samples nor with --json")
+    if options.stream and options.json:
+        raise UserError("--stream shows text as it comes, --json one object at the end; choose one")
+    if options.length * options.num_samples > MOST_CHARACTERS:
+        raise UserError(f"--length times --num-samples must be at most {MOST_CHARACTERS:,}")
+    if options.score is not None:
+        for name in ("temperature", "greedy", "top_k", "top_p", "stop", "stream"):
+            if getattr(options, name):
+                raise UserError(f"--score samples nothing; --{name.replace('_', '-')} has no say in it")
     if any(not stop for stop in options.stop):
         raise UserError("--stop needs a text")
     if options.score == "":
@@ -119,7 +136,7 @@ def run(options: argparse.Namespace, prompt: str) -> None:
         say(f"no prompt: beginning after {start!r}")
     logits = decoder.read(encode(start, alphabet).to(device)[:, None])
     if not torch.isfinite(logits).all():
-        raise UserError(f"{options.ckpt}: the model's logits are not finite; its training has diverged", 1)
+        raise UserError(NOT_FINITE)
     if options.score is not None:
         score(options, network, start, decoder)
         return
@@ -133,19 +150,24 @@ def run(options: argparse.Namespace, prompt: str) -> None:
 def generate(options: Any, decoder: Any, alphabet: str, prompt: str, seed: int, tau: float) -> None:
     """Draw the samples and print them."""
     N, device = options.num_samples, decoder.logits.device
-    decoder.repeat(N)
     uniforms = random_numbers(seed, N, options.length).to(device)
     settings = (tau, options.greedy, options.top_k or 0, options.top_p or 1.0)
     echo = "" if options.no_echo else prompt
     if options.stream:
-        sys.stdout.write(echo)
-        stream(decoder, alphabet, uniforms, settings, options.stop)
+        start = decoder.state()
+        for n in range(N):
+            decoder.restore(start)
+            sys.stdout.write(("---\n" if n else "") + echo)
+            stream(decoder, alphabet, uniforms[:, n : n + 1], settings, options.stop)
         return
+    decoder.repeat(N)
     tokens, log_probs = decoder.sample(uniforms, *settings)
+    if not log_probs.isfinite().all():
+        raise UserError(NOT_FINITE)
     samples = []
     for n in range(N):
         text = "".join(alphabet[token] for token in tokens[:, n].tolist())
-        text = text[: min((at for stop in options.stop if (at := text.find(stop)) >= 0), default=len(text))]
+        text = until(text, options.stop)
         samples.append({"text": text, "log_probabilities": log_probs[: len(text), n].tolist()})
     if options.json:
         facts = {"prompt": prompt, "samples": samples, "tau": None if options.greedy else tau, "seed": seed,
@@ -159,7 +181,9 @@ def stream(decoder: Any, alphabet: str, uniforms: Any, settings: tuple[Any, ...]
     """Print one sample's characters as they come; hold back what may be the beginning of a stop."""
     held = ""
     for t in range(len(uniforms)):
-        tokens, _ = decoder.sample(uniforms[t : t + 1], *settings)
+        tokens, log_probs = decoder.sample(uniforms[t : t + 1], *settings)
+        if not log_probs.isfinite().all():
+            raise UserError(NOT_FINITE)
         held += alphabet[int(tokens[0, 0])]
         if any(held.endswith(stop) for stop in stops):
             held = held[: -max(len(stop) for stop in stops if held.endswith(stop))]
@@ -169,6 +193,15 @@ def stream(decoder: Any, alphabet: str, uniforms: Any, settings: tuple[Any, ...]
         sys.stdout.flush()
         held = held[len(held) - keep :]
     sys.stdout.write(held + "\n")
+
+
+def until(text: str, stops: list[str]) -> str:
+    """Return a text up to the stop that is complete first; of several at that place, up to the longest."""
+    ends = {stop: text.find(stop) + len(stop) for stop in stops if stop in text}
+    if not ends:
+        return text
+    first = min(ends.values())
+    return text[: first - max(len(stop) for stop, end in ends.items() if end == first)]
 
 
 def score(options: Any, network: Any, start: str, decoder: Any) -> None:
@@ -182,6 +215,8 @@ def score(options: Any, network: Any, start: str, decoder: Any) -> None:
     logits = decoder.read(tokens[:-1, None])[len(start) - 1 :, 0]
     log_probs = torch.log_softmax(logits, 1).gather(1, tokens[len(start) :, None])[:, 0]
     nats = -float(log_probs.mean())
+    if not math.isfinite(nats):
+        raise UserError(NOT_FINITE)
     if options.json:
         facts = {"text": text, "nats_per_character": nats, "bits_per_character": nats / math.log(2),
                  "log_probabilities": log_probs.tolist(), "checkpoint": str(options.ckpt)}  # fmt: skip
@@ -250,7 +285,7 @@ def say(line: str) -> None:
 
 def _whole(least: int) -> Any:
     def parse(word: str) -> int:
-        if not word.isdecimal() or int(word) < least:
+        if not word.isdecimal() or not least <= int(word) < 1 << 63:
             raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of {least} or more")
         return int(word)
 
@@ -265,8 +300,9 @@ def _number(word: str) -> float:
 
 
 def _temperature(word: str) -> float:
-    if not (math.isfinite(_number(word)) and _number(word) > 0):
-        raise argparse.ArgumentTypeError(f"τ must be a number above 0, got {word!r}; for the likeliest use --greedy")
+    if not LEAST_TAU <= _number(word) <= MOST_TAU:
+        limits = f"from {LEAST_TAU:g} to {MOST_TAU:g}"
+        raise argparse.ArgumentTypeError(f"τ must be a number above 0, {limits}, got {word!r}; see also --greedy")
     return float(word)
 
 

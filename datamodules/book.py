@@ -6,6 +6,7 @@ vocabulary, N characters.
 """
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.step_stream import StepStreamDataModule, step_generator
 from datamodules.text_source import TextError, find_book, offline_text, read_text, strip_licence
@@ -26,7 +27,8 @@ class Book(StepStreamDataModule):
 
     Args:
         path: any UTF-8 text file.
-        book: a named book in place of a path: democracy or grimm.
+        book: a named book, where no path is given: democracy or grimm. With neither the text is Python's own help
+            topics: for smoke tests only, never for a figure.
         download: whether a named book that is not here may be fetched from a mirror.
         keep_licence: whether to keep Project Gutenberg's header and licence.
         validation: share of the text after the training part.
@@ -55,8 +57,6 @@ class Book(StepStreamDataModule):
         seed: int = 42,
     ) -> None:
         super().__init__(batch_size, seed)
-        if path is not None and book is not None:
-            raise TextError("path and book are both given; one of them is the text")
         if validation + test >= 1:
             raise TextError(f"validation and test take {validation + test:g} of the text; nothing is left for training")
         self.path, self.book, self.download, self.keep_licence = path, book, download, keep_licence
@@ -71,6 +71,7 @@ class Book(StepStreamDataModule):
     def text(self) -> str:
         """The whole text."""
         if self.path is None and self.book is None:
+            print("no --data.path and no --data.book: Python's help topics, a text for smoke tests only", flush=True)
             return offline_text()
         text = read_text(Path(self.path) if self.path is not None else find_book(str(self.book), self.download))
         return text if self.keep_licence else strip_licence(text)
@@ -105,8 +106,8 @@ class Book(StepStreamDataModule):
     def batch_of_step(self, step: int, rank: int) -> tuple[Tensor, Tensor, bool]:
         """Return the batch of a step: a window at random places, or the next T characters of every stream.
 
-        The streams of all processes together are the whole training text. At its end they start again, each pass a
-        few characters further on, so that its steps do not always break at the same places.
+        The streams of all processes together are the training text, but for a remainder at its end. There they start
+        again, each pass a few characters further on, so that its steps do not always break at the same places.
         """
         if self.feed == "windows":
             return super().batch_of_step(step, rank)
@@ -133,4 +134,14 @@ class Book(StepStreamDataModule):
         tokens, targets = text[None, :-1], text[None, 1:]  # [1, N − 1]
         starts = range(0, tokens.shape[1], CHUNK)
         batches = [(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], t == 0) for t in starts]
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(_WholeText(batches), batch_size=None)
+
+
+class _WholeText(IterableDataset):
+    """Batches in their order. Every process reads them all: shared out, the carried state would not fit."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor, bool]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        return iter(self.batches)

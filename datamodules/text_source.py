@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 from datamodules.data_folders import DataError, data_folders
 
-START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
-END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE)
+START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK[^*]*(?:\*\*\*)?.*$", re.MULTILINE | re.I)
+END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE | re.I)
 CLOSING = re.compile(r"^End of (?:the )?Project Gutenberg", re.MULTILINE)  # a line or two above END in older files
+CLOSING_REACH = 500  # characters above END
 
 
 class NamedBook(NamedTuple):
     """A book of Project Gutenberg.
 
     Args:
-        title: as its `Title:` line has it, which tells the file whatever it is called.
+        title: as its `Title:` line has it, which tells the file whatever it is called; case and punctuation aside.
         number: the e-text's number.
         characters: least and greatest length with header and licence; files are rebuilt now and then.
     """
@@ -63,8 +64,8 @@ def read_text(path: Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        byte = content[error.start]
-        raise TextError(f"{path} is not UTF-8: the byte at offset {error.start} is {byte:#04x}") from None
+        place = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)  # it counts without the mark
+        raise TextError(f"{path} is not UTF-8: the byte at offset {place} is {content[place]:#04x}") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise TextError(f"{path} is empty")
@@ -76,7 +77,8 @@ def strip_licence(text: str) -> str:
     start, ends = START.search(text), list(END.finditer(text))
     if start is None or not ends or ends[-1].start() < start.end():
         return text
-    closings = list(CLOSING.finditer(text, start.end(), ends[-1].start()))
+    end = ends[-1].start()
+    closings = list(CLOSING.finditer(text, max(start.end(), end - CLOSING_REACH), end))
     return text[start.end() : (closings or ends)[-1].start()].strip("\n") + "\n"
 
 
@@ -113,7 +115,13 @@ def _has_title(path: Path, title: str) -> bool:
             head = file.read(4000).decode("utf-8-sig", errors="replace")
     except OSError:
         return False
-    return any(line.removeprefix("Title:").strip().startswith(title) for line in head.splitlines() if "Title:" in line)
+    titles = (line.removeprefix("Title:") for line in head.splitlines() if line.startswith("Title:"))
+    return any(_letters(found).startswith(_letters(title)) for found in titles)
+
+
+def _letters(title: str) -> str:
+    """Return a title's letters and digits alone: editions differ in dashes, apostrophes and capitals."""
+    return "".join(character for character in title.casefold() if character.isalnum())
 
 
 def _download(name: str, book: NamedBook) -> Path:

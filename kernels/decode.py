@@ -68,6 +68,14 @@ class Decoder:
         self.logits = logits[-1].clone()
         return logits
 
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a copy of what decides how the text goes on."""
+        return self.h.clone(), self.c.clone(), self.logits.clone()
+
+    def restore(self, state: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Go on from a state that `state` returned."""
+        self.h, self.c, self.logits = (value.clone() for value in state)
+
     def repeat(self, N: int) -> None:
         """Let N samples go on from the one text that has been read."""
         self.h, self.c = self.h.repeat(1, N, 1), self.c.repeat(1, N, 1)

@@ -66,8 +66,15 @@ def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, t
     """See that a checkpoint belongs to this model, and can continue its training.
 
     Raises:
-        UserError: if weights are missing, unknown or of another shape, or the state of the training is missing.
+        UserError: if weights are missing, unknown or of another shape, characters are others, or the state of the
+            training is missing.
     """
+    described, vocabulary = (
+        checkpoint.get("language_model"),
+        getattr(getattr(model, "network", None), "vocabulary", None),
+    )
+    if vocabulary is not None and isinstance(described, dict) and described.get("vocabulary") != vocabulary:
+        raise UserError(f"{path} belongs to another text: its characters are not those of this one")
     theirs, ours = checkpoint["state_dict"], model.state_dict()
     for name in sorted(ours.keys() | theirs.keys(), key=str):
         if name not in theirs or name not in ours:

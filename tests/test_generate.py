@@ -97,6 +97,19 @@ def test_greedy_takes_the_likeliest(run: Run, ckpt: Path) -> None:
     assert out == text + "\n"
 
 
+def test_streams_are_what_is_printed_at_once(run: Run) -> None:
+    words = ("--prompt", "ab", "--seed", "3", "--num-samples", "3", "--length", "20")
+    assert run(*words, "--stream")[1] == run(*words)[1]
+
+
+def test_the_stop_that_is_complete_first() -> None:
+    stops = ["cde", "bc", "abc", "x"]
+    assert generate.until("zabcde", stops) == "z"
+    assert generate.until("zbcde", stops) == "z"
+    assert generate.until("zcde", stops) == "z"
+    assert generate.until("zz", stops) == "zz"
+
+
 def test_stops(run: Run) -> None:
     words = ("--prompt", "ab", "--seed", "1", "--no-echo", "--length", "60")
     whole = run(*words)[1][:-1]
@@ -131,9 +144,9 @@ def test_unknown_characters(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--temperature", "0"), "τ must be a number above 0, got '0'"),
-        (("--temperature", "inf"), "τ must be a number above 0, got 'inf'"),
-        (("--temperature", "x"), "τ must be a number above 0, got 'x'"),
+        (("--temperature", "0"), "τ must be a number above 0, from 1e-06 to 1e+06, got '0'"),
+        (("--temperature", "inf"), "τ must be a number above 0, from 1e-06 to 1e+06, got 'inf'"),
+        (("--temperature", "x"), "τ must be a number above 0, from 1e-06 to 1e+06, got 'x'"),
         (("--top-p", "0"), "'0' is not in (0, 1]"),
         (("--top-p", "1.1"), "'1.1' is not in (0, 1]"),
         (("--top-k", "0"), "'0' is not a whole number of 1 or more"),
@@ -142,7 +155,11 @@ def test_unknown_characters(run: Run) -> None:
         (("--seed", "-1"), "--seed"),
         (("--greedy", "--temperature", "1"), "--temperature has no say in it"),
         (("--greedy", "--top-p", "0.5"), "--top-p has no say in it"),
-        (("--stream", "--num-samples", "2"), "--stream shows one sample"),
+        (("--stream", "--json"), "choose one"),
+        (("--temperature", "1e39"), "from 1e-06 to 1e+06, got '1e39'"),
+        (("--length", "99999999999999999999"), "is not a whole number"),
+        (("--length", "100000", "--num-samples", "10000"), "must be at most 100,000,000"),
+        (("--score", "ab", "--greedy"), "--greedy has no say in it"),
         (("--prompt", "a", "--prompt-file", "b"), "not allowed with argument"),
         (("--prompt-file", "none.txt"), "cannot read none.txt: No such file"),
         (("--ckpt", "none.ckpt"), "there is no checkpoint none.ckpt"),
@@ -175,8 +192,15 @@ def test_checkpoints_that_will_not_do(run: Run) -> None:
     good["state_dict"]["network.head.bias"][0] = math.nan
     torch.save(good, "last.ckpt")
     status, _, err = run("--prompt", "a")
-    assert status == 1
+    assert status == 2
     assert "logits are not finite" in err
+    good["state_dict"]["network.head.bias"][0] = 0.0
+    good["state_dict"]["network.embedding.weight"][1] = math.nan  # of one character, after which nothing is finite
+    torch.save(good, "last.ckpt")
+    for words in (["--length", "200"], ["--length", "200", "--stream"], ["--score", f"a{ALPHABET[1]}a"]):
+        status, _, err = run("--prompt", "a", "--seed", "1", *words)
+        assert status == 2, words
+        assert "logits are not finite" in err
     Path("last.ckpt").write_bytes(b"nothing")
     assert "last.ckpt is not a checkpoint" in run("--prompt", "a")[2]
 

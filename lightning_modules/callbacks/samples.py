@@ -32,6 +32,11 @@ class Samples(Callback):
         """Settle when it is time; a run without a set end has no thirds."""
         steps = trainer.estimated_stepping_batches
         self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
+        try:
+            _decoder(pl_module.network)  # type: ignore[arg-type]
+        except ValueError as error:
+            self._when = set()
+            print(f"no samples: {error}", flush=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,13 +53,17 @@ class Samples(Callback):
                 writer.add_text("samples", text, step)
 
 
+def _decoder(network: CharacterModel) -> Decoder:
+    return Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
+
+
 @torch.no_grad()
 def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
     was_training = network.training
     network.eval()
     with without_autocast(network.head.weight.device):
-        decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
+        decoder = _decoder(network)
         alphabet, device = network.vocabulary, network.head.weight.device
         first = [character for character in FIRST if character in alphabet] or list(alphabet[:4])
         lines = ["Greedy:", ""]

@@ -20,6 +20,7 @@ from lightning_modules.errors import UserError
 CELLS = ("LSTM", "GRU", "RNN", "PeepholeLSTM")  # whose checkpoints need no config
 CELL_OPTIONS = ("bias", "nonlinearity", "peephole", "candidate")
 SIZES = ("embedding_size", "hidden_size", "num_layers")
+MOST = {"embedding_size": 1 << 16, "hidden_size": 1 << 16, "num_layers": 1 << 8}  # larger ones are no such network's
 
 
 class CharacterModel(nn.Module):
@@ -36,7 +37,7 @@ class CharacterModel(nn.Module):
         dropout: probability that a state is dropped on its way up, in training.
 
     Raises:
-        ValueError: if `vocabulary` is None, as when the data do not tell it.
+        ValueError: if `vocabulary` is None, as when the data do not tell it, or the layer is of another kind.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class CharacterModel(nn.Module):
         self.embedding = nn.Embedding(len(vocabulary), embedding_size)
         make = cast(Callable[..., RecurrentLayer], layer)
         self.layer = make(embedding_size, hidden_size, num_layers=num_layers, dropout=dropout)
+        if not isinstance(self.layer, RecurrentLayer) or self.layer.bidirectional or self.layer.batch_first:
+            raise ValueError("CharacterModel needs a layer of kernels in one direction, time first (no batch_first)")
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, len(vocabulary))
 
@@ -88,13 +91,15 @@ def load_model(path: Path) -> CharacterModel:
     if description.get("cell") not in CELLS:
         raise UserError(f"{path} has the cell {description.get('cell')!r}, which is none of {', '.join(CELLS)}")
     try:
+        if not all(0 < int(description[name]) <= MOST[name] for name in SIZES):
+            raise ValueError(f"sizes of {', '.join(f'{name} {description[name]}' for name in SIZES)}")
         options = {name: value for name, value in description["cell_options"].items() if name in CELL_OPTIONS}
         layer = partial(getattr(kernels, description["cell"]), **options)
         model = CharacterModel(description["vocabulary"], layer, **{name: int(description[name]) for name in SIZES})
         model.load_state_dict(
             {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is damaged: its model cannot be made ({reason})") from error
     return model

@@ -86,7 +86,6 @@ def test_held_out_text_is_one_stream(file: str) -> None:
 
 def test_what_cannot_be(file: str) -> None:
     for arguments, message in (
-        ({"path": file, "book": "democracy"}, "both given"),
         ({"path": file, "validation": 0.5, "test": 0.5}, "nothing is left for training"),
         ({"path": file, "length": 1800}, "1800 characters, too few for a window of 1800"),
         ({"path": file, "length": 20, "batch_size": 100, "feed": "streams"}, "too few for 100 streams of 20"),

@@ -121,3 +121,17 @@ def test_real_books() -> None:
         assert len(set(text)) == distinct
         least, greatest = BOOKS[name].characters
         assert least <= len(read_text(find_book(name))) <= greatest
+
+
+def test_titles_differ_in_dashes_and_capitals(own_folder: Path) -> None:
+    Path("data/books").mkdir(parents=True)
+    Path("data/books/x.txt").write_text("The Project Gutenberg eBook\n\nTitle: Democracy in America — Volume 1\n")
+    assert find_book("democracy") == Path("data/books/x.txt")
+
+
+def test_licences_of_today_and_a_closing_line_inside_the_book() -> None:
+    text = "Title\n*** START OF THE PROJECT GUTENBERG eBook X ***\nbegin\nEnd of Project Gutenberg is told here\n"
+    text += "more\n" * 200 + "*** END OF THE PROJECT GUTENBERG eBook X ***\nlicence\n"
+    stripped = strip_licence(text)
+    assert stripped.startswith("begin\nEnd of Project")
+    assert stripped.endswith("more\n")

@@ -66,6 +66,35 @@ def test_a_schedule_needs_an_end(train: Train) -> None:
     assert not RUN.exists()
 
 
+def test_a_path_goes_before_a_book(train: Train) -> None:
+    words = [word for word in WORDS if word not in ("--data.book", "null")]
+    status, _, err = train(*words, "--trainer.max_steps", "2", small=False)
+    assert (status, err) == (0, "")
+
+
+def test_a_checkpoint_of_another_text_is_refused(train: Train, text: str) -> None:
+    train(*WORDS, "--trainer.max_steps", "2", small=False)
+    Path("text.txt").write_text(text.translate({code: code + 3 for code in range(97, 123)}))
+    for more in (["--ckpt_path", "last"], ["--stage", "test", "--ckpt_path", str(RUN / "last.ckpt")]):
+        status, _, err = train(*WORDS, *more, "--trainer.max_steps", "4", small=False)
+        assert status == 2
+        assert "belongs to another text: its characters are not those of this one" in err
+
+
+def test_a_cell_of_ones_own_has_no_samples(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("own_cell.py").write_text("import kernels\n\n\nclass Own(kernels.LSTM):\n    pass\n")
+    words = [*WORDS, "--trainer.max_steps", "3", "--model.network.layer"]
+    status, out, err = train(*words, "own_cell.Own", small=False)
+    assert (status, err) == (0, "")
+    assert "no samples: Own cannot be decoded" in out
+    assert not (RUN / "samples.md").exists()
+    for layer in ("torch.nn.LSTM", "kernels.LSTM --model.network.layer.bidirectional true"):
+        status, _, err = train(*words, *layer.split(), small=False)
+        assert status == 2
+        assert err.count("\n") == 1
+
+
 def test_samples_are_written_thrice(train: Train) -> None:
     train(*WORDS, small=False)
     content = (RUN / "samples.md").read_text()
