@@ -68,7 +68,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--seed", type=_whole(0), help="makes the samples repeatable; without it one is drawn, and told")
     add("--stop", action="append", default=[], metavar="TEXT", help="end a sample before this text; may be given again")
     add("--stream", action="store_true", help="show every character as it comes, one sample after the other")
-    add("--json", action="store_true", help="one JSON object with texts, log-probabilities and settings")
+    add("--json", action="store_true", help="one JSON object with texts, log-probabilities at τ = 1, and settings")
     add("--score", metavar="TEXT", help="tell how likely TEXT is after the prompt, and sample nothing")
     add("--unknown", choices=("error", "skip"), default="error", help="what to do with characters the model never saw")
     add("--device", default="cpu", help="cpu, cuda, … (default: cpu)")
@@ -171,7 +171,8 @@ def generate(options: Any, decoder: Any, alphabet: str, prompt: str, seed: int, 
         samples.append({"text": text, "log_probabilities": log_probs[: len(text), n].tolist()})
     if options.json:
         facts = {"prompt": prompt, "samples": samples, "tau": None if options.greedy else tau, "seed": seed,
-                 "checkpoint": str(options.ckpt)}  # fmt: skip
+                 "greedy": options.greedy, "top_k": options.top_k, "top_p": options.top_p, "length": options.length,
+                 "stop": options.stop, "dtype": options.dtype, "checkpoint": str(options.ckpt)}  # fmt: skip
         print(json.dumps(facts, ensure_ascii=False))
         return
     print("\n---\n".join(echo + sample["text"] for sample in samples))
@@ -218,7 +219,7 @@ def score(options: Any, network: Any, start: str, decoder: Any) -> None:
     if not math.isfinite(nats):
         raise UserError(NOT_FINITE)
     if options.json:
-        facts = {"text": text, "nats_per_character": nats, "bits_per_character": nats / math.log(2),
+        facts = {"text": text, "after": start, "nats_per_character": nats, "bits_per_character": nats / math.log(2),
                  "log_probabilities": log_probs.tolist(), "checkpoint": str(options.ckpt)}  # fmt: skip
         print(json.dumps(facts, ensure_ascii=False))
     else:
@@ -231,19 +232,20 @@ def known(text: str, alphabet: str, unknown: str, what: str) -> str:
     Raises:
         UserError: if there are others and they are not to be skipped; it names them, their places and the nearest.
     """
-    strange: dict[str, int] = {}
+    strange: dict[str, list[int]] = {}
     for place, character in enumerate(text):
         if character not in alphabet:
-            strange.setdefault(character, place)
+            strange.setdefault(character, []).append(place)
     if not strange:
         return text
     if unknown == "skip":
         say(f"skipped in {what}: {' '.join(map(repr, strange))}")
         return "".join(character for character in text if character in alphabet)
     listed = []
-    for character, place in list(strange.items())[:5]:
+    for character, places in list(strange.items())[:5]:
         near = nearest(character, alphabet)
-        listed.append(f"{character!r} at {place}" + (f" (nearest: {near!r})" if near else ""))
+        where = ", ".join(map(str, places[:5])) + (" …" if len(places) > 5 else "")
+        listed.append(f"{character!r} at {where}" + (f" (nearest: {near!r})" if near else ""))
     names = ", ".join(listed) + (" …" if len(strange) > 5 else "")
     raise UserError(f"the model does not know these characters of {what}: {names}; --unknown skip drops them")
 

@@ -19,6 +19,8 @@ from kernels.recurrent_layer import RecurrentLayer
 from kernels.torchscript.chunks import add_product, scale_rows
 from kernels.torchscript.script import loop
 
+PART = 1000  # symbols of a text that are read at once
+
 
 class Decoder:
     """A language model's layers and head, ready to be sampled from; reading a prompt and sampling carry one state.
@@ -61,10 +63,14 @@ class Decoder:
 
     def read(self, tokens: Tensor) -> Tensor:
         """Read tokens [T, N] from an empty state; return the logits of the symbol after each, [T, N, V]."""
-        hidden, state = self.layer.forward_ids(tokens, self.embedding)
+        state: Any = None
+        parts = []
+        for part in tokens.split(PART):  # gates are kept for a part at most
+            hidden, state = self.layer.forward_ids(part, self.embedding, state)
+            parts.append(linear(hidden, self.head_t.T, self.head_bias))
         states = state if isinstance(state, tuple) else (state, torch.zeros_like(state))
         self.h, self.c = states[0].to(self.dtype, copy=True), states[1].clone()
-        logits = linear(hidden, self.head_t.T, self.head_bias)
+        logits = torch.cat(parts)
         self.logits = logits[-1].clone()
         return logits
 

@@ -55,6 +55,16 @@ def test_equals_the_layers_on_the_whole_text(cell: str, levels: int, bias: bool)
 
 
 @torch.no_grad()
+def test_a_long_text_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, _, decoder = make("lstm", num_layers=2)
+    text = torch.randint(0, V, (11, 2))
+    whole, state = decoder.read(text), decoder.state()
+    monkeypatch.setattr("kernels.decode.PART", 4)
+    torch.testing.assert_close(decoder.read(text), whole)
+    torch.testing.assert_close(decoder.state(), state)
+
+
+@torch.no_grad()
 def test_greedy_and_unscripted() -> None:
     layer, embedding, head, decoder = make("lstm", num_layers=2)
     text = torch.randint(0, V, (4, 2))
