@@ -170,27 +170,36 @@ def report(finished: dict[Run, Path], out: Path) -> None:
     settings: dict[str, dict[int, Path]] = {}
     for run, folder in finished.items():
         settings.setdefault(run.setting, {})[run.seed] = folder
-    lines = [
-        f"| setting | seeds | accuracy % (last {LAST} iterations) | std over iterations | solved at | steps/s |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = []
     for setting, folders in settings.items():
         facts = [json.loads((folder / "summary.json").read_text()) for folder in folders.values()]
-        accuracies = [100 * fact["accuracy"] for fact in facts]
-        spread = f" ± {statistics.stdev(accuracies):.3f}" if len(accuracies) > 1 else ""
-        last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders.values()]
-        over_iterations = statistics.mean(100 * statistics.pstdev(values) for values in last)
-        solved = ", ".join(str(fact["solved_at"] or "–") for fact in facts)
-        pace = statistics.mean(fact["steps_per_second"] or 0 for fact in facts)
-        lines.append(
-            f"| {setting} | {' '.join(map(str, folders))} | {statistics.mean(accuracies):.3f}{spread} "
-            f"| {over_iterations:.3f} | {solved} | {pace:.1f} |"
-        )
+        cells = {"setting": setting, "seeds": " ".join(map(str, folders))}
+        for tag in sorted({tag for fact in facts for tag in fact if tag.startswith("test/")}):
+            percent = 100 if tag == "test/accuracy" else 1
+            cells[tag + (", %" if percent > 1 else "")] = spread([percent * fact[tag] for fact in facts if tag in fact])
+        if len(cells) == 2:  # a task without a test split
+            last = [
+                curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders.values()
+            ]
+            cells |= {
+                f"accuracy % (last {LAST} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
+                "std over iterations": f"{statistics.mean(100 * statistics.pstdev(values) for values in last):.3f}",
+                "solved at": ", ".join(str(fact["solved_at"] or "–") for fact in facts),
+            }
+        cells["steps/s"] = f"{statistics.mean(fact['steps_per_second'] or 0 for fact in facts):.1f}"
+        head = [f"| {' | '.join(cells)} |", "| " + " | ".join("---" for _ in cells) + " |"]
+        lines += [*([] if head[0] in lines else ["", *head]), f"| {' | '.join(cells.values())} |"]
+    lines = lines[1:]
     table = "\n".join(lines)
     note = "Mean ± standard deviation (n − 1) over the seeds' means; std over iterations: the mean of each seed's own."
     (out / "table.md").write_text(f"{table}\n\n{note}\n")
     draw_bands(settings, out / "curves.png")
     print(f"\n{table}\n\n{note}\n{out / 'table.md'}\n{out / 'curves.png'}")
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean, and the standard deviation (n − 1) of several."""
+    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
