@@ -123,7 +123,8 @@ def test_real_books() -> None:
         assert least <= len(read_text(find_book(name))) <= greatest
 
 
-def test_titles_differ_in_dashes_and_capitals(own_folder: Path) -> None:
+def test_titles_differ_in_dashes_and_capitals(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
     Path("data/books").mkdir(parents=True)
     Path("data/books/x.txt").write_text("The Project Gutenberg eBook\n\nTitle: Democracy in America — Volume 1\n")
     assert find_book("democracy") == Path("data/books/x.txt")
