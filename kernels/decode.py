@@ -16,8 +16,8 @@ from torch.nn.functional import linear
 
 from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.recurrent_layer import RecurrentLayer
-from kernels.torchscript.chunks import add_product, scale_rows
-from kernels.torchscript.script import loop
+from kernels.torchscript.chunks import scale_rows
+from kernels.torchscript.script import add_product, loop
 
 PART = 1000  # symbols of a text that are read at once
 

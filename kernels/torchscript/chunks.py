@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype
 from kernels.memory import workspace
+from kernels.torchscript.script import add_product
 
 CHUNK_ROWS = 1024
 
@@ -128,14 +129,6 @@ class Projection:
             return self.grad_inputs, None, self.grad_weight, self.grad_bias
         table, dtype = self.grad_table[:, : len(self.weight)], self.grad_table.dtype
         return None, table @ self.weight.to(dtype), table.T @ self.embedding.to(dtype), table.sum(0)
-
-
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left × right to `total`, which is float32 for 16-bit factors."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total.add_(left @ right)
 
 
 def add_recurrent(gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor) -> None:

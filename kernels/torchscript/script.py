@@ -40,10 +40,12 @@ def _scripted(function: Callable[..., None]) -> Callable[..., None]:
         return torch.jit.script(function)
 
 
-def add_product(gate: Tensor, state: Tensor, weight_t: Tensor, product: Tensor) -> None:
-    """Add state × weight_t to `gate`, for use in a loop; 16-bit products go through `product`, gates being float32."""
-    if weight_t.dtype == gate.dtype:
-        gate.addmm_(state, weight_t)
+def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | None = None) -> None:
+    """total += left × right. `total` is float32 for 16-bit factors, whose product goes through `product`, if given."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    elif product is None:
+        total.add_(left @ right)
     else:
-        torch.mm(state, weight_t, out=product)
-        gate.add_(product)
+        torch.mm(left, right, out=product)
+        total.add_(product)

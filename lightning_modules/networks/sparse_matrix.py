@@ -10,8 +10,7 @@ from torch.nn.functional import dropout
 class SparseMatrix(NamedTuple):
     """A sparse matrix [N, M] beside its transpose, both in compressed rows: `matrix @ dense` with a fast gradient.
 
-    torch's own product with a CSR matrix transposes it anew in every backward pass, which takes several times as long
-    as the product. No gradient goes to the values.
+    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values.
 
     Args:
         rows: the matrix, torch.sparse_csr [N, M].
