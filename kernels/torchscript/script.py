@@ -41,7 +41,7 @@ def _scripted(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | None = None) -> None:
-    """total += left × right. `total` is float32 for 16-bit factors, whose product goes through `product`, if given."""
+    """Add left × right to `total`: float32 for 16-bit factors, whose product goes through `product`, if given."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
     elif product is None:
