@@ -5,9 +5,10 @@
 
 Peers in the same run: torch.nn's layer (behind nn.Embedding for token input), the cell's equations in an eager loop,
 and the same loop under TorchScript's own autodiff. Times are medians of rounds that take all implementations in
-another order each; a ratio is to the fastest peer. `error` is the relative distance from the float64 oracle,
-of outputs and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the largest
-growth of resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
+another order each; a pass is timed right after one of its own kind, as in training, since what ran before decides how
+warm the memory is. A ratio is to the fastest peer. `error` is the relative distance from the float64 oracle, of outputs
+and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the largest growth of
+resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
 """
 
 import os
@@ -259,10 +260,11 @@ def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
         works[implementation, "forward_ms"] = partial(case.forward, run)
         works[implementation, "both_ms"] = partial(case.both, run)
     once = {key: _time(work, case.device) for key, work in works.items()}
-    rounds = max(4, min(25, int(seconds * len(works) / sum(once.values()))))
+    rounds = max(4, min(25, int(seconds * len(works) / sum(once.values()) / 2)))
     order = random.Random(0)
-    for _ in range(rounds):  # what runs before decides how warm the memory is: another order every time
+    for _ in range(rounds):
         for key in order.sample(list(works), len(works)):
+            works[key]()
             times.setdefault(key, []).append(_time(works[key], case.device))
     medians = {key: 1000 * statistics.median(values) for key, values in times.items()}
     rows["GEMMs alone"] = {"cell": case.cell, "shape": name, "precision": case.precision,
@@ -320,7 +322,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.bar([k + 0.2 * offset for k, _ in there], heights, 0.2, label=implementation, color=colour)
         axes.set_xticks([k + 0.3 for k in range(len(cases))], [f"{cell}\n{shape}" for cell, shape in cases],
                         fontsize=6, rotation=90)  # fmt: skip
-        axes.set(ylabel="time / ours", title=f"forward + backward, {precision}")
+        axes.set(yscale="log", ylabel="time / ours", title=f"forward + backward, {precision}")
+        axes.set_yticks((0.5, 1, 2, 5, 10), ("0.5", "1", "2", "5", "10"))
         axes.axhline(1, color="black", linewidth=0.6)
         axes.legend(frameon=False, ncols=4)
     figure.savefig(path, dpi=120)
