@@ -20,6 +20,7 @@ from lightning_modules.errors import LineParser, UserError
 
 MOST_CHARACTERS = 100_000_000
 LEAST_TAU, MOST_TAU = 1e-6, 1e6
+SAMPLING = ("temperature", "greedy", "top_k", "top_p", "stop", "stream", "length", "num_samples", "seed", "no_echo")
 NOT_FINITE = "the model's logits are not finite; its training has diverged"
 
 
@@ -28,8 +29,16 @@ def main() -> int:
     try:
         options = parse(sys.argv[1:])
         prompt = read_prompt(options)
+        if sys.stdout is None:
+            raise UserError("there is no stdout to write the text to")
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # the text's, whatever the terminal's is
         run(options, prompt)
         sys.stdout.flush()
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print("generate.py: error: torch is not installed here; first: source .venv/bin/activate", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"generate.py: error: {error}", file=sys.stderr)
         return error.status
@@ -54,7 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--ckpt", type=Path, required=True, help="checkpoint of a language model")
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", help="text to go on from; without it a new line is begun")
-    prompts.add_argument("--prompt-file", help="UTF-8 file that holds it, kept as it is; - for standard input")
+    prompts.add_argument("--prompt-file", help="UTF-8 file that holds it, to its last line feed; - for standard input")
     add("--length", type=_whole(1), default=200, help="new characters (default: 200)")
     add("--num-samples", type=_whole(1), default=1, help="samples, drawn in one batch (default: 1)")
     add(
@@ -84,8 +93,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.length * options.num_samples > MOST_CHARACTERS:
         raise UserError(f"--length times --num-samples must be at most {MOST_CHARACTERS:,}")
     if options.score is not None:
-        for name in ("temperature", "greedy", "top_k", "top_p", "stop", "stream"):
-            if getattr(options, name):
+        for name in SAMPLING:
+            if getattr(options, name) != parser.get_default(name):
                 raise UserError(f"--score samples nothing; --{name.replace('_', '-')} has no say in it")
     if any(not stop for stop in options.stop):
         raise UserError("--stop needs a text")
@@ -106,7 +115,7 @@ def read_prompt(options: argparse.Namespace) -> str:
         return options.prompt or ""
     try:
         content = sys.stdin.buffer.read() if options.prompt_file == "-" else Path(options.prompt_file).read_bytes()
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")  # as training texts are read
     except OSError as error:
         raise UserError(f"--prompt-file: cannot read {options.prompt_file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -124,12 +133,19 @@ def run(options: argparse.Namespace, prompt: str) -> None:
         device = torch.device(options.device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+        reason = str(error).split(". ")[0].splitlines()[0]
+        raise UserError(f"--device {options.device}: {reason}") from error
+    if device.type == "meta":
+        raise UserError("--device meta computes nothing; try cpu or cuda")
     network = load_model(options.ckpt).to(device).eval().requires_grad_(False)
     dtype = getattr(torch, options.dtype)
     decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias, dtype)
     alphabet = network.vocabulary
     prompt = known(prompt, alphabet, options.unknown, "the prompt")
+    if options.score is not None:
+        options.score = known(options.score, alphabet, options.unknown, "the text")
+        if not options.score:
+            raise UserError("--score: no known character is left to score")
     start = prompt
     if not prompt:
         start = "\n" if "\n" in alphabet else alphabet[0]
@@ -138,7 +154,7 @@ def run(options: argparse.Namespace, prompt: str) -> None:
     if not torch.isfinite(logits).all():
         raise UserError(NOT_FINITE)
     if options.score is not None:
-        score(options, network, start, decoder)
+        score(options, decoder, alphabet, start)
         return
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     tau = options.temperature or 1.0
@@ -205,14 +221,12 @@ def until(text: str, stops: list[str]) -> str:
     return text[: first - max(len(stop) for stop, end in ends.items() if end == first)]
 
 
-def score(options: Any, network: Any, start: str, decoder: Any) -> None:
+def score(options: Any, decoder: Any, alphabet: str, start: str) -> None:
     """Print how likely a text is after the prompt: nats and bits per character."""
     import torch
 
-    text = known(options.score, network.vocabulary, options.unknown, "the text")
-    if not text:
-        raise UserError("--score: no known character is left to score")
-    tokens = encode(start + text, network.vocabulary).to(decoder.logits.device)
+    text = options.score
+    tokens = encode(start + text, alphabet).to(decoder.logits.device)
     logits = decoder.read(tokens[:-1, None])[len(start) - 1 :, 0]
     log_probs = torch.log_softmax(logits, 1).gather(1, tokens[len(start) :, None])[:, 0]
     nats = -float(log_probs.mean())

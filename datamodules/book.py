@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -62,10 +63,20 @@ class Book(StepStreamDataModule):
         self.path, self.book, self.download, self.keep_licence = path, book, download, keep_licence
         self.validation, self.test = validation, test
         self.feed, self.length = feed, length
-        need = (length + 1) if feed == "windows" else batch_size * (length + 1)
-        if len(self._splits["train"]) < need:
-            name = f"a window of {length}" if feed == "windows" else f"{batch_size} streams of {length}"
-            raise TextError(f"the training text has {len(self._splits['train'])} characters, too few for {name}")
+        self._check_length(batch_size)
+
+    def setup(self, stage: str) -> None:
+        """See that the text is long enough for the streams of all processes."""
+        try:
+            self._check_length(self.batch_size * (self.trainer.world_size if self.trainer else 1))
+        except TextError as error:
+            raise MisconfigurationException(str(error)) from error
+
+    def _check_length(self, streams: int) -> None:
+        N, T = len(self._splits["train"]), self.length
+        if (T + 1 if self.feed == "windows" else streams * (T + 1)) > N:
+            name = f"a window of {T}" if self.feed == "windows" else f"{streams} streams of {T}"
+            raise TextError(f"the training text has {N} characters, too few for {name}")
 
     @functools.cached_property
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """Where a text comes from, and what of it is the book: files, named books, the licence around them."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -149,6 +150,9 @@ def _download(name: str, book: NamedBook) -> Path:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that stayed empty
+            target.parent.rmdir()
+            target.parent.parent.rmdir()
     return target
 
 

@@ -85,7 +85,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}", status=1) from error
@@ -115,7 +115,7 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
     matching, reason = [], f"there is no run in {folder}"
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
-            stored = yaml.safe_load((run / "config.yaml").read_text())
+            stored = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
             continue

@@ -121,6 +121,8 @@ def test_stops(run: Run) -> None:
 def test_prompts_from_a_file_and_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("prompt.txt").write_text("ab\ncd")
     assert run("--prompt-file", "prompt.txt", "--seed", "1")[1].startswith("ab\ncd")
+    Path("prompt.txt").write_bytes(b"\xef\xbb\xbfab\r\ncd")  # as some editors save it
+    assert run("--prompt-file", "prompt.txt", "--seed", "1")[1].startswith("ab\ncd")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"fed")))
     assert run("--prompt-file", "-", "--seed", "1")[1].startswith("fed")
     status, out, err = run("--seed", "1", "--length", "9")
@@ -160,6 +162,9 @@ def test_unknown_characters(run: Run) -> None:
         (("--length", "99999999999999999999"), "is not a whole number"),
         (("--length", "100000", "--num-samples", "10000"), "must be at most 100,000,000"),
         (("--score", "ab", "--greedy"), "--greedy has no say in it"),
+        (("--score", "ab", "--num-samples", "2"), "--num-samples has no say in it"),
+        (("--score", "ab€"), "does not know these characters of the text: '€' at 2"),
+        (("--device", "meta"), "computes nothing"),
         (("--prompt", "a", "--prompt-file", "b"), "not allowed with argument"),
         (("--prompt-file", "none.txt"), "cannot read none.txt: No such file"),
         (("--ckpt", "none.ckpt"), "there is no checkpoint none.ckpt"),
@@ -183,6 +188,7 @@ def test_checkpoints_that_will_not_do(run: Run) -> None:
         ({"language_model": {**description, "cell": "os.system"}}, "has the cell 'os.system'"),
         ({"language_model": {**description, "hidden_size": 7}}, "is damaged: its model cannot be made"),
         ({"language_model": {**description, "cell_options": 3}}, "is damaged: its model cannot be made"),
+        ({"language_model": {**description, "vocabulary": "a" * len(ALPHABET)}}, "has every character once"),
         ({"state_dict": {}}, "is damaged: its model cannot be made"),
     ):
         torch.save({**good, **change}, "last.ckpt")
@@ -198,7 +204,7 @@ def test_checkpoints_that_will_not_do(run: Run) -> None:
     good["state_dict"]["network.embedding.weight"][1] = math.nan  # of one character, after which nothing is finite
     torch.save(good, "last.ckpt")
     for words in (["--length", "200"], ["--length", "200", "--stream"], ["--score", f"a{ALPHABET[1]}a"]):
-        status, _, err = run("--prompt", "a", "--seed", "1", *words)
+        status, _, err = run("--prompt", "a", *words)
         assert status == 2, words
         assert "logits are not finite" in err
     Path("last.ckpt").write_bytes(b"nothing")

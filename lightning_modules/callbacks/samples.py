@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from kernels.decode import Decoder
 from kernels.dtypes import without_autocast
 from lightning_modules.networks.language_model import CharacterModel
-from lightning_modules.runs import RunTensorBoard
+from lightning_modules.runs import RunTensorBoard, write_whole
 
 LENGTHS = (20, 30, 60)  # greedy, from each of the first characters
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -70,7 +70,7 @@ def sample(network: CharacterModel) -> str:
         for length in LENGTHS:
             decoder.read(torch.tensor([[alphabet.index(character) for character in first]], device=device))
             tokens, _ = decoder.sample(torch.zeros(length - 1, len(first), device=device), greedy=True)
-            lines += [f"- {character + _text(tokens[:, n], alphabet)!r}" for n, character in enumerate(first)]
+            lines += [f"- ``{character + _text(tokens[:, n], alphabet)!r}``" for n, character in enumerate(first)]
         for tau in TEMPERATURES:
             decoder.read(torch.tensor([[alphabet.index(first[0])]], device=device))
             uniforms = torch.from_numpy(np.random.Generator(np.random.Philox(0)).random((FREE - 1, 1))).float()
@@ -84,9 +84,9 @@ def sample(network: CharacterModel) -> str:
 def write_section(path: Path, step: int, text: str) -> None:
     """Add a step's samples to the file; of a continued run, cut those from that step on."""
     title = f"## After {step} steps\n"
-    before = path.read_text() if path.exists() else "# Samples\n"
+    before = path.read_text(encoding="utf-8") if path.exists() else "# Samples\n"
     before = before.partition(title)[0].rstrip("\n")
-    path.write_text(f"{before}\n\n{title}\n{text}\n")
+    write_whole(path, f"{before}\n\n{title}\n{text}\n")
 
 
 def _text(tokens: torch.Tensor, alphabet: str) -> str:

@@ -66,7 +66,7 @@ class Summary(Callback):
             if isinstance(logger, RunTensorBoard) and "accuracy" in facts:
                 logger.log_hyperparams(hyperparameters(self.config), {f"accuracy_last_{LAST}": facts["accuracy"]})
                 logger.finalize("success")
-        Console().print(self._table(facts))
+        Console().print(self._table(trainer, facts))
 
     def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
         """Return what summary.json holds."""
@@ -80,13 +80,13 @@ class Summary(Callback):
         facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second, **test_metrics}
         return facts
 
-    def _table(self, facts: dict[str, Any]) -> Table:
+    def _table(self, trainer: Trainer, facts: dict[str, Any]) -> Table:
         table = Table(show_header=False, box=None)
         last = f"over the last {facts.get('iterations')} iterations"
         if "accuracy" in facts:
             table.add_row("accuracy", f"{100 * facts['accuracy']:.2f} % {last}")
-            held_out = any(tag.startswith("test/") for tag in facts)
-            if facts["solved_at"] or not held_out:  # a task with a test split is not one to be solved
+            held_out = trainer.val_dataloaders is not None or trainer.test_dataloaders is not None
+            if facts["solved_at"] or not held_out:  # a task with held-out data is not one to be solved
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
                 table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")

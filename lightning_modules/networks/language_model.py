@@ -93,9 +93,12 @@ def load_model(path: Path) -> CharacterModel:
     try:
         if not all(0 < int(description[name]) <= MOST[name] for name in SIZES):
             raise ValueError(f"sizes of {', '.join(f'{name} {description[name]}' for name in SIZES)}")
+        vocabulary = description["vocabulary"]
+        if len(set(vocabulary)) < len(vocabulary) or not vocabulary.encode():  # ValueError for half a character
+            raise ValueError("a vocabulary has every character once")
         options = {name: value for name, value in description["cell_options"].items() if name in CELL_OPTIONS}
         layer = partial(getattr(kernels, description["cell"]), **options)
-        model = CharacterModel(description["vocabulary"], layer, **{name: int(description[name]) for name in SIZES})
+        model = CharacterModel(vocabulary, layer, **{name: int(description[name]) for name in SIZES})
         model.load_state_dict(
             {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
         )

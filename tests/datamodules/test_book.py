@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.book import Book
 from datamodules.text_source import TextError
@@ -82,6 +83,14 @@ def test_held_out_text_is_one_stream(file: str) -> None:
         assert "".join(decode(book, tokens[0]) for tokens, _, _ in batches) == text[:-1]
         assert "".join(decode(book, targets[0]) for _, targets, _ in batches) == text[1:]
         assert [bool(fresh) for *_, fresh in batches] == [True] + [False] * (len(batches) - 1)
+
+
+def test_a_text_too_short_for_all_processes(file: str) -> None:
+    book = Book(file, length=20, batch_size=50, feed="streams")  # 1050 of 1800 characters, twice that on two processes
+    book.setup("fit")
+    book.trainer = SimpleNamespace(world_size=2)  # type: ignore[assignment]
+    with pytest.raises(MisconfigurationException, match="1800 characters, too few for 100 streams of 20"):
+        book.setup("fit")
 
 
 def test_what_cannot_be(file: str) -> None:
