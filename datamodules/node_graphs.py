@@ -182,7 +182,8 @@ def check_graph(graph: Data) -> None:
     """Refuse a graph that no network could learn from.
 
     Raises:
-        DataError: if it has no edges, an edge to no node, a feature that is no number, or a split without a node.
+        DataError: if it has no edges, an edge to no node, a feature that is no number, a split without a node, or a
+            class without a training node.
     """
     N = graph.y.shape[0]
     if graph.edge_index.numel() == 0:
@@ -196,3 +197,8 @@ def check_graph(graph: Data) -> None:
     for split in ("train", "val", "test"):
         if not graph[f"{split}_mask"].any():
             raise DataError(f"the graph has no node in its {split} split")
+    if int(graph.y.min()) < 0:
+        raise DataError(f"classes are numbered from 0, got {int(graph.y.min())}")
+    never = set(range(int(graph.y.max()) + 1)) - set(graph.y[graph.train_mask].tolist())
+    if never:
+        raise DataError(f"no training node is of class {', '.join(map(str, sorted(never)))}; each class needs one")

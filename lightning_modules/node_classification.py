@@ -6,6 +6,7 @@ Legend: N nodes, C classes.
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
@@ -22,14 +23,34 @@ class NodeClassification(TrainingSystem):
     Args:
         network: (x, edge_index) in, logits [N, C] out.
         learning_rate: step size.
-        weight_decay: L2 penalty on all weights.
+        weight_decay: L2 penalty on all weights, or one for each part of the network that is named: {first: 5.0e-4}.
+
+    Raises:
+        ValueError: if `weight_decay` names a part that the network does not have.
     """
 
     def __init__(
-        self, network: nn.Module, learning_rate: PositiveFloat = 0.01, weight_decay: NonNegativeFloat = 5e-4
+        self,
+        network: nn.Module,
+        learning_rate: PositiveFloat = 0.01,
+        weight_decay: NonNegativeFloat | dict[str, NonNegativeFloat] = 5e-4,
     ) -> None:
         super().__init__(network)
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.learning_rate = learning_rate
+        parts = dict.fromkeys(name.partition(".")[0] for name, _ in network.named_parameters())
+        self.weight_decay = weight_decay if isinstance(weight_decay, dict) else dict.fromkeys(parts, weight_decay)
+        for name in self.weight_decay:
+            if name not in parts:
+                raise ValueError(f"weight_decay: the network has no part {name!r}; it has {', '.join(parts)}")
+
+    def setup(self, stage: str) -> None:
+        """See that neighbourhoods are sampled as far as the network sees."""
+        fan_outs = getattr(self.trainer.datamodule, "num_neighbors", None)  # type: ignore[attr-defined]
+        hops = getattr(self.network, "hops", None)
+        if fan_outs is not None and hops is not None and len(fan_outs) != hops:
+            raise MisconfigurationException(
+                f"num_neighbors must have a number for each of the network's {hops} layers, got {fan_outs}"
+            )
 
     def forward(self, graph: Data) -> Tensor:
         """Return logits [N, C]."""
@@ -52,8 +73,12 @@ class NodeClassification(TrainingSystem):
         return [NodeMap()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam with L2 penalty."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        """Return Adam with L2 penalty, each part of the network with its own."""
+        groups = [
+            {"params": [parameter], "weight_decay": self.weight_decay.get(name.partition(".")[0], 0.0)}
+            for name, parameter in self.network.named_parameters()
+        ]
+        return torch.optim.Adam(groups, lr=self.learning_rate)
 
     def _loss_and_accuracy(self, graph: Data, split: str) -> Tensor:
         nodes = slice(graph.batch_size) if "batch_size" in graph else graph[f"{split}_mask"]

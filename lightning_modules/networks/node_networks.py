@@ -25,16 +25,17 @@ class NodeNetwork(nn.Module):
         num_features: width F of a node's features.
         num_classes: number C of classes.
         dropout: probability that a feature is dropped before each layer, in training.
+        hops: number of layers that look at neighbours: how far a node sees.
 
     Raises:
         ValueError: if the data do not tell their number of features or classes.
     """
 
-    def __init__(self, num_features: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, num_features: int, num_classes: int, dropout: float, hops: int) -> None:
         super().__init__()
         if not num_features or not num_classes:
             raise ValueError(f"{type(self).__name__} needs num_features and num_classes, and the data tell none")
-        self.num_features, self.num_classes, self.p = num_features, num_classes, dropout
+        self.num_features, self.num_classes, self.p, self.hops = num_features, num_classes, dropout, hops
         self._given: Tensor | None = None
 
     def features(self, x: Tensor) -> Tensor | SparseMatrix:
@@ -88,7 +89,7 @@ class MLP(NodeNetwork):
         hidden_size: PositiveInt = 64,
         dropout: ClosedUnitInterval = 0.5,
     ) -> None:
-        super().__init__(num_features, num_classes, dropout)
+        super().__init__(num_features, num_classes, dropout, hops=0)
         self.first = Features(num_features, hidden_size)
         self.last = nn.Linear(hidden_size, num_classes)
 
@@ -122,7 +123,7 @@ class GCN(NodeNetwork):
         dropout: ClosedUnitInterval = 0.5,
         form: Form = "sparse",
     ) -> None:
-        super().__init__(num_features, num_classes, dropout)
+        super().__init__(num_features, num_classes, dropout, hops=num_layers)
         if num_layers < 2:
             raise ValueError(f"GCN needs two layers or more, got num_layers {num_layers}")
         self.first = GraphConvolution(num_features, hidden_size, form)
@@ -162,7 +163,7 @@ class GraphSAGE(NodeNetwork):
         dropout: ClosedUnitInterval = 0.5,
         aggregate: Literal["mean", "max", "lstm"] = "mean",
     ) -> None:
-        super().__init__(num_features, num_classes, dropout)
+        super().__init__(num_features, num_classes, dropout, hops=num_layers)
         widths = [num_features, *[hidden_size] * (num_layers - 1), num_classes]
         self.layers = nn.ModuleList(
             SAGEConv(before, after, aggr=LSTMAggregation(before) if aggregate == "lstm" else aggregate)
@@ -207,7 +208,7 @@ class GAT(NodeNetwork):
         dropout: ClosedUnitInterval = 0.6,
         version: Literal[1, 2] = 1,
     ) -> None:
-        super().__init__(num_features, num_classes, dropout)
+        super().__init__(num_features, num_classes, dropout, hops=2)
         make = GATConv if version == 1 else GATv2Conv
         self.first = make(num_features, hidden_size, heads, dropout=dropout)
         self.last = make(heads * hidden_size, num_classes, last_heads, concat=False, dropout=dropout)
@@ -246,7 +247,7 @@ class GCNII(NodeNetwork):
         alpha: ClosedUnitInterval = 0.1,
         theta: PositiveFloat = 0.5,
     ) -> None:
-        super().__init__(num_features, num_classes, dropout)
+        super().__init__(num_features, num_classes, dropout, hops=num_layers)
         self.first = Features(num_features, hidden_size)
         self.layers = nn.ModuleList(
             SparseGCN2Conv(hidden_size, alpha, theta, k + 1, normalize=False) for k in range(num_layers)

@@ -55,6 +55,8 @@ def test_unknown_files_pass_but_missing_ones_do_not(own_folder: Path) -> None:
         ({"edge_index": torch.tensor([[0, -1], [1, 2]])}, r"must join nodes 0..2, got -1"),
         ({"x": torch.tensor([[1.0], [float("nan")], [0.0]])}, "not finite"),
         ({"val_mask": torch.zeros(3, dtype=torch.bool)}, "no node in its val split"),
+        ({"y": torch.tensor([0, 3, 1])}, "no training node is of class 2"),
+        ({"y": torch.tensor([0, -1, 1])}, "classes are numbered from 0, got -1"),
     ],
 )
 def test_graphs_that_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:

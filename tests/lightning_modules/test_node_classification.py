@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.node_classification import NodeClassification
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/karate_gcn/version_0")
@@ -28,6 +30,16 @@ def test_the_club_is_learnt(train: Train, network: str) -> None:
     assert (RUN / "nodes.png").exists()
     if network == "GCN":  # a bit more than a third are in the largest group
         assert json.loads((RUN / "summary.json").read_text())["test/accuracy"] > 0.6
+
+
+def test_a_weight_decay_for_each_part(train: Train) -> None:
+    words = ["--config", "karate_gcn.yaml", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    assert train(*words, "--model.weight_decay", "{last: 0.1}", small=False)[0] == 0
+    status, _, err = train(*words, "--model.weight_decay", "{lest: 0.1}", small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "weight_decay: the network has no part 'lest'; it has first, last" in err
+    system = NodeClassification(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), weight_decay={"1": 0.1})
+    assert [group["weight_decay"] for group in system.configure_optimizers().param_groups] == [0, 0, 0.1, 0.1]
 
 
 def test_a_stopped_run_goes_on_exactly(train: Train) -> None:
@@ -69,3 +81,7 @@ def test_bad_fan_outs_are_one_line(train: Train) -> None:
     status, _, err = train("--config", "karate_gcn.yaml", "--data.num_neighbors", "[3, 0]", small=False)
     assert status == 2
     assert err == "train.py: error: fan-outs must be positive, or −1 for all neighbours, got [3, 0]\n"
+    status, _, err = train("--config", "karate_gcn.yaml", "--data.num_neighbors", "[3]", small=False)
+    assert status == 2
+    assert err == "train.py: error: num_neighbors must have a number for each of the network's 2 layers, got [3]\n"
+    assert not Path("runs").exists()
