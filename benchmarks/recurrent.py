@@ -201,12 +201,13 @@ def peak_memory(function: Callable[[], object], device: str) -> float:
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
     except OSError:
         return float("nan")
-    before = _status("VmRSS")
+    before = process_status("VmRSS")
     function()
-    return (_status("VmHWM") - before) / 2**10
+    return (process_status("VmHWM") - before) / 2**10
 
 
-def _status(key: str) -> int:
+def process_status(key: str) -> int:
+    """Return an entry of Linux's account of this process, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
