@@ -99,7 +99,7 @@ def choose(backend: Backend, case: Case) -> Choice:
         NotImplementedError: if it has no rules for the torch.func transform (vmap, grad, jvp) that is under way.
     """
     asked = _override or backend
-    check_backend(asked, case.plain)
+    check_backend(asked, case.plain, case.recompute and _override is None)
     if _transformed():
         if asked in ("auto", "reference"):
             return Choice("reference", "it alone has the rules of torch.func's transforms")
@@ -150,7 +150,7 @@ def _transformed() -> bool:
 
 @contextmanager
 def forced(backend: Backend) -> Iterator[None]:
-    """Make every layer use a backend, whatever it asks for."""
+    """Make every layer use a backend, whatever it asks for; recompute counts for nothing where it is not offered."""
     global _override
     check_backend(backend)
     previous, _override = _override, backend

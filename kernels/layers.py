@@ -82,7 +82,10 @@ class RNN(RecurrentLayer):
 
 
 class GRU(RecurrentLayer):
-    """Gated recurrent unit, torch.nn.GRU's twin: gates r, z, n, two biases; equations in `kernels.reference`."""
+    """Gated recurrent unit, torch.nn.GRU's twin: gates r, z, n, two biases; equations in `kernels.reference`.
+
+    The arguments are those of `RecurrentLayer`.
+    """
 
     cell = "gru"
 
@@ -92,7 +95,7 @@ class GRU(RecurrentLayer):
 
     def result_dtype(self, given: torch.dtype) -> torch.dtype:
         """Return what torch.nn.GRU returns: on a CPU, unlike LSTM and RNN, the vectors' dtype under autocast."""
-        return given if self.weight_ih_l0.device.type == "cpu" else super().result_dtype(given)
+        return given if self._stored.device.type == "cpu" else super().result_dtype(given)
 
     def run(
         self,
@@ -111,12 +114,8 @@ class GRU(RecurrentLayer):
 class LSTM(RecurrentLayer):
     """Long short-term memory, torch.nn.LSTM's twin: gates i, f, g, o, two biases; equations in `kernels.reference`.
 
-    Args:
-        input_size: width I of an input vector.
-        hidden_size: width H of the state.
-        *arguments: as of `RecurrentLayer`.
-        proj_size: must be 0; torch.nn.LSTM can shrink its state by a further matrix.
-        **options: as of `RecurrentLayer`.
+    The arguments are those of `RecurrentLayer`, but for `proj_size`, which must be 0: torch.nn.LSTM can shrink its
+    state by a further matrix.
 
     Raises:
         ValueError: as of `RecurrentLayer`.

@@ -98,8 +98,9 @@ def _new(size: int) -> mmap.mmap:
 
 def _give_back(block: mmap.mmap) -> None:
     global _in_use
+    size = len(block)  # read first: a call between reading and writing _in_use could collect garbage, and come here
     with _lock:
-        _in_use -= len(block)
+        _in_use -= size
         _blocks.append(block)
         _shrink()
 

@@ -7,6 +7,7 @@ Legend: B batch, T time, I input, H hidden, V vocabulary, L levels (torch.nn's l
 """
 
 import math
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -40,10 +41,10 @@ class RecurrentLayer(nn.Module):
         device: device of the weights.
         dtype: dtype of the weights.
         backend: "auto" takes the fastest that can run; a name takes that one or raises.
-        recompute: keep only the states for the backward pass and compute the gates anew there: a third to a half
-            of the memory.
+        recompute: keep only the states for the backward pass and compute the gates anew there, to save memory.
 
     Raises:
+        TypeError: if a size is no whole number.
         ValueError: if a size is not positive, `dropout` no probability, or the backend unknown or unfit.
     """
 
@@ -69,14 +70,13 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        for argument, value in {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-        }.items():
-            if not isinstance(value, int) or value <= 0:
-                raise ValueError(f"{name}: {argument} must be a positive whole number, got {value!r}")
-        if not 0 <= dropout <= 1:
+        sizes: dict[str, Any] = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for argument, value in sizes.items():
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise TypeError(f"{name}: {argument} must be a whole number, got {value!r}")
+            if value <= 0:
+                raise ValueError(f"{name}: {argument} must be positive, got {value!r}")
+        if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout must be a probability, got {dropout!r}")
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -88,11 +88,14 @@ class RecurrentLayer(nn.Module):
         self.backend: Backend = backend
         self.recompute = recompute
         dispatch.check_backend(backend, self.plain, recompute)
-        if type(self).run is RecurrentLayer.run and (backend not in ("auto", "reference") or recompute):
-            raise ValueError(f"{name} has its equations alone: no backend but 'reference', and no recompute")
+        self._names = list(self.shapes(input_size))
+        if type(self).run is RecurrentLayer.run:
+            if backend not in ("auto", "reference") or recompute:
+                raise ValueError(f"{name} has its equations alone: no backend but 'reference', and no recompute")
+            if "weight_ih" not in self._names:
+                raise ValueError(f"{name}.shapes must have a weight_ih, or the cell its own run")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         D = 2 if bidirectional else 1
-        self._names = list(self.shapes(input_size))
         self._suffixes = [f"_l{level}{way}" for level in range(num_layers) for way in ("", "_reverse")[:D]]
         for k, suffix in enumerate(self._suffixes):
             for parameter, shape in self.shapes(input_size if k < D else D * hidden_size).items():
@@ -100,11 +103,20 @@ class RecurrentLayer(nn.Module):
         self.reset_parameters()
 
     def shapes(self, input_size: int) -> Shapes:
-        """Return the shape of every parameter of one level and direction; names begin with weight_ or bias_."""
+        """Return the shape of every parameter of one level and direction; names begin with weight_ or bias_.
+
+        `step` gets W_ih x + b_ih from `weight_ih` and, where there is one, `bias_ih`; any other is its own to use.
+        """
         raise NotImplementedError
 
     def step(self, weights: Weights, projected: Tensor, state: States) -> States:
-        """Return the states [B, H] after a step, from W_ih x + b_ih [B, G] and those before it."""
+        """Return the states after a step, a tuple of `num_states` tensors [B, H], the output first.
+
+        Args:
+            weights: the parameters by their names in `shapes`.
+            projected: W_ih x + b_ih [B, G].
+            state: the states before the step.
+        """
         raise NotImplementedError
 
     def run(
@@ -127,7 +139,17 @@ class RecurrentLayer(nn.Module):
             last: whether only the last states are wanted, so that the first result may be empty.
         """
         projected = reference.project(inputs, embedding, weights["weight_ih"], weights.get("bias_ih"))
-        return reference.loop(lambda share, state: self.step(weights, share, state), projected, state, lengths)
+
+        def step(share: Tensor, before: States) -> States:
+            states = self.step(weights, share, before)
+            if not isinstance(states, tuple) or len(states) != self.num_states:
+                got = f"{len(states)} of them" if isinstance(states, tuple) else type(states).__name__
+                raise TypeError(
+                    f"{type(self).__name__}.step must return a tuple of {self.num_states} state(s), got {got}"
+                )
+            return states
+
+        return reference.loop(step, projected, state, lengths)
 
     def reset_parameters(self) -> None:
         """Draw all weights uniformly from ±1/√H, as torch.nn does."""
@@ -142,8 +164,9 @@ class RecurrentLayer(nn.Module):
         *,
         lengths: Tensor | None = None,
         output: Output = "sequence",
+        embedding: Tensor | None = None,
     ) -> tuple[Any, Any]:
-        """Run over a batch of sequences of vectors.
+        """Run over a batch of sequences of vectors, or of tokens for `forward_ids`.
 
         Args:
             input: [T, B, I], [B, T, I] with `batch_first`, one sequence [T, I], or a PackedSequence.
@@ -152,13 +175,18 @@ class RecurrentLayer(nn.Module):
                 the outputs after it are zeros.
             output: "sequence" returns every state of the last level, "last" the last valid one; for two directions
                 that is [h→(T), h←(1)].
+            embedding: vectors of the tokens, which `input` then holds; see `forward_ids`.
 
         Returns:
             The output, [T, B, D·H] or like the input, or [B, D·H] for the last one; and the last state(s) as `hx`.
 
         Raises:
-            ValueError: if a rank, width, dtype, device, length or `output` is wrong; the message names it.
+            RuntimeError: if a width, a state's shape or a device is wrong, as torch.nn does.
+            ValueError: if a rank, dtype, length or `output` is; the message names it.
         """
+        if embedding is not None:
+            self._check_ids(input, embedding)  # type: ignore[arg-type]
+            return self._run_any_axes(input, embedding, hx, lengths, output, batched=input.dim() == 2)  # type: ignore
         if isinstance(input, PackedSequence):
             return self._run_packed(input, hx, lengths, output)
         self._check_rank(input, {2, 3}, "input", "[T, I] or [T, B, I]")
@@ -174,7 +202,7 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | None = None,
         output: Output = "sequence",
     ) -> tuple[Tensor, Any]:
-        """Run over a batch of sequences of tokens; the same as `forward(embedding_weight[ids])`, and faster.
+        """Run over a batch of sequences of tokens; the same as calling with `embedding_weight[ids]`, and faster.
 
         Args:
             ids: int64 tokens [T, B], [B, T] with `batch_first`, or one sequence [T], also after a row's end.
@@ -185,8 +213,14 @@ class RecurrentLayer(nn.Module):
             output: what to return.
 
         Raises:
+            RuntimeError: as in `forward`.
             ValueError: as in `forward`, and, where the tokens are on a CPU, if one is outside 0..V−1.
         """
+        if embedding_weight is None:
+            raise ValueError("embedding_weight must be a tensor, got None")
+        return self(ids, hx, lengths=lengths, output=output, embedding=embedding_weight)  # hooks run, as they should
+
+    def _check_ids(self, ids: Tensor, embedding_weight: Tensor) -> None:
         for name, value in {"ids": ids, "embedding_weight": embedding_weight}.items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
@@ -196,26 +230,26 @@ class RecurrentLayer(nn.Module):
         if embedding_weight.dim() != 2 or 0 in embedding_weight.shape or embedding_weight.shape[1] != self.input_size:
             raise ValueError(f"embedding_weight must be [V, {self.input_size}], got {list(embedding_weight.shape)}")
         if embedding_weight.device != ids.device:
-            raise ValueError(f"embedding_weight is on {embedding_weight.device} and the ids are on {ids.device}")
+            raise RuntimeError(f"embedding_weight is on {embedding_weight.device} and the ids are on {ids.device}")
         self._check_dtype(embedding_weight, "embedding_weight")
         V = embedding_weight.shape[0]
-        if dispatch.values_can_be_read() and ids.device.type == "cpu":
+        if dispatch.values_can_be_read() and ids.device.type == "cpu" and ids.numel():
             least, greatest = (int(bound) for bound in torch.aminmax(ids))
             if least < 0 or greatest >= V:
                 raise ValueError(f"ids must be in 0..{V - 1}, got {least if least < 0 else greatest}")
-        return self._run_any_axes(ids, embedding_weight, hx, lengths, output, batched=ids.dim() == 2)
 
-    def explain(self, T: int, B: int, tokens: bool = False) -> None:
+    def explain(self, T: int, B: int, tokens: bool = False, ragged: bool = False) -> None:
         """Print which backend would run the first level over B sequences of T steps now, and why.
 
         Args:
             T: number of steps.
             B: number of sequences.
             tokens: whether the input is tokens, for `forward_ids`.
+            ragged: whether rows have lengths of their own.
         """
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
-        backend, reason = self._choose(T, B, self.input_size, tokens, False, learning)
-        dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
+        backend, reason = self._choose(T, B, self.input_size, tokens, ragged, learning)
+        dtype, device = compute_dtype(self._stored), self._stored.device.type
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
 
@@ -224,7 +258,13 @@ class RecurrentLayer(nn.Module):
 
     def result_dtype(self, given: torch.dtype) -> torch.dtype:
         """Return the dtype of the results for vectors of a dtype: under autocast what torch.nn's layer returns."""
-        return compute_dtype(self.weight_ih_l0)
+        return compute_dtype(self._stored)
+
+    @property
+    def _stored(self) -> Tensor:
+        """A parameter as it is stored, for its device and dtype; reading `weight_ih_l0` may compute one anew."""
+        own = self._parameters.get("weight_ih_l0")
+        return next(self.parameters()) if own is None else own
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from the defaults."""
@@ -238,7 +278,7 @@ class RecurrentLayer(nn.Module):
     def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
         if self.cell is None:
             return dispatch.Choice("reference", "this cell has its equations alone")
-        dtype, device = compute_dtype(self.weight_ih_l0), self.weight_ih_l0.device.type
+        dtype, device = compute_dtype(self._stored), self._stored.device.type
         case = Case(
             cell=self.cell, plain=self.plain, tokens=tokens, ragged=ragged, learning=learning,
             recompute=self.recompute, T=T, B=B, I=I, H=self.hidden_size, dtype=dtype, device=device,
@@ -267,23 +307,25 @@ class RecurrentLayer(nn.Module):
     def _check_rank(self, tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:
         if tensor.dim() not in ranks:
             raise ValueError(f"{type(self).__name__}: {name} must be {shapes}, got {tensor.dim()}-D")
-        if 0 in tensor.shape:
-            raise ValueError(f"{type(self).__name__}: {name} has an empty axis: {list(tensor.shape)}")
-        device = self.weight_ih_l0.device
+        if tensor.shape[1 if self.batch_first and tensor.dim() == max(ranks) else 0] == 0:
+            raise ValueError(f"{type(self).__name__}: {name} has no steps: {list(tensor.shape)}")
+        device = self._stored.device
         if tensor.device != device:
-            raise ValueError(f"{name} is on {tensor.device} and the weights are on {device}")
+            raise RuntimeError(f"{type(self).__name__}: {name} is on {tensor.device} and the weights are on {device}")
 
     def _check_vectors(self, vectors: Tensor) -> None:
         if vectors.shape[-1] != self.input_size:
-            raise ValueError(f"input must have {self.input_size} features, got {vectors.shape[-1]}")
+            raise RuntimeError(
+                f"{type(self).__name__}: input must be [..., {self.input_size}], got {list(vectors.shape)}"
+            )
         self._check_dtype(vectors, "input")
 
     def _check_dtype(self, tensor: Tensor, name: str) -> None:
-        weight = self.weight_ih_l0
+        weight, own = self._stored, type(self).__name__
         if not tensor.is_floating_point():
-            raise ValueError(f"{name} must be floating-point, got {tensor.dtype}")
+            raise ValueError(f"{own}: {name} must be floating-point, got {tensor.dtype}")
         if tensor.dtype != weight.dtype and not autocast_is_on(weight.device):
-            raise ValueError(f"{name} is {tensor.dtype} and the weights are {weight.dtype}")
+            raise ValueError(f"{own}: {name} is {tensor.dtype} and the weights are {weight.dtype}")
 
     def _run_packed(
         self, packed: PackedSequence, hx: Any, lengths: Tensor | None, output: Output
@@ -347,7 +389,7 @@ class RecurrentLayer(nn.Module):
             only_last = last and level == self.num_layers - 1
             outputs = []
             for k in range(level * D, level * D + D):
-                weights = {name: getattr(self, name + self._suffixes[k]) for name in self._names}
+                weights = self._weights(self._suffixes[k], inputs.device)
                 backward = k % D == 1
                 given = _reversed(inputs, lengths) if backward else inputs
                 own = tuple(value[k] for value in state)
@@ -363,35 +405,49 @@ class RecurrentLayer(nn.Module):
                 inputs = dropout(inputs, self.dropout, self.training)
         return inputs, tuple(torch.stack(values) for values in zip(*finals, strict=True))
 
+    def _weights(self, suffix: str, device: torch.device) -> Weights:
+        """Return the parameters of one level and direction, of one dtype and on one device."""
+        weights = {name: getattr(self, name + suffix) for name in self._names}
+        dtype = weights[self._names[0]].dtype
+        for name, weight in weights.items():
+            if weight.device != device:
+                raise RuntimeError(
+                    f"{type(self).__name__}: {name + suffix} is on {weight.device}, the input on {device}"
+                )
+            if weight.dtype != dtype:
+                first = self._names[0] + suffix
+                raise ValueError(f"{type(self).__name__}: {name + suffix} is {weight.dtype} and {first} is {dtype}")
+        return weights
+
     def _last(self, final: States) -> Tensor:
         """Return the last states of the last level [B, D·H] from those of all levels [L·D, B, H]."""
-        return torch.cat([final[0][-2], final[0][-1]], dim=1) if self.bidirectional else final[0][-1]
+        return torch.cat([final[0][-2], final[0][-1]], dim=1) if self.bidirectional else final[0][-1].clone()
 
     def _check_lengths(self, lengths: Tensor, T: int, B: int) -> Tensor:
-        lengths = torch.as_tensor(lengths, device=self.weight_ih_l0.device)
+        lengths = torch.as_tensor(lengths, device=self._stored.device)
         if lengths.shape != (B,) or lengths.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"lengths must be {B} whole numbers, got {lengths.dtype} {list(lengths.shape)}")
-        if dispatch.values_can_be_read() and not (int(lengths.min()) > 0 and int(lengths.max()) <= T):
+        if dispatch.values_can_be_read() and B and not (int(lengths.min()) > 0 and int(lengths.max()) <= T):
             raise ValueError(f"lengths must be in 1..{T}, got {int(lengths.min())}..{int(lengths.max())}")
         return lengths.long()
 
     def _initial_state(self, hx: Any, B: int, batched: bool) -> States:
         """Return the checked initial state(s) [L·D, B, H]."""
-        weight, count = self.weight_ih_l0, len(self._suffixes)
+        weight, count, own = self._stored, len(self._suffixes), type(self).__name__
         if hx is None:
             return (weight.new_zeros(count, B, self.hidden_size),) * self.num_states
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx) if isinstance(hx, list | tuple) else ()
         if not states or not all(isinstance(state, Tensor) for state in states):
             kind = "a tensor" if self.num_states == 1 else "a pair of tensors (h_0, c_0)"
-            raise ValueError(f"hx must be {kind}, got {type(hx).__name__}")
+            raise ValueError(f"{own}: hx must be {kind}, got {type(hx).__name__}")
         shape = (count, B, self.hidden_size) if batched else (count, self.hidden_size)
         if len(states) != self.num_states or any(state.shape != shape for state in states):
             got = ", ".join(str(list(state.shape)) for state in states)
             need = str(list(shape)) if self.num_states == 1 else f"a pair of {list(shape)}"
-            raise ValueError(f"hx must be {need}, got {got}")
+            raise RuntimeError(f"{own}: hx must be {need}, got {got}")
         for state in states:
             if state.device != weight.device:
-                raise ValueError(f"hx is on {state.device} and the weights are on {weight.device}")
+                raise RuntimeError(f"{own}: hx is on {state.device} and the weights are on {weight.device}")
             self._check_dtype(state, "hx")
         return tuple(state.reshape(count, B, self.hidden_size) for state in states)
 
@@ -405,6 +461,6 @@ def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """Return [T, B, …] with the valid steps of every row in the opposite order."""
     if lengths is None:
         return sequence.flip(0)
-    steps = torch.arange(len(sequence), device=sequence.device)[:, None]  # [T, 1]
+    steps = torch.arange(sequence.shape[0], device=sequence.device)[:, None]  # [T, 1]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
     return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]

@@ -1,6 +1,6 @@
 """What surrounds the time loops: the work that is done for many steps at once, in GEMMs.
 
-The loops run over a chunk of steps at a time, a few hundred rows of the batch: what a chunk reads and writes stays in
+The loops run over a chunk of steps at a time, about a thousand rows: what a chunk reads and writes stays in
 the cache, and it has rows enough for fast GEMMs. Before its loop a chunk gets the inputs' share of its gates; after the
 backward loop its gate gradients go into the weights' gradients, so that those of all steps [T, B, G] are never stored.
 
@@ -29,7 +29,7 @@ def chunks(T: int, B: int) -> list[tuple[int, int]]:
 
 def chunk_steps(T: int, B: int) -> int:
     """Return the number of steps of a chunk."""
-    return max(1, min(T, CHUNK_ROWS // B))
+    return max(1, min(T, CHUNK_ROWS // max(1, B)))
 
 
 def lower(
@@ -152,6 +152,31 @@ def _pairs(rows: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tupl
         yield rows.flatten(0, 1), states[t - 1 : t - 1 + len(rows)].flatten(0, 1)
 
 
+def keep_gates(kept: Tensor, gates: Tensor, first: int, H: int, scale: float) -> None:
+    """Write a chunk's gates [k, B, G] into their 16-bit copy, the candidate scale · (s − ½) in the place of its s.
+
+    A candidate near zero so keeps its precision; s, then near ½, would not. `gates` is overwritten.
+
+    Args:
+        kept: where they go [k, B, G].
+        gates: in the dtype of the sums.
+        first: where the candidate's H columns begin.
+        H: their number.
+        scale: −2 or 2 for a tanh; 1 for a logistic, which is s itself.
+    """
+    if scale != 1.0:
+        gates[..., first : first + H].sub_(0.5).mul_(scale)
+    kept.copy_(gates)
+
+
+def kept_gates(gates: Tensor, kept: Tensor, first: int, H: int, scale: float) -> Tensor:
+    """Undo `keep_gates`: write a chunk's gates from their 16-bit copy, and return them."""
+    gates.copy_(kept)
+    if scale != 1.0:
+        gates[..., first : first + H].div_(scale).add_(0.5)
+    return gates
+
+
 def scale_rows(weight: Tensor, factor: float, first: int, end: int) -> Tensor:
     """Return a copy of a weight [G, …] or bias [G] with rows first … end − 1 multiplied by `factor`."""
     copy = weight.clone(memory_format=torch.contiguous_format)
@@ -163,7 +188,7 @@ def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     """Return a copy [B, H] of the last valid step of each row of [T, B, H]."""
     if lengths is None:
         return sequence[-1].clone()
-    return sequence[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
+    return sequence[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
 
 
 def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, like: Tensor) -> Tensor | None:
@@ -171,5 +196,5 @@ def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, 
     if grad_last is None:
         return grad
     total = torch.zeros_like(like) if grad is None else grad.to(like.dtype, copy=True)
-    total[lengths - 1, torch.arange(len(lengths), device=lengths.device)] += grad_last
+    total[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)] += grad_last
     return total

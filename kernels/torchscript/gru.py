@@ -24,6 +24,8 @@ from kernels.torchscript.chunks import (
     chunk_steps,
     chunks,
     collect_recurrent,
+    keep_gates,
+    kept_gates,
     last_rows,
     lower,
     scale_rows,
@@ -142,7 +144,8 @@ def gru_operator(
         projection.write(t, gate)
         forward_loop(gate, q, h, weight_t, bias_n, hidden[t:end], product)
         if keep and not here:
-            gates[t:end], candidates[t:end] = gate, q
+            keep_gates(gates[t:end], gate, 0, H, 2.0)
+            candidates[t:end] = q
         h = hidden[end - 1]
     return hidden, last_rows(hidden, lengths), gates, candidates
 
@@ -153,7 +156,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     T, (B, H) = inputs.shape[0], h_0.shape
     kept = T if keep else 0
     gates = weight_hh.new_empty(kept, B, 3 * H), weight_hh.new_empty(kept, B, H)
-    return h_0.new_empty(T, B, H), torch.empty_like(h_0), *gates
+    return h_0.new_empty(T, B, H), h_0.new_empty(B, H), *gates
 
 
 def gru_backward(
@@ -186,7 +189,7 @@ def gru_backward(
         elif same:
             gate, q = gates[t:end], candidates[t:end]
         else:
-            gate.copy_(gates[t:end])
+            kept_gates(gate, gates[t:end], 0, H, 2.0)
             q.copy_(candidates[t:end])
         backward_loop(
             None if grad_hidden is None else grad_hidden[t:end], hidden[t:end],

@@ -25,6 +25,8 @@ from kernels.torchscript.chunks import (
     chunk_steps,
     chunks,
     collect_recurrent,
+    keep_gates,
+    kept_gates,
     last_rows,
     lower,
     scale_rows,
@@ -176,7 +178,7 @@ def lstm_operator(
         projection.write(t, gate)
         forward_loop(gate, h, c, weight_t, peephole, fold, hidden[t:end], cells[t:end], product, v)
         if keep and not here:
-            gates[t:end] = gate
+            keep_gates(gates[t:end], gate, 2 * H, H, fold)
         h, c = hidden[end - 1], cells[end - 1]
     return hidden, last_rows(hidden, lengths), last_rows(cells, lengths), cells, gates
 
@@ -186,7 +188,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, *_, h_0, c_0, _, _, keep = arguments
     T, (B, H) = inputs.shape[0], h_0.shape
     gates = h_0.new_empty(T if keep else 0, B, 4 * H)
-    return h_0.new_empty(T, B, H), torch.empty_like(h_0), torch.empty_like(c_0), c_0.new_empty(T, B, H), gates
+    return h_0.new_empty(T, B, H), h_0.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H), gates
 
 
 def lstm_backward(
@@ -219,7 +221,7 @@ def lstm_backward(
     for t, end in reversed(chunks(T, B)):
         n = end - t
         if keep:
-            gate = gates[t:end] if same else chunk[:n].copy_(gates[t:end])
+            gate = gates[t:end] if same else kept_gates(chunk[:n], gates[t:end], 2 * H, H, fold)
         else:
             gate = chunk[:n]
             _rebuild(gate, t, projection, hidden, cells, weight_t, peephole, h_0, c_0)

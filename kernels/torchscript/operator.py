@@ -101,7 +101,11 @@ def _through_reference(
     ]
     with without_autocast(next(tensor.device for tensor in tensors if tensor is not None)):
         results = reference(*precise, word)
-    given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=False) if grad is not None]
+    given = [
+        (result, grad.to(result.dtype))
+        for result, grad in zip(results, grads, strict=False)
+        if grad is not None and result.requires_grad
+    ]
     leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
     found = iter(
         torch.autograd.grad(

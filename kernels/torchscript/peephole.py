@@ -25,6 +25,8 @@ from kernels.torchscript.chunks import (
     chunk_steps,
     chunks,
     collect_recurrent,
+    keep_gates,
+    kept_gates,
     last_rows,
     lower,
     scale_rows,
@@ -133,7 +135,7 @@ def cells_operator(
         projection.write(t, gate)
         forward_loop(gate, c, weight_t, fold, cells[t:end], product)
         if keep and not here:
-            gates[t:end] = gate
+            keep_gates(gates[t:end], gate, 2 * H, H, fold)
         c = cells[end - 1]
     if lengths is None:
         c_before = (cells[-2] if T > 1 else c_0).clone()
@@ -147,7 +149,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, _, _, weight_ch, _, c_0, _, _, keep = arguments
     T, (B, H) = inputs.shape[0], c_0.shape
     gates = weight_ch.new_empty(T if keep else 0, B, 3 * H)
-    return c_0.new_empty(T, B, H), torch.empty_like(c_0), torch.empty_like(c_0), gates
+    return c_0.new_empty(T, B, H), c_0.new_empty(B, H), c_0.new_empty(B, H), gates
 
 
 def cells_backward(
@@ -187,7 +189,7 @@ def cells_backward(
         elif same:
             gate = gates[t:end]
         else:
-            gate.copy_(gates[t:end])
+            kept_gates(gate, gates[t:end], 2 * H, H, fold)
         grad_chunk = None if grad_cells is None else grad_cells[t:end]
         if grad_before is not None and t <= T - 2 < end:
             grad_chunk = torch.zeros_like(cells[t:end]) if grad_chunk is None else grad_chunk.clone()
@@ -267,7 +269,7 @@ def peephole_lstm(
     weight_oc = weight_ch[2 * H :]
     if last_only:
         steps = -1 if lengths is None else lengths - 1
-        own = inputs[steps, torch.arange(len(c_0), device=c_0.device)][None]  # [1, B, …]
+        own = inputs[steps, torch.arange(c_0.shape[0], device=c_0.device)][None]  # [1, B, …]
         with without_autocast(c_0.device):
             (h_n,) = eager_output(own, embedding, weight_o, weight_oc, bias_o, c_before, c_n[None])
         return h_n.new_empty(0, *h_n.shape[1:], dtype=low), h_n[0].to(low), c_n.to(low)

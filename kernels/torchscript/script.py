@@ -37,7 +37,10 @@ def refusal() -> str | None:
 def _scripted(function: Callable[..., None]) -> Callable[..., None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.script.* is (deprecated|not supported)")
-        return torch.jit.script(function)
+        try:
+            return torch.jit.script(function)
+        except OSError:  # there is no source to script
+            return function
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | None = None) -> None:

@@ -286,6 +286,52 @@ def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool) -> N
         assert (mine - value).norm() <= 1.2 * (other - value).norm()
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm", "peephole_diagonal", "peephole_full_tanh"])
+def test_16_bit_gradients_of_every_gate_for_small_inputs(cell: str) -> None:
+    """Candidates near zero keep their precision in the gates that are kept for the backward pass."""
+    torch.manual_seed(0)
+    layer = CELLS[cell](16, 32, backend="torchscript")
+    oracle = copy.deepcopy(layer).double()
+    x, weight = torch.randn(12, 64, 16) * 0.02, torch.randn(12, 64, 32)
+    name = "weight_ch_l0" if cell == "peephole_full_tanh" else "weight_hh_l0"
+
+    def gates(module: RecurrentLayer, x: Tensor) -> list[Tensor]:
+        module.zero_grad()
+        (module(x)[0].double() * weight.double()).sum().backward()
+        return list(module.get_parameter(name).grad.double().split(32))
+
+    with forced("reference"):
+        exact = gates(oracle, x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = gates(layer, x)
+        with forced("reference"):
+            theirs = gates(layer, x)
+    for mine, other, value in zip(ours, theirs, exact, strict=True):
+        assert (mine - value).norm() <= 1.5 * (other - value).norm()
+
+
+@every_cell
+def test_operators_are_what_their_fakes_say(cell: str) -> None:
+    """Also for a state that is not contiguous, as torch.compile's code is laid out after the fakes."""
+    torch.manual_seed(0)
+    layer = CELLS[cell](3, 5, backend="torchscript")
+    strided = torch.randn(1, 5, 4).transpose(1, 2)
+    hx = strided if layer.num_states == 1 else (strided, strided)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = torch.randn(6, 4, 3)
+    torch.testing.assert_close(compiled(x, hx)[0], layer(x, hx)[0])
+
+
+@every_cell
+def test_second_derivatives_of_one_step(cell: str) -> None:
+    torch.manual_seed(0)
+    layer = CELLS[cell](2, 3)
+    x = torch.randn(1, 2, 2, requires_grad=True)
+    out, _ = layer(x, output="last")
+    (first,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    assert torch.autograd.grad(first.pow(2).sum(), x)[0].isfinite().all()
+
+
 @every_cell
 def test_autocast_trains(cell: str) -> None:
     torch.manual_seed(0)

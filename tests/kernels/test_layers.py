@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
@@ -208,10 +209,10 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: LSTM(3, 5, num_layers=0), ValueError, "num_layers must be a positive whole number, got 0"),
+        (lambda: LSTM(3, 5, num_layers=0), ValueError, "num_layers must be positive, got 0"),
         (lambda: LSTM(3, 5, dropout=1.5), ValueError, "dropout must be a probability, got 1.5"),
         (lambda: LSTM(3, 5, proj_size=2), NotImplementedError, "proj_size=2 is not offered; put a Linear behind"),
-        (lambda: LSTM(3, 0), ValueError, "hidden_size must be a positive whole number, got 0"),
+        (lambda: LSTM(3, 0), ValueError, "hidden_size must be positive, got 0"),
         (lambda: LSTM(3, 5, backend="cudnn"), ValueError, "one of auto, reference, torchscript, native, got 'cudnn'"),
         (lambda: PeepholeLSTM(3, 5, backend="native"), ValueError, "nor oneDNN has these"),
         (lambda: LSTM(3, 5, backend="native", recompute=True), ValueError, "cannot recompute"),
@@ -219,17 +220,20 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: PeepholeLSTM(3, 5, peephole="half"), ValueError, "'full' or 'diagonal', got 'half'"),
         (lambda: PeepholeLSTM(3, 5, candidate="relu"), ValueError, "'sigmoid' or 'tanh', got 'relu'"),
         (lambda: LSTM(3, 5)(torch.zeros(3)), ValueError, r"\[T, I\] or \[T, B, I\], got 1-D"),
-        (lambda: LSTM(3, 5)(torch.zeros(0, 2, 3)), ValueError, "empty axis"),
-        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 7)), ValueError, "3 features, got 7"),
+        (lambda: LSTM(3, 5.0), TypeError, "LSTM: hidden_size must be a whole number, got 5.0"),
+        (lambda: LSTM(3, 5, dropout=True), ValueError, "dropout must be a probability, got True"),
+        (lambda: LSTM(3, 5)(torch.zeros(0, 2, 3)), ValueError, "input has no steps"),
+        (lambda: LSTM(3, 5, batch_first=True)(torch.zeros(2, 0, 3)), ValueError, "input has no steps"),
+        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 7)), RuntimeError, r"LSTM: input must be \[..., 3\], got \[4, 2, 7\]"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3).double()), ValueError, "float64 and the weights are torch.float32"),
         (
             lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 2, 5)),
-            ValueError,
+            RuntimeError,
             r"hx must be a pair of \[1, 2, 5\]",
         ),
         (
             lambda: RNN(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 3, 5)),
-            ValueError,
+            RuntimeError,
             r"\[1, 2, 5\], got \[1, 3, 5\]",
         ),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), output="first"), ValueError, "'sequence' or 'last', got 'first'"),
@@ -243,10 +247,10 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         ),
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0.0]]), torch.zeros(7, 3)), ValueError, "int64 or int32"),
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), torch.zeros(7, 4)), ValueError, r"\[V, 3\], got \[7, 4\]"),
-        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, device="meta")), ValueError, "input is on meta"),
+        (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, device="meta")), RuntimeError, "input is on meta"),
         (
             lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), torch.zeros(7, 3, device="meta")),
-            ValueError,
+            RuntimeError,
             "embedding_weight is on meta and the ids are on cpu",
         ),
         (lambda: LSTM(3, 5).forward_ids(torch.tensor([[0]]), nn.Embedding(7, 3)), ValueError, "got Embedding"),
@@ -262,8 +266,8 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         ),
         (
             lambda: LSTM(3, 5)(pack_padded_sequence(torch.zeros(4, 2, 7), [4, 2])),
-            ValueError,
-            "3 features, got 7",
+            RuntimeError,
+            r"must be \[..., 3\], got \[6, 7\]",
         ),
         (
             lambda: LSTM(3, 5)(pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2]), lengths=torch.tensor([4, 2])),
@@ -275,3 +279,65 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
 def test_errors_name_what_is_wrong(call: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+def test_weights_are_of_one_dtype_and_on_one_device(kind: type[RecurrentLayer]) -> None:
+    layer = kind(3, 5)
+    name = "weight_ch_l0" if kind is PeepholeLSTM else "weight_hh_l0"
+    setattr(layer, name, nn.Parameter(layer.get_parameter(name).detach().double()))
+    with pytest.raises(ValueError, match=f"{name} is torch.float64 and weight_ih_l0 is torch.float32"):
+        layer(torch.zeros(4, 2, 3))
+    setattr(layer, name, nn.Parameter(torch.empty(layer.get_parameter(name).shape, device="meta")))
+    with pytest.raises(RuntimeError, match=f"{name} is on meta, the input on cpu"):
+        layer(torch.zeros(4, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("backend", ["auto", "reference", "torchscript"])
+def test_a_batch_of_no_rows(kind: type[RecurrentLayer], backend: str) -> None:
+    layer = kind(3, 5, 2, bidirectional=True, backend=backend)
+    x = torch.zeros(4, 0, 3, requires_grad=True)
+    out, final = layer(x)
+    assert out.shape == (4, 0, 10)
+    assert (final if isinstance(final, torch.Tensor) else final[0]).shape == (4, 0, 5)
+    out.sum().backward()
+    assert x.grad.shape == x.shape
+    assert layer(x, output="last")[0].shape == (0, 10)
+    assert layer.forward_ids(torch.zeros(4, 0, dtype=torch.int64), torch.zeros(7, 3))[0].shape == (4, 0, 10)
+    assert layer(x, lengths=torch.zeros(0, dtype=torch.int64))[0].shape == (4, 0, 10)
+
+
+def test_tokens_meet_the_hooks_of_the_layer() -> None:
+    layer, seen = GRU(3, 5), []
+    layer.register_forward_hook(lambda *_: seen.append(1))
+    prune.random_unstructured(layer, "weight_hh_l0", 0.3)
+    ids, embedding = torch.tensor([[0, 1], [2, 0]]), torch.randn(3, 3)
+    with torch.no_grad():
+        layer.weight_hh_l0_orig.mul_(2)
+    out, _ = layer.forward_ids(ids, embedding)
+    torch.testing.assert_close(out, layer(embedding[ids])[0])
+    assert len(seen) == 2
+
+
+def test_a_step_that_returns_no_tuple_is_told() -> None:
+    class Bare(Own):
+        def step(self, weights: dict, projected: torch.Tensor, state: tuple) -> tuple:
+            return torch.tanh(projected + state[0])
+
+    with pytest.raises(TypeError, match=r"Bare\.step must return a tuple of 1 state\(s\), got Tensor"):
+        Bare(3, 5)(torch.zeros(4, 2, 3))
+
+    class NoInput(Own):
+        def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+            return {"weight_x": (5, input_size)}
+
+    with pytest.raises(ValueError, match=r"NoInput\.shapes must have a weight_ih"):
+        NoInput(3, 5)
+
+
+def test_the_last_output_is_no_view_of_the_state() -> None:
+    last, h_n = GRU(3, 5)(torch.randn(4, 2, 3), output="last")
+    before = h_n.clone()
+    last.detach().zero_()
+    assert torch.equal(h_n, before)
