@@ -152,7 +152,7 @@ class StudyCLI(LightningCLI):
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
-            return super().instantiate_trainer(logger=False, **self._with(StepProgress()))
+            return super().instantiate_trainer(logger=False, **self._with(*self._progress()))
         if self.run_folder is None and _rank() == 0:
             self.run_folder, self.made_run = new_run(self.runs_folder), True
             self.in_use.enter_context(running(self.run_folder))
@@ -253,7 +253,10 @@ class StudyCLI(LightningCLI):
         callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
         if has_split(self.datamodule, "val"):
             callbacks.append(ModelCheckpoint(run, "best", monitor="val/loss", enable_version_counter=False))
-        return [StepProgress(), *callbacks, checkpoints]
+        return [*self._progress(), *callbacks, checkpoints]
+
+    def _progress(self) -> list[StepProgress]:
+        return [] if self.config.trainer.enable_progress_bar is False else [StepProgress()]
 
 
 class SettingsOnly(StudyCLI):

@@ -123,3 +123,10 @@ def test_the_readmes_new_cell_trains(train: Train, tmp_path: Path, monkeypatch: 
     status, _, err = train("--trainer.max_steps", "2", "--model.network.layer", "leaky.Leaky")
     assert (status, err) == (0, "")
     assert read_metrics(RUN / "metrics.csv")[1]["train/loss"] > 0
+
+
+def test_the_progress_line_can_be_turned_off(train: Train) -> None:
+    status, out, err = train("--trainer.enable_progress_bar", "false")
+    assert (status, err) == (0, "")
+    assert "step " not in out.split("accuracy")[0]
+    assert (RUN / "last.ckpt").exists()
