@@ -202,25 +202,31 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
+def headline_of(run: Path) -> str:
+    """Return the quantity by which a finished run is judged."""
+    return json.loads((run / "summary.json").read_text()).get("headline", "accuracy")
+
+
 def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
-    """Draw training accuracy against the iteration: the mean over the seeds in a band of one standard deviation."""
+    """Draw each training's headline quantity: the mean over the seeds in a band of one standard deviation."""
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
+    headlines = []
     for setting, folders in settings.items():
-        curves = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1] for folder in folders.values()]
+        headlines.append(headline := headline_of(next(iter(folders.values()))))
+        curves = [curve(read_metrics(folder / "metrics.csv"), f"train/{headline}")[1] for folder in folders.values()]
         shortest = min(map(len, curves))
-        accuracy = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
-        mean, std = accuracy.mean(0), accuracy.std(0, ddof=min(1, len(curves) - 1))
+        values = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
+        mean, std = values.mean(0), values.std(0, ddof=min(1, len(curves) - 1))
+        upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
         (line,) = axes.plot(np.arange(1, shortest + 1), mean, linewidth=1, label=f"{setting}, {len(curves)} seeds")
-        axes.fill_between(
-            np.arange(1, shortest + 1), mean - std, np.minimum(mean + std, 1), color=line.get_color(), alpha=0.25
-        )
-    axes.set(xlabel="iteration", ylabel="training accuracy, mean ± std over seeds")
+        axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=line.get_color(), alpha=0.25)
+    axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -34,7 +34,7 @@ from lightning_modules.parser import OneLineParser, config_first, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
 
 # What a data module knows of its data and a network's constructor may ask for.
-DATA_FACTS = ("vocab_size", "vocabulary", "num_classes", "num_features")
+DATA_FACTS = ("vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs")
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
 

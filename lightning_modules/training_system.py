@@ -12,7 +12,13 @@ class TrainingSystem(LightningModule):
 
     Args:
         network: what is trained.
+
+    Attributes:
+        headline: the quantity, beside the loss, by which runs of this task are judged: drawn in curves, averaged in
+            the summary, tabulated by study.py. Logged as train/<headline>, val/<headline>, test/<headline>.
     """
+
+    headline = "accuracy"
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""curves.png: loss and accuracy against the iteration, drawn from metrics.csv."""
+"""curves.png: loss and headline quantity, such as accuracy, against the iteration, drawn from metrics.csv."""
 
 from pathlib import Path
 
@@ -24,20 +24,20 @@ class Curves(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the whole run."""
         if trainer.is_global_zero:
-            draw_curves(self.run)
+            draw_curves(self.run, getattr(pl_module, "headline", "accuracy"))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what there is."""
         if trainer.is_global_zero and isinstance(exception, SystemExit):
-            draw_curves(self.run)
+            draw_curves(self.run, getattr(pl_module, "headline", "accuracy"))
 
 
-def draw_curves(run: Path) -> None:
-    """Draw loss and accuracy, training pale by step and strong as a running mean of 50 steps, validation beside it."""
+def draw_curves(run: Path, headline: str) -> None:
+    """Draw loss and headline, training pale by step and strong as a running mean of 50 steps, validation beside it."""
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
     rows = read_metrics(run / "metrics.csv")
-    quantities = [name for name in ("loss", "accuracy") if any(f"train/{name}" in row for row in rows)]
+    quantities = [name for name in ("loss", headline) if any(f"train/{name}" in row for row in rows)]
     if not quantities:
         return
     figure = Figure(figsize=(5.5 * len(quantities), 3.6), layout="constrained")

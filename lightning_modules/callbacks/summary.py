@@ -18,7 +18,7 @@ LAST = 1000
 
 
 class Summary(Callback):
-    """Introduce a run and sum it up: accuracy and loss over the last min(1000, all) iterations, speed, paths.
+    """Introduce a run and sum it up: headline quantity and loss over the last min(1000, all) iterations, speed, paths.
 
     Args:
         run: the run's folder.
@@ -63,16 +63,18 @@ class Summary(Callback):
         facts = self.facts(trainer, test_metrics)
         write_whole(self.run / "summary.json", json.dumps(facts, indent=2) + "\n")
         for logger in trainer.loggers:
-            if isinstance(logger, RunTensorBoard) and "accuracy" in facts:
-                logger.log_hyperparams(hyperparameters(self.config), {f"accuracy_last_{LAST}": facts["accuracy"]})
+            if isinstance(logger, RunTensorBoard) and facts["headline"] in facts:
+                headline = facts["headline"]
+                logger.log_hyperparams(hyperparameters(self.config), {f"{headline}_last_{LAST}": facts[headline]})
                 logger.finalize("success")
         Console().print(self._table(trainer, facts))
 
     def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
         """Return what summary.json holds."""
         rows = read_metrics(self.run / "metrics.csv")
-        facts: dict[str, Any] = {"steps": trainer.global_step}
-        for name in ("accuracy", "loss"):
+        headline = getattr(trainer.lightning_module, "headline", "accuracy")
+        facts: dict[str, Any] = {"steps": trainer.global_step, "headline": headline}
+        for name in (headline, "loss"):
             _, values = curve(rows, f"train/{name}")
             if values:
                 last = values[-LAST:]
@@ -90,6 +92,8 @@ class Summary(Callback):
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
                 table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")
+        elif facts["headline"] in facts:
+            table.add_row(facts["headline"], f"{facts[facts['headline']]:.4f} {last}")
         if "loss" in facts:
             table.add_row("loss", f"{facts['loss']:.4f} {last}")
         for tag in sorted(facts):

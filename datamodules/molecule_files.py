@@ -1,0 +1,178 @@
+"""Molecules as graphs, read from the files of MoleculeNet (ESOL, FreeSolv) and TUDataset (MUTAG, PROTEINS).
+
+Legend: N atoms, E bonds (each in both directions), F and G features of an atom and of a bond.
+"""
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch_geometric.data import Data
+from torch_geometric.utils.smiles import e_map, from_smiles, x_map
+
+from datamodules.data_folders import DataError, data_folders
+
+RDKIT_MISSING = "{name} is read with rdkit, which is not installed: pip install '.[molecules]', or --data.name MUTAG"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's files are, and what they hold.
+
+    Args:
+        folder: below a data folder.
+        files: their names, in order.
+        url: where they are published.
+        graphs: how many graphs they hold.
+        columns: of a table of SMILES, the columns of the SMILES and of the target.
+    """
+
+    folder: str
+    files: tuple[str, ...]
+    url: str
+    graphs: int
+    columns: tuple[str, str] | None = None
+
+
+def _tu_dataset(name: str, graphs: int, *parts: str) -> Source:
+    files = tuple(f"{name}_{part}.txt" for part in ("A", "graph_indicator", "graph_labels", "node_labels", *parts))
+    return Source(f"TUDataset/{name}/raw", files, f"www.chrsmrrs.com/graphkerneldatasets/{name}.zip", graphs)
+
+
+S3 = "deepchemdata.s3-us-west-1.amazonaws.com/datasets"
+SOURCES = {
+    "ESOL": Source(
+        "MoleculeNet/esol/raw",
+        ("delaney-processed.csv",),
+        f"{S3}/delaney-processed.csv",
+        1128,
+        ("smiles", "measured log solubility in mols per litre"),
+    ),
+    "FreeSolv": Source("MoleculeNet/freesolv/raw", ("SAMPL.csv",), f"{S3}/SAMPL.csv", 642, ("smiles", "expt")),
+    "MUTAG": _tu_dataset("MUTAG", 188, "edge_labels"),
+    "PROTEINS": _tu_dataset("PROTEINS", 1113),
+}
+
+
+def read_graphs(name: str) -> list[Data]:
+    """Return the graphs of a data set: x [N, F], edge_index [2, E], edge_attr [E, G], y [1].
+
+    y is a float where a quantity is to be told, a whole number where a class is.
+
+    Raises:
+        DataError: if the files are not here or not whole, or rdkit is not installed where they hold SMILES.
+    """
+    source = SOURCES[name]
+    paths = find_files(name)
+    try:
+        graphs = read_smiles(paths[0], *source.columns) if source.columns else read_tu_dataset(paths)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "rdkit":
+            raise
+        raise DataError(RDKIT_MISSING.format(name=name)) from error
+    except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
+        raise DataError(f"{paths[0].parent} is damaged: {' '.join(str(error).split())}") from error
+    if len(graphs) != source.graphs:
+        raise DataError(f"{paths[0]} is cut short or not {name}'s: {len(graphs)} graphs instead of {source.graphs}")
+    return graphs
+
+
+def find_files(name: str) -> list[Path]:
+    """Return the paths of a data set's files in the first data folder that has any of them.
+
+    Raises:
+        DataError: if no folder has them, or one lacks some.
+    """
+    source = SOURCES[name]
+    folders = [folder / source.folder for folder in data_folders()]
+    for folder in folders:
+        missing = [file for file in source.files if not (folder / file).is_file()]
+        if not missing:
+            return [folder / file for file in source.files]
+        if len(missing) < len(source.files):
+            raise DataError(f"{folder / missing[0]} is missing; the other files of {name} are there")
+    raise DataError(
+        f"{name} is not here: looked for {', '.join(source.files)} in {' and '.join(map(str, folders))}; "
+        f"get {source.url} and put it into {folders[-1]}"
+    )
+
+
+def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
+    """Return a graph for each row of a table, its atoms' and bonds' properties as PyG's `from_smiles` finds them.
+
+    Each property is a one-hot code over all values that PyG knows, so the features are those of no data set.
+
+    Args:
+        path: a CSV file.
+        smiles: the column of the molecules.
+        target: the column of the quantity.
+
+    Raises:
+        ValueError: if a molecule cannot be read, or a quantity is no finite number.
+    """
+    graphs: list[Data] = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            graph = from_smiles(row[smiles].strip())
+            quantity = float(row[target])
+            if graph.num_nodes == 0 or not np.isfinite(quantity):
+                raise ValueError(f"row {len(graphs) + 2}: no molecule or no number")
+            graph.x, graph.edge_attr = _codes(graph.x, x_map), _codes(graph.edge_attr, e_map)
+            graph.y = torch.tensor([quantity])
+            graphs.append(graph)
+    return graphs
+
+
+def _codes(values: Tensor, known: dict[str, list]) -> Tensor:
+    """Return one-hot codes side by side of whole numbers, a column for each property [N, properties]."""
+    widths = [len(names) for names in known.values()]
+    return torch.cat([one_hot(column, width) for column, width in zip(values.T, widths, strict=True)], 1).float()
+
+
+def read_tu_dataset(paths: list[Path]) -> list[Data]:
+    """Return the graphs of a TUDataset: its nodes' and edges' labels as one-hot codes.
+
+    Args:
+        paths: the edges, each node's graph, the graphs' classes, the nodes' labels and, perhaps, the edges' labels.
+
+    Raises:
+        ValueError: if the files do not fit each other.
+    """
+    edges, graph_of, classes, *labels = [np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=1) for path in paths]
+    if len(labels[0]) != len(graph_of) or (len(labels) > 1 and len(labels[1]) != len(edges)):
+        raise ValueError("there is not one label for each node and edge")
+    if edges.ndim != 2 or not 1 <= edges.min() <= edges.max() <= len(graph_of):
+        raise ValueError(f"edges must join nodes 1..{len(graph_of)}")
+    if not np.array_equal(np.unique(graph_of), np.arange(1, len(classes) + 1)) or (np.diff(graph_of) < 0).any():
+        raise ValueError(f"nodes must be of the graphs 1..{len(classes)}, in this order")
+    x = _one_hot(labels[0])
+    edge_attr = _one_hot(labels[1]) if len(labels) > 1 else torch.ones(len(edges), 1)
+    y = torch.from_numpy(np.unique(classes, return_inverse=True)[1])
+    first = np.searchsorted(graph_of, np.arange(1, len(classes) + 2))  # node at which each graph begins
+    edge_graph = graph_of[edges[:, 0] - 1] - 1
+    order = np.argsort(edge_graph, kind="stable")
+    bounds = np.searchsorted(edge_graph[order], np.arange(len(classes) + 1))
+    graphs = []
+    for g in range(len(classes)):
+        own = order[bounds[g] : bounds[g + 1]]
+        edge_index = torch.from_numpy(edges[own].T - 1 - first[g]).contiguous()
+        nodes = x[first[g] : first[g + 1]]
+        if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < len(nodes):
+            raise ValueError(f"an edge leaves graph {g + 1}")
+        graphs.append(Data(x=nodes, edge_index=edge_index, edge_attr=edge_attr[own], y=y[g : g + 1]))
+    return graphs
+
+
+def _one_hot(labels: np.ndarray) -> Tensor:
+    return one_hot(torch.from_numpy(labels - labels.min())).float()
+
+
+def fingerprint(graphs: list[Data]) -> str:
+    """Return a hash of the graphs' sizes and targets, in order: a split of other graphs does not fit these."""
+    facts = [(graph.num_nodes, graph.num_edges, round(float(graph.y), 4)) for graph in graphs]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

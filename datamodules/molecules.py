@@ -1,0 +1,128 @@
+"""Sets of graphs with a property each: solubilities of molecules (ESOL, FreeSolv), classes (MUTAG, PROTEINS).
+
+A batch is a torch_geometric Batch of graphs side by side: x [N, F], edge_index [2, E], edge_attr [E, G], batch [N], and
+y [B], a float where the property is a quantity and a whole number where it is a class.
+Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import Sampler
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+from datamodules.data_folders import DataError
+from datamodules.molecule_files import read_graphs
+from datamodules.molecule_splits import KINDS, Kind, read_splits
+
+
+class Molecules(LightningDataModule):
+    """Graphs of a data set, in one of its stored splits.
+
+    Args:
+        name: ESOL (log-solubility in water, mol/l), FreeSolv (hydration free energy, kcal/mol), MUTAG (mutagenic or
+            not) or PROTEINS (enzyme or not). The first two need rdkit.
+        split: random or scaffold (three each, 80/10/10 %) for a quantity, folds for a class: ten-fold cross-validation,
+            the fold after the test fold validates. By default random, and folds.
+        split_number: which of the stored splits; by default the seed's remainder by their number, so that a study over
+            seeds is one over splits.
+        batch_size: graphs of a step.
+        seed: of the order of the graphs; train.py passes seed_everything.
+    """
+
+    def __init__(
+        self,
+        name: Literal["ESOL", "FreeSolv", "MUTAG", "PROTEINS"] = "MUTAG",
+        split: Kind | None = None,
+        split_number: NonNegativeInt | None = None,
+        batch_size: PositiveInt = 32,
+        seed: int = 42,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.kind, self.split_number = name, split or KINDS[name][0], split_number
+        self.batch_size, self.seed = batch_size, seed
+
+    @functools.cached_property
+    def graphs(self) -> list[Data]:
+        """All graphs of the set."""
+        return read_graphs(self.dataset)
+
+    @functools.cached_property
+    def parts(self) -> dict[str, list[int]]:
+        """The numbers of the graphs of "train", "val" and "test".
+
+        Raises:
+            DataError: if there is no such split, or it does not fit the graphs.
+        """
+        splits = read_splits(self.dataset, self.kind, self.graphs)
+        number = self.seed % len(splits) if self.split_number is None else self.split_number
+        if number >= len(splits):
+            raise DataError(f"split_number must be 0..{len(splits) - 1} ({self.dataset}, {self.kind}), got {number}")
+        held_out = {*splits[number]["val"], *splits[number]["test"]}
+        return {"train": [n for n in range(len(self.graphs)) if n not in held_out], **splits[number]}
+
+    @property
+    def num_features(self) -> int:
+        """Width F of a node's features."""
+        return self.graphs[0].x.shape[1]
+
+    @property
+    def num_edge_features(self) -> int:
+        """Width G of an edge's features."""
+        return self.graphs[0].edge_attr.shape[1]
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes, or 1 for a quantity."""
+        y = torch.cat([graph.y for graph in self.graphs])
+        return 1 if y.is_floating_point() else int(y.max()) + 1
+
+    def targets(self, part: str) -> torch.Tensor:
+        """Return the properties of the graphs of a part."""
+        return torch.cat([self.graphs[number].y for number in self.parts[part]])
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training graphs, in another order every epoch."""
+        graphs = [self.graphs[number] for number in self.parts["train"]]
+        return DataLoader(graphs, self.batch_size, sampler=EpochOrder(len(graphs), self.seed))
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation graphs."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the test graphs."""
+        return self._in_order("test")
+
+    def _in_order(self, part: str) -> DataLoader:
+        # A generator of its own: a loader draws a seed when it starts, by default from torch's.
+        graphs = [self.graphs[number] for number in self.parts[part]]
+        return DataLoader(graphs, batch_size=256, generator=torch.Generator())
+
+
+class EpochOrder(Sampler[int]):
+    """Numbers 0..count − 1 in an order that seed and epoch tell: a continued run sees the order of an unbroken one.
+
+    Args:
+        count: how many numbers.
+        seed: of all orders.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Be told the epoch; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        yield from torch.randperm(self.count, generator=generator).tolist()

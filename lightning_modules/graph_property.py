@@ -1,0 +1,87 @@
+"""Training system: a network that tells a property of every graph, a class or a quantity.
+
+Legend: B graphs, K outputs.
+"""
+
+from typing import Any
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+from torch_geometric.data import Batch
+from torchmetrics import MeanSquaredError
+
+from lightning_modules.training_system import TrainingSystem
+
+
+class GraphProperty(TrainingSystem):
+    """Cross-entropy and accuracy for a class; for a quantity squared error, and RMSE in the quantity's own unit.
+
+    A quantity is standardised by mean and standard deviation of the training graphs, which a checkpoint holds. Trained
+    by AdamW, with the learning rate falling to 0 along a cosine.
+
+    Args:
+        network: (x, edge_index, edge_attr, batch, num_graphs) in; logits [B, K] or the standardised quantity [B, 1] out.
+        learning_rate: step size at the start.
+        weight_decay: share of each weight that is taken off at a step, per learning rate.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, learning_rate: PositiveFloat = 1e-3, weight_decay: NonNegativeFloat = 0.01
+    ) -> None:
+        super().__init__(network)
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+        self.rmse = nn.ModuleDict({f"{split}_rmse": MeanSquaredError(squared=False) for split in ("val", "test")})
+
+    def setup(self, stage: str) -> None:
+        """Learn the scale of a quantity from the training graphs; an evaluated checkpoint then brings its own."""
+        targets = self.trainer.datamodule.targets("train")  # type: ignore[attr-defined]
+        if targets.is_floating_point():
+            self.headline = "rmse"
+            self.mean.fill_(targets.mean())
+            self.std.fill_(targets.std())
+
+    def forward(self, graphs: Batch) -> Tensor:
+        """Return logits [B, K], or the quantity in its own unit [B]."""
+        outputs = self.network(graphs.x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs)
+        return outputs[:, 0] * self.std + self.mean if graphs.y.is_floating_point() else outputs
+
+    def training_step(self, graphs: Batch, batch_idx: int) -> Tensor:
+        """Return the loss; log it with accuracy or RMSE."""
+        return self._loss(graphs, "train")
+
+    def validation_step(self, graphs: Batch, batch_idx: int) -> None:
+        """Log loss and accuracy or RMSE."""
+        self._loss(graphs, "val")
+
+    def test_step(self, graphs: Batch, batch_idx: int) -> None:
+        """Log loss and accuracy or RMSE."""
+        self._loss(graphs, "test")
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, and the fall of its step size over the whole training."""
+        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _loss(self, graphs: Batch, split: str) -> Tensor:
+        outputs, y = self(graphs), graphs.y
+        if y.is_floating_point():
+            loss = mse_loss(outputs, y) / self.std**2
+            quality: Any = loss.detach().sqrt() * self.std
+            if split != "train":  # over all batches of a split, not the mean of the batches' own
+                quality = self.rmse[f"{split}_rmse"]
+                quality.update(outputs, y)
+        else:
+            loss = cross_entropy(outputs, y)
+            quality = (outputs.argmax(1) == y).float().mean()
+        self.log(f"{split}/loss", loss, batch_size=graphs.num_graphs, prog_bar=True)
+        self.log(f"{split}/{self.headline}", quality, batch_size=graphs.num_graphs, prog_bar=True)
+        return loss
