@@ -78,8 +78,8 @@ class Molecules(LightningDataModule):
 
     @property
     def num_outputs(self) -> int:
-        """Number of classes, or 1 for a quantity."""
-        y = torch.cat([graph.y for graph in self.graphs])
+        """Number of classes among the training graphs, or 1 for a quantity."""
+        y = self.targets("train")
         return 1 if y.is_floating_point() else int(y.max()) + 1
 
     def targets(self, part: str) -> torch.Tensor:

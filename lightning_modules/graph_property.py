@@ -22,7 +22,7 @@ class GraphProperty(TrainingSystem):
     by AdamW, with the learning rate falling to 0 along a cosine.
 
     Args:
-        network: (x, edge_index, edge_attr, batch, num_graphs) in; logits [B, K] or the standardised quantity [B, 1] out.
+        network: (x, edge_index, edge_attr, batch, num_graphs) in; logits [B, K] or a standardised quantity [B, 1] out.
         learning_rate: step size at the start.
         weight_decay: share of each weight that is taken off at a step, per learning rate.
     """

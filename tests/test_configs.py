@@ -33,7 +33,7 @@ def test_config_trains(path: Path, train: Callable[..., tuple[int, str, str]]) -
     if "datamodules.molecules" in path.read_text():  # of its sets one that needs no rdkit
         if not MUTAG.is_dir():
             pytest.skip("MUTAG's files are not here")
-        words += ["--data.name", "MUTAG"]
+        words += ["--data.name", "MUTAG", "--trainer.val_check_interval", "1"]
     if "datamodules.node_graphs" in path.read_text():  # a graph is one batch; this one is always there
         words += ["--data", "datamodules.node_graphs.Karate"]
     else:

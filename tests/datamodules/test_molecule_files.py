@@ -1,0 +1,127 @@
+"""Files of molecules: a small set made here, the published ones where they are, and what is refused."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules import molecule_files
+from datamodules.data_folders import DataError
+from datamodules.molecule_files import SOURCES, fingerprint, read_graphs, read_tu_dataset
+
+DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
+HAS_RDKIT = importlib.util.find_spec("rdkit") is not None
+# Two graphs: the edge 1–2, and the path 3–4–5.
+SMALL = {
+    "A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 4\n",
+    "graph_indicator": "1\n1\n2\n2\n2\n",
+    "graph_labels": "1\n-1\n",
+    "node_labels": "0\n1\n0\n2\n0\n",
+    "edge_labels": "0\n0\n1\n1\n0\n0\n",
+}
+
+
+def write(folder: Path, changes: dict[str, str]) -> list[Path]:
+    for part, text in (SMALL | changes).items():
+        (folder / part).write_text(text)
+    return [folder / part for part in SMALL]
+
+
+def test_a_small_tu_dataset(own_folder: Path) -> None:
+    first, second = read_tu_dataset(write(own_folder, {}))
+    assert (first.num_nodes, first.y.tolist()) == (2, [1])
+    assert (second.num_nodes, second.y.tolist()) == (3, [0])
+    assert second.x.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
+    assert second.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
+    assert second.edge_attr.tolist() == [[0, 1], [0, 1], [1, 0], [1, 0]]
+    assert fingerprint([first, second]) != fingerprint([second, first])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"node_labels": "0\n1\n"}, "not one label for each"),
+        ({"edge_labels": "0\n"}, "not one label for each"),
+        ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 6\n"}, r"join nodes 1\.\.5"),
+        ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 1\n"}, "leaves graph 2"),
+        ({"graph_labels": "1\n-1\n1\n"}, r"of the graphs 1\.\.3"),
+        ({"graph_labels": "1\nx\n"}, "could not convert"),
+    ],
+)
+def test_files_that_do_not_fit(changes: dict[str, str], message: str, own_folder: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_tu_dataset(write(own_folder, changes))
+
+
+@pytest.mark.parametrize(("name", "graphs", "features"), [("MUTAG", 188, (7, 4)), ("PROTEINS", 1113, (3, 1))])
+def test_published_classes(name: str, graphs: int, features: tuple[int, int]) -> None:
+    if not (DATA / SOURCES[name].folder).is_dir():
+        pytest.skip(f"{name}'s files are not here")
+    read = read_graphs(name)
+    assert len(read) == graphs
+    assert (read[0].x.shape[1], read[0].edge_attr.shape[1]) == features
+    assert {int(graph.y) for graph in read} == {0, 1}
+    assert all(torch.equal(graph.x.sum(1), torch.ones(graph.num_nodes)) for graph in read)
+
+
+@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install '.[molecules]')")
+def test_freesolv() -> None:
+    if not (DATA / SOURCES["FreeSolv"].folder).is_dir():
+        pytest.skip("FreeSolv's files are not here")
+    graphs = read_graphs("FreeSolv")
+    assert len(graphs) == 642
+    assert graphs[0].y.tolist() == [pytest.approx(-11.01)]
+    assert graphs[1].num_edges == 8  # CS(=O)(=O)Cl: four bonds
+    assert set(graphs[1].x.sum(1).tolist()) == {9}  # nine properties, one code each
+
+
+@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install '.[molecules]')")
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("C,1.5\n", "SAMPL.csv is cut short or not FreeSolv's: 1 graphs instead of 642"),
+        ("C,1.5\nCC,\n", "is damaged: could not convert"),
+        ("C,1.5\nnot a molecule,1\n", "is damaged: row 3: no molecule"),
+    ],
+)
+def test_tables_that_are_refused(rows: str, message: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    folder = own_folder / "data" / SOURCES["FreeSolv"].folder
+    folder.mkdir(parents=True)
+    (folder / "SAMPL.csv").write_text(f"smiles,expt\n{rows}")
+    with pytest.raises(DataError, match=message):
+        read_graphs("FreeSolv")
+
+
+def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_rdkit(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'rdkit'", name="rdkit")
+
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    monkeypatch.setattr(molecule_files, "from_smiles", no_rdkit)
+    folder = own_folder / "data" / SOURCES["ESOL"].folder
+    folder.mkdir(parents=True)
+    (folder / "delaney-processed.csv").write_text("smiles\nC\n")
+    with pytest.raises(DataError, match=r"rdkit, which is not installed: pip install '\.\[molecules\]'"):
+        read_graphs("ESOL")
+
+
+def test_files_that_are_missing_or_cut_short(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    with pytest.raises(
+        DataError, match=r"MUTAG is not here: looked for MUTAG_A.txt.* in data/TUDataset/MUTAG/raw; get"
+    ):
+        read_graphs("MUTAG")
+    folder = own_folder / "data" / SOURCES["MUTAG"].folder
+    folder.mkdir(parents=True)
+    for part, text in SMALL.items():
+        (folder / f"MUTAG_{part}.txt").write_text(text)
+    with pytest.raises(DataError, match="cut short or not MUTAG's: 2 graphs instead of 188"):
+        read_graphs("MUTAG")
+    (folder / "MUTAG_A.txt").unlink()
+    with pytest.raises(DataError, match=r"MUTAG_A.txt is missing; the other files of MUTAG are there"):
+        read_graphs("MUTAG")
+    shutil.rmtree(folder)

@@ -1,0 +1,109 @@
+"""Networks of whole graphs: the order of the nodes and the company in a batch change nothing."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from lightning_modules.networks.graph_networks import (
+    GINE,
+    AttentiveFP,
+    Counts,
+    DirectedMessages,
+    GraphNetwork,
+    reverse_edges,
+)
+
+F, G, K = 5, 3, 2
+NETWORKS = [GINE, DirectedMessages, AttentiveFP, Counts]
+
+
+def ring(nodes: int, chord: bool = False) -> Data:
+    """A ring with random features, and perhaps one more edge across it; alone, a node without edges."""
+    edges = [(v, (v + 1) % nodes) for v in range(nodes)] if nodes > 2 else []
+    edges += [(0, nodes // 2)] if chord else []
+    edge_index = torch.tensor([*edges, *[(w, v) for v, w in edges]]).reshape(-1, 2).T
+    edge_attr = torch.randn(len(edges), G).repeat(2, 1)
+    return Data(x=torch.randn(nodes, F), edge_index=edge_index.long(), edge_attr=edge_attr)
+
+
+def call(network: GraphNetwork, graphs: list[Data]) -> Tensor:
+    batch = Batch.from_data_list(graphs)
+    return network(batch.x, batch.edge_index, batch.edge_attr, batch.batch, batch.num_graphs)
+
+
+@pytest.fixture
+def graphs() -> list[Data]:
+    torch.manual_seed(0)
+    return [ring(5), ring(1), ring(6, chord=True), ring(7)]
+
+
+def made(kind: type[GraphNetwork], graphs: list[Data]) -> GraphNetwork:
+    network = kind(F, G, K)  # type: ignore[call-arg]
+    call(network, graphs)  # statistics of the batch norms
+    return network.eval()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_order_of_nodes_and_edges_does_not_matter(kind: type[GraphNetwork], graphs: list[Data]) -> None:
+    network = made(kind, graphs)
+    shuffled = []
+    for graph in graphs:
+        order = torch.randperm(graph.num_nodes)  # the old number of each new node
+        new_number = torch.empty_like(order)
+        new_number[order] = torch.arange(len(order))
+        edges = torch.randperm(graph.num_edges)
+        shuffled.append(
+            Data(x=graph.x[order], edge_index=new_number[graph.edge_index][:, edges], edge_attr=graph.edge_attr[edges])
+        )
+    torch.testing.assert_close(call(network, shuffled), call(network, graphs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_batch_is_its_graphs_one_by_one(kind: type[GraphNetwork], graphs: list[Data]) -> None:
+    network = made(kind, graphs)
+    alone = torch.cat([call(network, [graph]) for graph in graphs])
+    assert alone.shape == (4, K)
+    torch.testing.assert_close(call(network, graphs), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
+    """Two triangles and a ring of six have the same counts, and every node the same neighbours: only sizes tell."""
+    torch.manual_seed(0)
+    path, star = [(0, 1), (1, 2), (2, 3)], [(0, 1), (0, 2), (0, 3)]
+    both = [
+        Data(
+            x=torch.eye(4, F),
+            edge_index=torch.tensor([*edges, *[(w, v) for v, w in edges]]).T,
+            edge_attr=torch.ones(6, G),
+        )
+        for edges in (path, star)
+    ]
+    one, other = call(made(kind, both), both)
+    assert torch.equal(one, other) == (kind is Counts)
+
+
+def test_reverse_edges_and_messages_that_do_not_turn_back() -> None:
+    edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
+    back = reverse_edges(edge_index, 3)
+    assert torch.equal(edge_index[:, back], edge_index.flip(0))
+    assert back[back].tolist() == list(range(6))
+    # On the path 0–1–2, what goes 0 → 1 → 2 never comes back to 0: with two steps 0's own bond tells it no more of 0.
+    torch.manual_seed(0)
+    graph = Data(
+        x=torch.randn(3, F), edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), edge_attr=torch.randn(4, G)
+    )
+    arriving = graph.edge_index[0] == 1
+    assert arriving.sum() == 2
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_facts_that_the_data_do_not_tell(kind: type[GraphNetwork]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} needs a set of graphs"):
+        kind(F, None, K)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_linear_model_on_counts(graphs: list[Data]) -> None:
+    network = made(lambda *sizes: Counts(*sizes, hidden_size=0), graphs)  # type: ignore[arg-type]
+    assert [tuple(parameter.shape) for parameter in network.parameters()] == [(K, F + G), (K,)]

@@ -1,0 +1,92 @@
+"""Properties of graphs through train.py: a class, a quantity, a run continued, and what is refused."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.graph_property import GraphProperty
+
+Train = Callable[..., tuple[int, str, str]]
+DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
+RUN = Path("runs/molecules/version_0")
+WORDS = ["--config", "molecules.yaml", "--trainer.accelerator", "cpu"]
+needs_mutag = pytest.mark.skipif(not (DATA / "TUDataset/MUTAG/raw").is_dir(), reason="MUTAG's files are not here")
+needs_freesolv = pytest.mark.skipif(
+    importlib.util.find_spec("rdkit") is None or not (DATA / "MoleculeNet/freesolv/raw").is_dir(),
+    reason="FreeSolv's files are not here, or rdkit is not installed (pip install '.[molecules]')",
+)
+
+
+class Sizes(nn.Module):
+    """The number of nodes of each graph, standardised by nothing."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        return torch.bincount(batch, minlength=num_graphs).float()[:, None]
+
+
+def test_a_quantity_is_told_in_its_own_unit() -> None:
+    system = GraphProperty(Sizes())
+    system.mean.fill_(10)
+    system.std.fill_(2)
+    graphs = [Data(x=torch.ones(n, 1), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([0.5])) for n in (1, 3)]
+    assert system(Batch.from_data_list(graphs)).tolist() == [12, 16]
+
+
+@needs_mutag
+def test_a_class(train: Train) -> None:
+    status, out, err = train(*WORDS, "--trainer.max_epochs", "10", small=False)
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+    summary = json.loads((RUN / "summary.json").read_text())
+    assert (summary["headline"], summary["test/accuracy"] > 0.6) == ("accuracy", True)
+    rows = read_metrics(RUN / "metrics.csv")
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+@needs_freesolv
+def test_a_quantity(train: Train) -> None:
+    words = ["--config", "molecules_solubility.yaml", "--data.name", "FreeSolv", "--trainer.accelerator", "cpu"]
+    status, out, err = train(*words, "--trainer.max_epochs", "2", small=False)
+    assert (status, err) == (0, "")
+    run = Path("runs/molecules_solubility/version_0")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["headline"] == "rmse"
+    assert "test/rmse" in out
+    assert 0.5 < summary["test/rmse"] < 3.5  # kcal/mol; always telling the mean has 3.8
+    std = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]["std"]
+    assert summary["test/rmse"] ** 2 == pytest.approx(summary["test/loss"] * float(std) ** 2, rel=1e-3)
+    status, again, _ = train(*words, "--stage", "test", "--ckpt_path", str(run / "best.ckpt"), small=False)
+    assert status == 0
+    assert f"{summary['test/rmse']:.4f}"[:5] in again
+
+
+@needs_mutag
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.split_number", "10"], "split_number must be 0..9 (MUTAG, folds), got 10"),
+        (["--data.split", "scaffold"], "MUTAG has no scaffold split; it has folds"),
+        (["--data.name", "MUTAGG"], "data.name: 'MUTAGG' is none of 'ESOL', 'FreeSolv', 'MUTAG', 'PROTEINS'"),
+    ],
+)
+def test_bad_settings_are_one_line(words: list[str], message: str, train: Train) -> None:
+    status, _, err = train(*WORDS, *words, small=False)
+    assert (status, err.partition(": ")[2]) == (2, f"error: {message}\n")
+    assert not Path("runs").exists()
+
+
+def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    status, _, err = train(*WORDS, small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith("train.py: error: MUTAG is not here: looked for MUTAG_A.txt")
+    assert not Path("runs").exists()
