@@ -82,6 +82,18 @@ class Molecules(LightningDataModule):
         y = self.targets("train")
         return 1 if y.is_floating_point() else int(y.max()) + 1
 
+    @property
+    def target_mean(self) -> float | None:
+        """Mean of a quantity over the training graphs; None for a class."""
+        y = self.targets("train")
+        return float(y.mean()) if y.is_floating_point() else None
+
+    @property
+    def target_std(self) -> float | None:
+        """Standard deviation of a quantity over the training graphs; None for a class."""
+        y = self.targets("train")
+        return float(y.std()) if y.is_floating_point() else None
+
     def targets(self, part: str) -> torch.Tensor:
         """Return the properties of the graphs of a part."""
         return torch.cat([self.graphs[number].y for number in self.parts[part]])

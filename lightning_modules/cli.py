@@ -36,6 +36,8 @@ from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run,
 # What a data module knows of its data and a network's constructor may ask for.
 DATA_FACTS = ("vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs")
 
+SYSTEM_FACTS = ("target_mean", "target_std")  # likewise, for a training system's
+
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
 
 # Lightning's advice that does not apply here, by its beginning.
@@ -109,6 +111,8 @@ class StudyCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for fact in DATA_FACTS:
             parser.link_arguments(f"data.{fact}", f"model.init_args.network.init_args.{fact}", apply_on="instantiate")
+        for fact in SYSTEM_FACTS:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words given, not those of sys.argv."""

@@ -33,9 +33,8 @@ class Sizes(nn.Module):
 
 
 def test_a_quantity_is_told_in_its_own_unit() -> None:
-    system = GraphProperty(Sizes())
-    system.mean.fill_(10)
-    system.std.fill_(2)
+    system = GraphProperty(Sizes(), target_mean=10, target_std=2)
+    assert (system.headline, GraphProperty(Sizes()).headline) == ("rmse", "accuracy")
     graphs = [Data(x=torch.ones(n, 1), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([0.5])) for n in (1, 3)]
     assert system(Batch.from_data_list(graphs)).tolist() == [12, 16]
 

@@ -69,12 +69,12 @@ def test_a_batch_is_its_graphs_one_by_one(kind: type[GraphNetwork], graphs: list
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
-    """Two triangles and a ring of six have the same counts, and every node the same neighbours: only sizes tell."""
+    """A path and a star of four alike nodes have the same counts of nodes and edges."""
     torch.manual_seed(0)
     path, star = [(0, 1), (1, 2), (2, 3)], [(0, 1), (0, 2), (0, 3)]
     both = [
         Data(
-            x=torch.eye(4, F),
+            x=torch.ones(4, F),
             edge_index=torch.tensor([*edges, *[(w, v) for v, w in edges]]).T,
             edge_attr=torch.ones(6, G),
         )
@@ -84,18 +84,11 @@ def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
     assert torch.equal(one, other) == (kind is Counts)
 
 
-def test_reverse_edges_and_messages_that_do_not_turn_back() -> None:
+def test_reverse_edges() -> None:
     edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
     back = reverse_edges(edge_index, 3)
     assert torch.equal(edge_index[:, back], edge_index.flip(0))
     assert back[back].tolist() == list(range(6))
-    # On the path 0–1–2, what goes 0 → 1 → 2 never comes back to 0: with two steps 0's own bond tells it no more of 0.
-    torch.manual_seed(0)
-    graph = Data(
-        x=torch.randn(3, F), edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), edge_attr=torch.randn(4, G)
-    )
-    arriving = graph.edge_index[0] == 1
-    assert arriving.sum() == 2
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
