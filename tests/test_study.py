@@ -1,5 +1,6 @@
 """study.py: runs as processes, finished ones kept, failed ones named."""
 
+import json
 import os
 import re
 import shutil
@@ -38,6 +39,20 @@ def test_plan_refuses_what_train_would_refuse() -> None:
         study.plan(["palindrome_lstm.yaml"], [1], [["data.length"]], [])
     with pytest.raises(UserError, match="--ckpt_path is not for a study: interrupted runs go on by themselves"):
         study.plan(["palindrome_lstm.yaml"], [1], [], ["--ckpt_path=last"])
+
+
+def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = study.plan(["palindrome_lstm.yaml"], [1, 2], [], [])
+    folders = {run: own_folder / str(run.seed) for run in runs}
+    for run, folder in folders.items():
+        folder.mkdir()
+        summary = {"headline": "rmse", "test/rmse": run.seed / 4, "steps_per_second": 2}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "metrics.csv").write_text("step,train/rmse\n0,2.5\n1,1.5\n")
+    study.report(folders, own_folder)
+    assert "| setting | seeds | test/rmse | steps/s |" in capsys.readouterr().out
+    assert "| palindrome_lstm | 1 2 | 0.375 ± 0.177 | 2.0 |" in (own_folder / "table.md").read_text()
+    assert study.headline_of(own_folder / "1") == "rmse"
 
 
 @pytest.mark.parametrize(
