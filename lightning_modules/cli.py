@@ -32,10 +32,13 @@ from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
+from lightning_modules.training_system import TrainingSystem
 
 # What a data module knows of its data and a network's constructor may ask for.
-DATA_FACTS = ("vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs")
-
+DATA_FACTS = (
+    "vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs", "num_nodes",
+    "num_relations",
+)  # fmt: skip
 SYSTEM_FACTS = ("target_mean", "target_std")  # likewise, for a training system's
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
@@ -256,7 +259,8 @@ class StudyCLI(LightningCLI):
         # In this order: a step is counted and written down before it is saved.
         callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
         if has_split(self.datamodule, "val"):
-            callbacks.append(ModelCheckpoint(run, "best", monitor="val/loss", enable_version_counter=False))
+            tag, mode = getattr(self.model, "best_by", TrainingSystem.best_by)
+            callbacks.append(ModelCheckpoint(run, "best", monitor=tag, mode=mode, enable_version_counter=False))
         return [*self._progress(), *callbacks, checkpoints]
 
     def _progress(self) -> list[StepProgress]:

@@ -16,9 +16,11 @@ class TrainingSystem(LightningModule):
     Attributes:
         headline: the quantity, beside the loss, by which runs of this task are judged: drawn in curves, averaged in
             the summary, tabulated by study.py. Logged as train/<headline>, val/<headline>, test/<headline>.
+        best_by: the metric by which best.ckpt is chosen, and which end of it is good.
     """
 
     headline = "accuracy"
+    best_by = ("val/loss", "min")
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

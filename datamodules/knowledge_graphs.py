@@ -1,0 +1,126 @@
+"""Knowledge graphs: triples of named entities and relations. Nations, Kinship, UMLS, WN18RR, FB15k-237, or one's own.
+
+Every relation is asked about in both directions: triple (h, r, t) gives the questions (h, r, ?) and (t, r⁻¹, ?), with
+r⁻¹ a relation of its own.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor
+
+from datamodules.data_folders import DataError, data_folders
+from datamodules.link_graphs import LinkGraph, Links
+
+
+class Published(NamedTuple):
+    """Where a published graph lies under a data folder, and which columns hold head, relation and tail."""
+
+    folder: str
+    columns: tuple[int, int, int] = (0, 1, 2)
+
+
+PUBLISHED = {
+    "Nations": Published("KG/nations", (1, 0, 2)),
+    "Kinship": Published("KG/kinship", (1, 0, 2)),
+    "UMLS": Published("KG/umls"),
+    "WN18RR": Published("KG/WordNet18RR/raw"),
+    "FB15k-237": Published("KG/FB15k-237/raw"),
+}
+FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
+
+
+class KnowledgeGraph(LinkGraph):
+    """A knowledge graph with its published split.
+
+    Ranking is filtered: an answer that is true in any split is no wrong answer of another one. An entity or relation
+    of the held-out triples that no training triple has is a node like the others, ranked by what it was initialised
+    with; no triple is left out.
+
+    Args:
+        name: a published graph.
+        path: a folder with train.txt, valid.txt and test.txt in its stead: head, relation and tail between tabs.
+        batch_size: questions B of a batch.
+        seed: seed of the order of the questions.
+
+    Raises:
+        DataError: if the files are not there, or a line has not three columns.
+    """
+
+    def __init__(
+        self,
+        name: Literal["Nations", "Kinship", "UMLS", "WN18RR", "FB15k-237"] = "Nations",
+        path: str | None = None,
+        batch_size: PositiveInt = 512,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        self.dataset, self.path = name, path
+
+    def load(self) -> Links:
+        """Return the graph, its nodes and relations in the order of their names."""
+        folder = find_folder(self.dataset) if self.path is None else Path(self.path)
+        columns = PUBLISHED[self.dataset].columns if self.path is None else (0, 1, 2)
+        lines = {split: read_triples(folder / file) for split, file in FILES.items()}
+        named = {split: [[line[column] for column in columns] for line in rows] for split, rows in lines.items()}
+        every = [triple for triples in named.values() for triple in triples]
+        nodes = _numbers({name for head, _, tail in every for name in (head, tail)})
+        relations = _numbers({relation for _, relation, _ in every})
+        sought = {
+            split: with_inverses(
+                torch.tensor([(nodes[h], relations[r], nodes[t]) for h, r, t in triples], dtype=torch.int64),
+                len(relations),
+            )
+            for split, triples in named.items()
+        }
+        true = torch.cat(list(sought.values()))
+        return Links(len(nodes), 2 * len(relations), sought, {"train": true[:0], "val": true, "test": true})
+
+
+def find_folder(name: str) -> Path:
+    """Return the folder of a published graph's files.
+
+    Raises:
+        DataError: if it is in none of the data folders.
+    """
+    tried = [folder / PUBLISHED[name].folder for folder in data_folders()]
+    for folder in tried:
+        if any((folder / file).is_file() for file in FILES.values()):
+            return folder
+    raise DataError(
+        f"{name} is not in {' or '.join(map(str, tried))}: put train.txt, valid.txt and test.txt of github.com/"
+        f"villmow/datasets_knowledge_embedding into {tried[-1]}, or name a folder of your own with --data.path"
+    )
+
+
+def read_triples(path: Path) -> list[list[str]]:
+    """Return the three columns of every line.
+
+    Raises:
+        DataError: if the file cannot be read, or a line has not three columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from error
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 3 or not all(row):
+            raise DataError(
+                f"{path}, line {number}: three columns between tabs are expected, got {lines[number - 1]!r}"
+            )
+    return rows
+
+
+def with_inverses(triples: Tensor, num_relations: int) -> Tensor:
+    """Return triples [2n, 3]: those given [n, 3], and each from tail to head, its relation's number raised by R."""
+    head, relation, tail = triples.view(-1, 3).T
+    return torch.cat([triples.view(-1, 3), torch.stack([tail, relation + num_relations, head], 1)])
+
+
+def _numbers(names: set[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(sorted(names))}

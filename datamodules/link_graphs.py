@@ -1,0 +1,217 @@
+"""Graphs whose missing links are sought: questions "which nodes does this node reach by this relation?" in batches.
+
+Whatever the graph, a link is a triple (head, relation, tail) of numbers, and a question is its first two. In training
+a question is answered by all of its training links at once; in evaluation by the links that are held out, while those
+that are known already are left out of the ranking. Legend: N nodes, R relations, n triples, B questions, A answers, K
+answers known already, E edges.
+"""
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from datamodules.data_folders import DataError
+from datamodules.step_stream import StepStreamDataModule, step_generator
+
+
+class Questions(NamedTuple):
+    """A batch. Of each pair (row, answer) the row says which of the B questions it belongs to.
+
+    Args:
+        heads: the nodes asked about [B].
+        relations: the relations asked about [B].
+        rows: questions of the answers that are sought [A].
+        answers: nodes that are sought [A].
+        known_rows: questions of the answers that are left out [K].
+        known: nodes that are neither right nor wrong, since they are known already or cannot be [K].
+        edge_index: the training links from head to tail [2, E], for networks that pass messages.
+        edge_type: their relations [E].
+    """
+
+    heads: Tensor
+    relations: Tensor
+    rows: Tensor
+    answers: Tensor
+    known_rows: Tensor
+    known: Tensor
+    edge_index: Tensor
+    edge_type: Tensor
+
+
+class Answers(NamedTuple):
+    """The tails of triples by their question, which is a number: head · R + relation.
+
+    Args:
+        questions: the questions, each once, in order [Q].
+        starts: where in `tails` each one's begin; the last entry is their number [Q + 1].
+        tails: tails of all questions, one after the other [n].
+    """
+
+    questions: Tensor
+    starts: Tensor
+    tails: Tensor
+
+    @classmethod
+    def of(cls, triples: Tensor, num_relations: int) -> Self:
+        """Sort triples [n, 3] by their question; equal ones count once."""
+        triples = torch.unique(triples, dim=0)  # in order of head, relation, tail
+        questions, counts = torch.unique_consecutive(triples[:, 0] * num_relations + triples[:, 1], return_counts=True)
+        return cls(questions, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), triples[:, 2].contiguous())
+
+    def to(self, questions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pairs (row of the question [A], answer [A]); a question that is not there has none."""
+        place = torch.searchsorted(self.questions, questions)
+        there = torch.cat([self.questions, self.questions.new_full((1,), -1)])[place] == questions
+        place = place.where(there, 0)
+        counts = torch.diff(self.starts, append=self.starts[-1:])[place] * there
+        rows = torch.arange(len(questions)).repeat_interleave(counts)
+        slots = torch.arange(len(rows)) + (self.starts[place] - counts.cumsum(0) + counts)[rows]
+        return rows, self.tails[slots]
+
+
+class Links(NamedTuple):
+    """What a data module loads. Triples are [n, 3]: head, relation, tail.
+
+    Args:
+        num_nodes: number N of nodes.
+        num_relations: number R of relations.
+        sought: triples of the train, val and test split, in each direction in which they are asked about.
+        known: triples that are left out when the questions of a split are answered.
+    """
+
+    num_nodes: int
+    num_relations: int
+    sought: dict[str, Tensor]
+    known: dict[str, Tensor]
+
+
+class LinkGraph(StepStreamDataModule, ABC):
+    """Questions about the links of one graph. An epoch asks every training question once, in an order of its own.
+
+    Args:
+        batch_size: questions B of a batch, on each process.
+        seed: seed of the order; train.py passes seed_everything.
+    """
+
+    def __init__(self, batch_size: PositiveInt = 512, seed: int = 42) -> None:
+        super().__init__(batch_size, seed)
+
+    @abstractmethod
+    def load(self) -> Links:
+        """Return the graph."""
+
+    @functools.cached_property
+    def links(self) -> Links:
+        """The graph, checked.
+
+        Raises:
+            DataError: if a split has no link.
+        """
+        links = self.load()
+        for split, triples in links.sought.items():
+            if not len(triples):
+                raise DataError(f"the graph has no link in its {split} split")
+        return links
+
+    @property
+    def num_nodes(self) -> int:
+        """Number N of nodes."""
+        return self.links.num_nodes
+
+    @property
+    def num_relations(self) -> int:
+        """Number R of relations, each direction counted."""
+        return self.links.num_relations
+
+    @functools.cached_property
+    def _sought(self) -> dict[str, Answers]:
+        return {split: Answers.of(triples, self.num_relations) for split, triples in self.links.sought.items()}
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Answers]:
+        return {split: Answers.of(triples, self.num_relations) for split, triples in self.links.known.items()}
+
+    @functools.cached_property
+    def _edges(self) -> tuple[Tensor, Tensor]:
+        """Training links [2, E] and their relations [E], the same tensors in every batch."""
+        head, relation, tail = self.links.sought["train"].T
+        return torch.stack([head, tail]), relation.contiguous()
+
+    def questions(self, split: str, chosen: Tensor) -> Questions:
+        """Return a batch of the questions of a split, by their numbers [B]."""
+        asked = self._sought[split].questions[chosen]
+        heads, relations = asked // self.num_relations, asked % self.num_relations
+        return Questions(heads, relations, *self._sought[split].to(asked), *self._known[split].to(asked), *self._edges)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches, equal in size to one question, in which every training question is asked once."""
+        return math.ceil(len(self._sought["train"].questions) / (self.batch_size * self._ranks))
+
+    @property
+    def _ranks(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def make_batch(self, generator: np.random.Generator) -> Questions:
+        """Draw training questions."""
+        return self.questions("train", self._order(generator)[: self.batch_size])
+
+    def batch_of_step(self, step: int, rank: int) -> Questions:
+        """Return the batch of a step: the next questions in the order of the epoch, which all processes share."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = self._order(step_generator(self.seed, 0, epoch))
+        return self.questions("train", order[place * self._ranks + rank :: self.steps_per_epoch * self._ranks])
+
+    def _order(self, generator: np.random.Generator) -> Tensor:
+        return torch.from_numpy(generator.permutation(len(self._sought["train"].questions)))
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the batches of an epoch, from where the training stands."""
+        # A generator of its own: a loader draws a seed when it starts, by default from torch's.
+        return DataLoader(_Epoch(self), batch_size=None, generator=torch.Generator())
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the questions of the validation split."""
+        return self._held_out("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the questions of the test split."""
+        return self._held_out("test")
+
+    def _held_out(self, split: str) -> DataLoader:
+        return DataLoader(_HeldOut(self, split), batch_size=None, generator=torch.Generator())
+
+
+class _Epoch(IterableDataset):
+    def __init__(self, data: LinkGraph) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Questions]:
+        rank = self.data.trainer.global_rank if self.data.trainer else 0
+        first = self.data.batches_consumed
+        steps = self.data.steps_per_epoch
+        for step in range(first, first - first % steps + steps):
+            yield self.data.batch_of_step(step, rank)
+
+
+class _HeldOut(IterableDataset):
+    """Every process reads all questions: shared out unevenly, some would count twice."""
+
+    def __init__(self, data: LinkGraph, split: str) -> None:
+        self.data, self.split = data, split
+
+    def __iter__(self) -> Iterator[Questions]:
+        number = len(self.data._sought[self.split].questions)
+        for chosen in torch.arange(number).split(self.data.batch_size):
+            yield self.data.questions(self.split, chosen)

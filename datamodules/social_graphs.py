@@ -1,0 +1,117 @@
+"""Social graphs: who may be friends with whom, beside the friendships that are known.
+
+Friendship is one relation without a direction: a friendship of i and j is asked about at i and at j.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import torch
+from jsonargparse.typing import PositiveInt, restricted_number_type
+from torch import Tensor
+
+from datamodules.data_folders import DataError, data_folders
+from datamodules.link_graphs import LinkGraph, Links
+
+FACEBOOK = ("SNAP/facebook_combined.txt.gz", "SNAP/facebook_combined.txt")
+Share = restricted_number_type("Share", float, [(">", 0), ("<", 1)], docstring="a part, neither none nor all")
+
+
+class SocialGraph(LinkGraph):
+    """Friendships, split at random into those known, those to validate and those to test.
+
+    A friendship is in one split with both its directions. What is ranked are all nodes that are no friends of the one
+    asked about: in validation by the training friendships, in test by the validation ones, too.
+
+    Args:
+        path: an edge list, two names a line, "#" before a comment, .gz or not; None for SNAP's ego-Facebook.
+        val_share: share of the friendships held out to validate.
+        test_share: share of them held out to test.
+        batch_size: members B asked about in a batch.
+        seed: seed of the order of the questions.
+        split_seed: seed of the split, apart from that of the training, so that seeds differ in the training alone.
+
+    Raises:
+        DataError: if the file is not there, a line is no pair, or nothing is left to train on.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        val_share: Share = 0.05,  # type: ignore[valid-type]
+        test_share: Share = 0.1,  # type: ignore[valid-type]
+        batch_size: PositiveInt = 512,
+        seed: int = 42,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        if val_share + test_share >= 1:
+            raise DataError(f"validation and test take {val_share + test_share:g} of the links; none is left to train")
+        self.path, self.val_share, self.test_share, self.split_seed = path, val_share, test_share, split_seed
+
+    def load(self) -> Links:
+        """Return the graph."""
+        pairs, N = read_pairs(Path(self.path) if self.path is not None else find_facebook())
+        parts = split_pairs(pairs, self.val_share, self.test_share, self.split_seed)
+        sought = {split: both_ways(part) for split, part in parts.items()}
+        oneself = torch.stack([torch.arange(N), torch.zeros(N, dtype=torch.int64), torch.arange(N)], 1)
+        before_test = torch.cat([oneself, sought["train"]])
+        known = {"train": oneself, "val": before_test, "test": torch.cat([before_test, sought["val"]])}
+        return Links(N, 1, sought, known)
+
+
+def find_facebook() -> Path:
+    """Return the file of SNAP's ego-Facebook, all circles in one graph.
+
+    Raises:
+        DataError: if it is in none of the data folders.
+    """
+    tried = [folder / name for folder in data_folders() for name in FACEBOOK]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise DataError(
+        f"ego-Facebook is not in {' or '.join(dict.fromkeys(str(path.parent) for path in tried))}: put "
+        "facebook_combined.txt.gz of snap.stanford.edu/data into data/SNAP, or name an edge list with --data.path"
+    )
+
+
+def read_pairs(path: Path) -> tuple[Tensor, int]:
+    """Return the friendships [n, 2], each once and not with oneself, and the number of members.
+
+    Raises:
+        DataError: if the file cannot be read, a line is no pair, or there are no friendships.
+    """
+    try:
+        content = path.read_bytes()
+        lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged, or no text: {error}") from error
+    rows = [line.split() for line in lines]
+    for number, row in enumerate(rows, 1):
+        if row and not row[0].startswith("#") and len(row) != 2:
+            raise DataError(f"{path}, line {number}: two names are expected, got {lines[number - 1]!r}")
+    named = [row for row in rows if row and not row[0].startswith("#")]
+    numbers = {name: number for number, name in enumerate(sorted({name for row in named for name in row}))}
+    pairs = torch.tensor([[numbers[a], numbers[b]] for a, b in named], dtype=torch.int64).view(-1, 2)
+    pairs = torch.unique(pairs[pairs[:, 0] != pairs[:, 1]].sort(1).values, dim=0)
+    if not len(pairs):
+        raise DataError(f"{path} has no friendships")
+    return pairs, len(numbers)
+
+
+def split_pairs(pairs: Tensor, val_share: float, test_share: float, seed: int) -> dict[str, Tensor]:
+    """Return the pairs [n, 2] of each split, drawn by the seed."""
+    n = len(pairs)
+    shuffled = pairs[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
+    val, test, train = shuffled.split([round(n * val_share), k := round(n * test_share), n - round(n * val_share) - k])
+    return {"train": train, "val": val, "test": test}
+
+
+def both_ways(pairs: Tensor) -> Tensor:
+    """Return triples [2n, 3] of relation 0 from each end of a pair [n, 2] to the other."""
+    ends = torch.cat([pairs, pairs.flip(1)])
+    return torch.stack([ends[:, 0], torch.zeros_like(ends[:, 0]), ends[:, 1]], 1)

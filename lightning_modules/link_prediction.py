@@ -1,0 +1,115 @@
+"""Training system: a network that scores every node as the other end of a link, in a knowledge or a social graph.
+
+A batch is a `Questions` of datamodules.link_graphs. Legend: B questions, N nodes, A answers.
+"""
+
+from typing import Any
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from kernels.dtypes import without_autocast
+from lightning_modules.networks.link_baselines import BASELINES, Baseline
+from lightning_modules.ranking import RankMetrics, mid_ranks
+from lightning_modules.training_system import TrainingSystem
+
+
+class LinkPrediction(TrainingSystem):
+    """Softmax cross-entropy of every answer over all nodes, by Adagrad; answers are ranked among all nodes.
+
+    All answers to a question share one row of scores, so an epoch costs a row a question and not one a link:
+    loss = 1/A Σ_answers (log Σ_n exp s_n − s_answer).
+
+    Args:
+        network: (heads [B], relations [B], edge_index, edge_type) in, scores [B, N] out.
+        learning_rate: step size.
+        n3: weight of the penalty on the cubes of the embeddings (Lacroix, Usunier & Obozinski 2018); the network must
+            have `cubes`.
+        hits_at: the k of Hits@k.
+        recall_at: the k of recall@k.
+        baselines: scorers without weights that are ranked by the same protocol in the test.
+    """
+
+    best_by = ("val/mrr", "max")
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: PositiveFloat = 0.1,
+        n3: NonNegativeFloat = 0.0,
+        hits_at: tuple[PositiveInt, ...] = (1, 3, 10),
+        recall_at: tuple[PositiveInt, ...] = (),
+        baselines: tuple[Baseline, ...] = (),
+    ) -> None:
+        super().__init__(network)
+        self.learning_rate, self.n3, self.baselines = learning_rate, n3, baselines
+        self.metrics = nn.ModuleDict(
+            {name: RankMetrics(list(hits_at), list(recall_at)) for name in ("val", "test", *baselines)}
+        )
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return scores [B, N], −inf for what is known already."""
+        scores = self.network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
+        if len(batch.known):
+            scores = scores.index_put((batch.known_rows, batch.known), scores.new_tensor(-torch.inf))
+        return scores
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss with its penalty; log the loss."""
+        loss = cross_entropy(self(batch), batch.rows, batch.answers)
+        self.log("train/loss", loss, batch_size=len(batch.answers), prog_bar=True)
+        if not self.n3:
+            return loss
+        heads, relations = batch.heads[batch.rows], batch.relations[batch.rows]
+        return loss + self.n3 * self.network.cubes(heads, relations, batch.answers)  # type: ignore[operator]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Rank the answers of the validation split."""
+        self._rank(batch, "val", self._scores(batch))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Rank the answers of the test split, by the network and by each baseline."""
+        scores = self._scores(batch)
+        self._rank(batch, "test", scores)
+        for name in self.baselines:
+            scored = BASELINES[name](batch.heads, batch.relations, batch.edge_index, batch.edge_type, scores.shape[1])
+            self._rank(batch, name, scored)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation split."""
+        for name, value in self._figures("val").items():
+            self.log(f"val/{name}", value, prog_bar=name == "mrr")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test split, such as test/mrr, and a baseline's, such as test/popularity/mrr."""
+        for name in ("test", *self.baselines):
+            below = "" if name == "test" else f"{name}/"
+            self.log_dict({f"test/{below}{tag}": value for tag, value in self._figures(name).items()})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adagrad."""
+        return torch.optim.Adagrad(self.network.parameters(), lr=self.learning_rate)
+
+    def _scores(self, batch: Any) -> Tensor:
+        with without_autocast(self.device):  # rounded scores would tie
+            return self.network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
+
+    def _rank(self, batch: Any, name: str, scores: Tensor) -> None:
+        ranks = mid_ranks(scores, batch.rows, batch.answers, batch.known_rows, batch.known)
+        self.metrics[name].update(*ranks, batch.rows)  # type: ignore[operator]
+
+    def _figures(self, name: str) -> dict[str, Tensor]:
+        return self.metrics[name].compute()  # type: ignore[operator]
+
+
+def cross_entropy(scores: Tensor, rows: Tensor, answers: Tensor) -> Tensor:
+    """Return the mean over answers of −log softmax(scores)[answer].
+
+    Args:
+        scores: of every node, a row a question [B, N].
+        rows: question of each answer [A].
+        answers: nodes [A].
+    """
+    partition = torch.logsumexp(scores.float(), 1)  # [B]
+    return (partition[rows] - scores[rows, answers].float()).mean()

@@ -1,0 +1,76 @@
+"""Ranks of right answers among all nodes, in matrix form, and the figures made of them.
+
+Legend: B questions, N nodes, A answers sought, K answers known already.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+CHUNK = 512  # answers ranked at a time: as many rows of N scores are held
+
+
+def mid_ranks(
+    scores: Tensor, rows: Tensor, answers: Tensor, known_rows: Tensor, known: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the rank of every answer [A] among the wrong ones, and [A] in the list of wrong and right ones.
+
+    An answer ranks one place behind each better node and half a place behind each equal one, so that a network which
+    scores all alike gets the middle. Other right answers, and known ones, do not count in the first, filtered rank; in
+    the second, other right ones do. A score that is no number ranks last.
+
+    Args:
+        scores: of every node as an answer to every question [B, N].
+        rows: question of each answer [A].
+        answers: nodes that are right [A].
+        known_rows: question of each known answer [K].
+        known: nodes that take part in no ranking [K].
+    """
+    asked = scores[rows, answers]
+    wrong = scores.index_put(
+        (torch.cat([rows, known_rows]), torch.cat([answers, known])), scores.new_tensor(-torch.inf)
+    )
+    filtered, listed = [], []
+    for part in torch.arange(len(rows), device=rows.device).split(CHUNK):
+        own = asked[part, None]
+        nodes = wrong[rows[part]]  # [chunk, N]
+        equal, worse = (nodes == own).sum(1), (nodes < own).sum(1)
+        filtered.append(1 + nodes.shape[1] - worse - equal + equal / 2)
+        rivals = rows[part, None] == rows  # [chunk, A], itself among them
+        ahead, level = (rivals & (asked > own)).sum(1), (rivals & (asked == own)).sum(1) - 1
+        listed.append(filtered[-1] + ahead + level / 2)
+    return torch.cat(filtered), torch.cat(listed)
+
+
+class RankMetrics(nn.Module):
+    """Means over ranks, batch by batch: MRR and Hits@k of the filtered ranks, recall@k of the lists.
+
+    mrr is the mean of 1 / rank over the answers, hits@k the share of answers of rank k or better. recall@k is the share
+    of a question's answers that stand in the first k places of its list, averaged over the questions.
+
+    Args:
+        hits_at: the k of Hits@k.
+        recall_at: the k of recall@k.
+    """
+
+    def __init__(self, hits_at: list[int], recall_at: list[int]) -> None:
+        super().__init__()
+        self.hits_at, self.recall_at = hits_at, recall_at
+        names = ["mrr", *(f"hits@{k}" for k in hits_at), *(f"recall@{k}" for k in recall_at)]
+        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def update(self, filtered: Tensor, listed: Tensor, rows: Tensor) -> None:
+        """Take in the ranks of a batch, as `mid_ranks` returns them, and the question of each [A]."""
+        self.means["mrr"].update(1 / filtered)
+        for k in self.hits_at:
+            self.means[f"hits@{k}"].update((filtered <= k).float())
+        shares = 1 / torch.bincount(rows)[rows]  # of a question's answers
+        for k in self.recall_at:
+            self.means[f"recall@{k}"].update((listed <= k).float(), weight=shares)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the means by their names, and begin anew."""
+        values = {name: mean.compute() for name, mean in self.means.items()}  # type: ignore[operator]
+        for mean in self.means.values():
+            mean.reset()  # type: ignore[operator]
+        return values
