@@ -47,6 +47,7 @@ Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring=
 IRRELEVANT_WARNINGS = (
     "The 'train_dataloader' does not have many workers",  # batches are made faster than workers could hand them over
     "You defined a `validation_step` but have no `val_dataloader`",  # data that are made anew need none
+    "Your `IterableDataset` has `__len__` defined",  # true of one process, and there are no workers
     "The 'val_dataloader' does not have many workers",
     "The 'test_dataloader' does not have many workers",
     "You're resuming from a checkpoint that ended before the epoch ended",  # streams go on where they were

@@ -5,12 +5,15 @@ nodes, R relations with each direction counted, E edges, H hidden.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 from torch_geometric.nn import RGCNConv
+
+from lightning_modules.networks.sparse_matrix import SparseMatrix
 
 
 class BilinearDecoder(nn.Module, ABC):
@@ -95,6 +98,11 @@ class ComplEx(BilinearDecoder):
         ValueError: if H is odd.
     """
 
+    def __init__(self, num_nodes: int, num_relations: int, hidden_size: PositiveInt = 200, **others: Any) -> None:
+        if hidden_size % 2:
+            raise ValueError(f"ComplEx needs an even hidden_size, got {hidden_size}")
+        super().__init__(num_nodes, num_relations, hidden_size, **others)
+
     def compose(self, head: Tensor, relation: Tensor) -> Tensor:
         """Return h ⊙ r, whose product with t over both halves is the score."""
         (a, b), (c, d) = head.chunk(2, 1), relation.chunk(2, 1)
@@ -104,3 +112,60 @@ class ComplEx(BilinearDecoder):
         """Return the absolute values of the complex entries."""
         real, imaginary = embedding.chunk(2, 1)
         return (real.square() + imaginary.square() + 1e-12).sqrt()  # the root of 0 has no gradient
+
+
+class FriendSAGE(nn.Module):
+    """GraphSAGE (Hamilton, Ying & Leskovec 2017) on nodes without features: s_ij = z_i · z_j + b_j.
+
+    z is made of free embeddings by layers h⁺ = relu(W₁ h + W₂ mean of the neighbours' h), the last without relu. Since
+    there is one relation, it is not looked at.
+
+    Args:
+        num_nodes: number N of nodes.
+        hidden_size: width H of all layers.
+        num_layers: number of layers, 0 for the embeddings alone.
+        dropout: probability of dropping before each layer.
+
+    Raises:
+        ValueError: if the data do not tell their number of nodes.
+    """
+
+    def __init__(
+        self,
+        num_nodes: int,
+        hidden_size: PositiveInt = 128,
+        num_layers: NonNegativeInt = 1,
+        dropout: ClosedUnitInterval = 0.5,
+    ) -> None:
+        super().__init__()
+        if not num_nodes:
+            raise ValueError("FriendSAGE needs num_nodes, and the data tell none")
+        self.p = dropout
+        self.nodes = nn.Parameter(torch.randn(num_nodes, hidden_size) / hidden_size**0.5)
+        self.bias = nn.Parameter(torch.zeros(num_nodes))
+        self.own = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(num_layers))
+        self.neighbours = nn.ModuleList(nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(num_layers))
+        self._edges: Tensor | None = None
+
+    def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
+        """Return scores [B, N]."""
+        z = self.encode(edge_index)
+        return torch.addmm(self.bias, z[heads], z.T)
+
+    def encode(self, edge_index: Tensor) -> Tensor:
+        """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
+        if self._edges is not edge_index:
+            self._edges, self._mean = edge_index, mean_adjacency(edge_index, len(self.nodes))
+        h: Tensor = self.nodes
+        for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
+            h = dropout(relu(h) if depth else h, self.p, self.training)
+            h = own(h) + self._mean @ neighbours(h)  # the mean of what is projected, which is narrower or equal
+        return h
+
+
+def mean_adjacency(edge_index: Tensor, N: int) -> SparseMatrix:
+    """Return D⁻¹ A [N, N]: its row i takes the mean over the nodes that have an edge to i, or zero."""
+    source, target = edge_index
+    weights = 1 / torch.bincount(target, minlength=N)[target].to(torch.get_default_dtype())
+    matrix = torch.sparse_coo_tensor(torch.stack([target, source]), weights, (N, N), check_invariants=False)
+    return SparseMatrix.from_csr(matrix.coalesce().to_sparse_csr())

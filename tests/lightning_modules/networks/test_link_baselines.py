@@ -1,0 +1,33 @@
+"""Baselines on a graph of five nodes, counted by hand."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_modules.networks.link_baselines import BASELINES
+
+# 0–1, 0–2, 1–2, 1–3, 2–3; node 4 alone.
+PAIRS = torch.tensor([[0, 0, 1, 1, 2], [1, 2, 2, 3, 3]])
+EDGES = torch.cat([PAIRS, PAIRS.flip(0)], 1)
+HEADS = torch.tensor([0, 4])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("popularity", [[2, 3, 3, 2, 0]] * 2),
+        ("common_neighbours", [[2, 1, 1, 2, 0], [0] * 5]),
+        ("adamic_adar", [[2 / math.log(3), 1 / math.log(3), 1 / math.log(3), 2 / math.log(3), 0], [0] * 5]),
+    ],
+)
+def test_friends(name: str, expected: list[list[float]]) -> None:
+    zeros = torch.zeros(10, dtype=torch.int64)
+    scores = BASELINES[name](HEADS, torch.zeros(2, dtype=torch.int64), EDGES, zeros, 5)
+    torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_relation_frequency() -> None:
+    types = torch.tensor([0] * 5 + [1] * 5)
+    scores = BASELINES["relation_frequency"](HEADS, torch.tensor([0, 2]), EDGES, types, 5)
+    assert scores.tolist() == [[0, 1, 2, 2, 0], [0] * 5]

@@ -1,0 +1,74 @@
+"""Ranks known by hand, and compared with a loop over answers and nodes."""
+
+import pytest
+import torch
+
+from lightning_modules.ranking import RankMetrics, mid_ranks
+
+NONE = torch.empty(0, dtype=torch.int64)
+
+
+def ranks_by_a_loop(
+    scores: torch.Tensor, asked: list[tuple[int, int]], known: list[tuple[int, int]]
+) -> tuple[list[float], list[float]]:
+    filtered, listed = [], []
+    for row, answer in asked:
+        ranks = []
+        for left_out in (known + asked, known):
+            rank = 1.0
+            for node in range(scores.shape[1]):
+                if node != answer and (row, node) not in left_out:
+                    rank += 1.0 * bool(scores[row, node] > scores[row, answer])
+                    rank += 0.5 * bool(scores[row, node] == scores[row, answer])
+            ranks.append(rank)
+        filtered.append(ranks[0])
+        listed.append(ranks[1])
+    return filtered, listed
+
+
+def test_known_ranks() -> None:
+    scores = torch.tensor([[5.0, 4.0, 3.0, 3.0, 2.0], [0.0, 0.0, 1.0, 0.0, 0.0]])
+    # Question 0 seeks nodes 1 and 3, question 1 node 0; node 0 is known of question 0.
+    rows, answers = torch.tensor([0, 0, 1]), torch.tensor([1, 3, 0])
+    filtered, listed = mid_ranks(scores, rows, answers, torch.tensor([0]), torch.tensor([0]))
+    assert filtered.tolist() == [1, 1.5, 3.5]
+    assert listed.tolist() == [1, 2.5, 3.5]
+
+
+@pytest.mark.parametrize("levels", [1, 3, 1000])
+def test_a_loop_agrees(levels: int) -> None:
+    torch.manual_seed(levels)
+    B, N = 7, 11
+    scores = torch.randint(levels, (B, N)).float()
+    pairs = torch.cartesian_prod(torch.arange(B), torch.arange(N))[torch.randperm(B * N)]
+    asked, known = pairs[:20], pairs[15:40]  # some are both
+    filtered, listed = mid_ranks(scores, *asked.T, *known.T)
+    other_known = [tuple(pair) for pair in known.tolist() if pair not in asked.tolist()]
+    expected = ranks_by_a_loop(scores, [tuple(pair) for pair in asked.tolist()], other_known)
+    assert (filtered.tolist(), listed.tolist()) == expected
+
+
+def test_a_constant_gets_the_middle_and_no_number_the_end() -> None:
+    rows, answers = torch.tensor([0, 0]), torch.tensor([2, 5])
+    filtered, _ = mid_ranks(torch.zeros(1, 101), rows, answers, torch.tensor([0]), torch.tensor([7]))
+    assert filtered.tolist() == [50, 50]  # 98 wrong ones: the middle of 99 places
+    scores = torch.full((1, 101), float("nan"))
+    assert (mid_ranks(scores, rows, answers, NONE, NONE)[0] >= 99).all()
+
+
+def test_many_answers_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, rows = torch.randn(4, 50), torch.arange(4).repeat_interleave(10)
+    answers = torch.cat([torch.randperm(50)[:10] for _ in range(4)])
+    whole = mid_ranks(scores, rows, answers, NONE, NONE)
+    monkeypatch.setattr("lightning_modules.ranking.CHUNK", 7)
+    for part, other in zip(mid_ranks(scores, rows, answers, NONE, NONE), whole, strict=True):
+        assert torch.equal(part, other)
+
+
+def test_figures() -> None:
+    metrics = RankMetrics([1, 3], [2])
+    for _ in range(2):  # the second time after a reset
+        metrics.update(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 5.0]), torch.tensor([0, 0]))
+        metrics.update(torch.tensor([2.0]), torch.tensor([2.0]), torch.tensor([0]))
+        values = {name: float(value) for name, value in metrics.compute().items()}
+        assert values == pytest.approx({"mrr": 1.75 / 3, "hits@1": 1 / 3, "hits@3": 2 / 3, "recall@2": 0.75})
