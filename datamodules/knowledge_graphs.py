@@ -111,7 +111,7 @@ def read_triples(path: Path) -> list[list[str]]:
     for number, row in enumerate(rows, 1):
         if len(row) != 3 or not all(row):
             raise DataError(
-                f"{path}, line {number}: three columns between tabs are expected, got {lines[number - 1]!r}"
+                f"{path}, line {number}: three columns are wanted, with tabs between them; got {lines[number - 1]!r}"
             )
     return rows
 

@@ -8,14 +8,13 @@ import zlib
 from pathlib import Path
 
 import torch
-from jsonargparse.typing import PositiveInt, restricted_number_type
+from jsonargparse.typing import OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from datamodules.data_folders import DataError, data_folders
 from datamodules.link_graphs import LinkGraph, Links
 
 FACEBOOK = ("SNAP/facebook_combined.txt.gz", "SNAP/facebook_combined.txt")
-Share = restricted_number_type("Share", float, [(">", 0), ("<", 1)], docstring="a part, neither none nor all")
 
 
 class SocialGraph(LinkGraph):
@@ -39,8 +38,8 @@ class SocialGraph(LinkGraph):
     def __init__(
         self,
         path: str | None = None,
-        val_share: Share = 0.05,  # type: ignore[valid-type]
-        test_share: Share = 0.1,  # type: ignore[valid-type]
+        val_share: OpenUnitInterval = 0.05,
+        test_share: OpenUnitInterval = 0.1,
         batch_size: PositiveInt = 512,
         seed: int = 42,
         split_seed: int = 0,

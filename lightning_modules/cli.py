@@ -55,6 +55,7 @@ IRRELEVANT_WARNINGS = (
     "Be aware that when using `ckpt_path`, callbacks",  # an evaluation needs none of the training's
     "torch.distributed.nn.functional.all_gather is deprecated",  # Lightning's call
     "`isinstance(treespec, LeafSpec)` is deprecated",  # Lightning's own use of torch
+    "`ModelCheckpoint(monitor='val/",  # could not find the metric: the run ended before its first validation
     "Sparse CSR tensor support is in beta",
     "Starting from v1.9.0, `tensorboardX` has been removed",
 )

@@ -31,6 +31,7 @@ class LinkPrediction(TrainingSystem):
         baselines: scorers without weights that are ranked by the same protocol in the test.
     """
 
+    headline = "loss"  # ranks are for held-out links
     best_by = ("val/mrr", "max")
 
     def __init__(

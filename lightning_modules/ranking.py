@@ -61,12 +61,12 @@ class RankMetrics(nn.Module):
 
     def update(self, filtered: Tensor, listed: Tensor, rows: Tensor) -> None:
         """Take in the ranks of a batch, as `mid_ranks` returns them, and the question of each [A]."""
-        self.means["mrr"].update(1 / filtered)
-        for k in self.hits_at:
-            self.means[f"hits@{k}"].update((filtered <= k).float())
+        figures = {"mrr": 1 / filtered} | {f"hits@{k}": (filtered <= k).float() for k in self.hits_at}
+        for name, values in figures.items():
+            self.means[name].update(values)  # type: ignore[operator]
         shares = 1 / torch.bincount(rows)[rows]  # of a question's answers
         for k in self.recall_at:
-            self.means[f"recall@{k}"].update((listed <= k).float(), weight=shares)
+            self.means[f"recall@{k}"].update((listed <= k).float(), shares)  # type: ignore[operator]
 
     def compute(self) -> dict[str, Tensor]:
         """Return the means by their names, and begin anew."""

@@ -38,6 +38,13 @@ def test_config_trains(path: Path, train: Callable[..., tuple[int, str, str]]) -
         words += ["--data", "datamodules.node_graphs.Karate"]
     else:
         words += ["--data.batch_size", "4"]
+    if "datamodules.knowledge_graphs" in path.read_text():
+        for name in ("train", "valid", "test"):
+            Path(f"{name}.txt").write_text("a\tknows\tb\n")
+        words += ["--data.path", "."]
+    if "datamodules.social_graphs" in path.read_text():
+        Path("edges.txt").write_text("".join(f"{a} {b}\n" for a in range(8) for b in range(a)))
+        words += ["--data.path", "edges.txt"]
     if "datamodules.book" in path.read_text():  # on a text that is always there
         words += ["--data.book", "null", "--trainer.val_check_interval", "1", "--trainer.limit_val_batches", "2"]
     status, _, err = train("--config", path.name, *words, small=False)

@@ -140,3 +140,18 @@ def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) ->
     assert "finished in" in out, out + err
     assert [row["step"] for row in read_metrics(RUNS / "version_0" / "metrics.csv")] == list(range(250))
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
+
+
+def test_a_task_without_accuracy_is_told_by_its_loss_and_its_test_figures(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = {}
+    for run in study.plan(["knowledge_graph.yaml"], [1, 2], [], []):
+        folder = own_folder / str(run.seed)
+        folder.mkdir()
+        (folder / "metrics.csv").write_text(f"step,train/loss\n0,{5 + run.seed}\n1,4.0\n")
+        (folder / "summary.json").write_text(f'{{"test/mrr": 0.{run.seed}, "steps_per_second": 10}}')
+        finished[run] = folder
+    study.report(finished, own_folder)
+    assert "| knowledge_graph | 1 2 | 0.150 ± 0.071 | 10.0 |" in capsys.readouterr().out
+    assert (own_folder / "curves.png").read_bytes().startswith(b"\x89PNG")

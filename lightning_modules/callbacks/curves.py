@@ -37,7 +37,7 @@ def draw_curves(run: Path, headline: str) -> None:
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
     rows = read_metrics(run / "metrics.csv")
-    quantities = [name for name in ("loss", headline) if any(f"train/{name}" in row for row in rows)]
+    quantities = [name for name in dict.fromkeys(("loss", headline)) if any(f"train/{name}" in row for row in rows)]
     if not quantities:
         return
     figure = Figure(figsize=(5.5 * len(quantities), 3.6), layout="constrained")

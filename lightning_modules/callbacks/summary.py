@@ -92,7 +92,7 @@ class Summary(Callback):
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
                 table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")
-        elif facts["headline"] in facts:
+        elif facts["headline"] in facts and facts["headline"] != "loss":
             table.add_row(facts["headline"], f"{facts[facts['headline']]:.4f} {last}")
         if "loss" in facts:
             table.add_row("loss", f"{facts['loss']:.4f} {last}")

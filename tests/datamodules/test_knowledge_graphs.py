@@ -1,0 +1,84 @@
+"""Knowledge graphs: a folder of one's own, the published ones where they are, and files that are refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.data_folders import DataError
+from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
+
+STAGED = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "KG"
+TOY = {"train.txt": "a\tknows\tb\nb\tlikes\tc\n", "valid.txt": "c\tknows\ta\n", "test.txt": "a\tknows\tnew\n"}
+
+
+@pytest.fixture
+def toy(own_folder: Path) -> Path:
+    for name, text in TOY.items():
+        (own_folder / name).write_text(text)
+    return own_folder
+
+
+def test_a_folder_of_ones_own(toy: Path) -> None:
+    data = KnowledgeGraph(path=str(toy))
+    assert (data.num_nodes, data.num_relations) == (4, 4)  # "new" is a node, though no training triple has it
+    links = data.links
+    # a b c new are 0 1 2 3; knows likes are 0 1, their inverses 2 3.
+    assert links.sought["train"].tolist() == [[0, 0, 1], [1, 1, 2], [1, 2, 0], [2, 3, 1]]
+    assert links.sought["test"].tolist() == [[0, 0, 3], [3, 2, 0]]
+    assert links.known["train"].tolist() == []
+    everything = torch.cat(list(links.sought.values()))
+    assert torch.equal(links.known["val"], everything)
+    assert torch.equal(links.known["test"], everything)
+    (batch,) = data.test_dataloader()
+    assert (batch.heads.tolist(), batch.relations.tolist(), batch.answers.tolist()) == ([0, 3], [0, 2], [3, 0])
+    assert batch.known[batch.known_rows == 0].tolist() == [1, 3]  # (a, knows, b) is true and no wrong answer
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "relations", "triples"),
+    [
+        ("Nations", 14, 56, [1619, 202, 203]),
+        ("Kinship", 104, 25, [8548, 1069, 1069]),
+        ("UMLS", 135, 46, [5216, 652, 661]),
+    ],
+)
+def test_published(name: str, nodes: int, relations: int, triples: list[int]) -> None:
+    if not (STAGED / PUBLISHED[name].folder.removeprefix("KG/")).is_dir():
+        pytest.skip(f"{name}'s files are not here")
+    data = KnowledgeGraph(name)  # type: ignore[arg-type]
+    assert (data.num_nodes, data.num_relations) == (nodes, 2 * relations)
+    assert [len(data.links.sought[split]) for split in ("train", "val", "test")] == [2 * n for n in triples]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "train.txt",
+            b"a\tknows\tb\nb\tlik",
+            r"train\.txt, line 2: three columns are wanted, with tabs between them; got 'b\\tlik'",
+        ),
+        ("test.txt", b"a\tknows\t\n", r"test\.txt, line 1: three columns"),
+        ("valid.txt", b"a\tkn\xff", r"valid\.txt cannot be read as text: 'utf-8' codec"),
+        ("train.txt", b"", "the graph has no link in its train split"),
+        ("test.txt", None, r"test\.txt is missing"),
+    ],
+)
+def test_files_that_are_refused(toy: Path, file: str, content: bytes | None, message: str) -> None:
+    if content is None:
+        (toy / file).unlink()
+    else:
+        (toy / file).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph(path=str(toy)).num_nodes  # noqa: B018
+
+
+def test_data_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESEARCH_DATA_DIR", "elsewhere")
+    with pytest.raises(
+        DataError,
+        match=r"WN18RR is not in elsewhere/KG/WordNet18RR/raw or data/KG/WordNet18RR/raw: put train\.txt, .* into data",
+    ):
+        KnowledgeGraph("WN18RR").num_nodes  # noqa: B018
