@@ -112,5 +112,5 @@ def cross_entropy(scores: Tensor, rows: Tensor, answers: Tensor) -> Tensor:
         rows: question of each answer [A].
         answers: nodes [A].
     """
-    partition = torch.logsumexp(scores.float(), 1)  # [B]
-    return (partition[rows] - scores[rows, answers].float()).mean()
+    # On CPUs torch's log_softmax is several times as fast as its logsumexp, whose exponential is another.
+    return -torch.log_softmax(scores, 1)[rows, answers].float().mean()
