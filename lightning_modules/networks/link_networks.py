@@ -11,8 +11,8 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
-from torch_geometric.nn import RGCNConv
 
+from lightning_modules.networks.relational_convolution import RelationalConvolution
 from lightning_modules.networks.sparse_matrix import SparseMatrix
 
 
@@ -53,7 +53,7 @@ class BilinearDecoder(nn.Module, ABC):
         self.nodes = nn.Parameter(scale * torch.randn(num_nodes, hidden_size))
         self.relations = nn.Parameter(scale * torch.randn(num_relations, hidden_size))
         self.layers = nn.ModuleList(
-            RGCNConv(hidden_size, hidden_size, num_relations, num_bases) for _ in range(rgcn_layers)
+            RelationalConvolution(hidden_size, hidden_size, num_relations, num_bases) for _ in range(rgcn_layers)
         )
 
     def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
