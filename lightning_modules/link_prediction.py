@@ -29,6 +29,9 @@ class LinkPrediction(TrainingSystem):
         hits_at: the k of Hits@k.
         recall_at: the k of recall@k.
         baselines: scorers without weights that are ranked by the same protocol in the test.
+
+    Raises:
+        ValueError: if there is a penalty and the network has no `cubes`.
     """
 
     headline = "loss"  # ranks are for held-out links
@@ -44,6 +47,8 @@ class LinkPrediction(TrainingSystem):
         baselines: tuple[Baseline, ...] = (),
     ) -> None:
         super().__init__(network)
+        if n3 and not hasattr(network, "cubes"):
+            raise ValueError(f"n3 is a penalty on ComplEx and DistMult; for {type(network).__name__} it must be 0")
         self.learning_rate, self.n3, self.baselines = learning_rate, n3, baselines
         self.metrics = nn.ModuleDict(
             {name: RankMetrics(list(hits_at), list(recall_at)) for name in ("val", "test", *baselines)}

@@ -124,7 +124,7 @@ class FriendSAGE(nn.Module):
         num_nodes: number N of nodes.
         hidden_size: width H of all layers.
         num_layers: number of layers, 0 for the embeddings alone.
-        dropout: probability of dropping before each layer.
+        dropout: probability of dropping from the embeddings and between layers.
 
     Raises:
         ValueError: if the data do not tell their number of nodes.
@@ -156,10 +156,11 @@ class FriendSAGE(nn.Module):
         """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
         if self._edges is not edge_index:
             self._edges, self._mean = edge_index, mean_adjacency(edge_index, len(self.nodes))
-        h: Tensor = self.nodes
+        h = dropout(self.nodes, self.p, self.training)
         for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
-            h = dropout(relu(h) if depth else h, self.p, self.training)
-            h = own(h) + self._mean @ neighbours(h)  # the mean of what is projected, which is narrower or equal
+            if depth:
+                h = dropout(relu(h), self.p, self.training)
+            h = own(h) + self._mean @ neighbours(h)
         return h
 
 

@@ -97,6 +97,12 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch, c
     assert not Path("runs").exists()
 
 
+def test_a_penalty_that_the_network_lacks_is_one_line(train: Train, circles: None) -> None:
+    status, _, err = train(*FRIENDS, "--model.n3", "0.1", small=False)
+    assert status == 2
+    assert err == "train.py: error: n3 is a penalty on ComplEx and DistMult; for FriendSAGE it must be 0\n"
+
+
 def test_nations_are_learnt(train: Train) -> None:
     try:
         find_folder("Nations")
