@@ -118,7 +118,7 @@ class Molecules(LightningDataModule):
 
 
 class EpochOrder(Sampler[int]):
-    """Numbers 0..count − 1 in an order that seed and epoch tell: a continued run sees the order of an unbroken one.
+    """Numbers 0..count − 1 in an order that seed and epoch tell: a run continued after an epoch sees it too.
 
     Args:
         count: how many numbers.

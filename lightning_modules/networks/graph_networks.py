@@ -71,7 +71,7 @@ class Counts(GraphNetwork):
     ) -> None:
         super().__init__(num_features, num_edge_features, num_outputs, dropout)
         counts = num_features + num_edge_features
-        self.norm = nn.BatchNorm1d(counts, affine=False)  # counts of very different sizes
+        self.norm = BatchNorm(counts, affine=False, allow_single_element=True)  # counts differ much in size
         self.head = Head(counts, hidden_size, num_outputs, dropout) if hidden_size else nn.Linear(counts, num_outputs)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
