@@ -1,0 +1,66 @@
+"""What surrounds the time loops: GEMMs over all steps at once.
+
+The inputs' share of the gates, W x + b, is one GEMM, or for tokens a table of V rows, of which the kernels read those
+they need. Gates are not kept for the backward pass: from the stored states the recurrent share of all steps is one GEMM
+again. The loop's gradients of the gates go into all other gradients by one GEMM each; none is summed by atomics.
+
+Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from kernels.dtypes import accumulation_dtype
+
+
+def project(inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the inputs' share of the gates: [T, B, G] for vectors, the table [V, G] for tokens.
+
+    Args:
+        inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
+        embedding: [V, I] or None, of the accumulation dtype.
+        weight: [G, I].
+        bias: [G] or None.
+    """
+    if embedding is None:
+        return linear(inputs, weight, bias)
+    bias = None if bias is None else bias.to(embedding.dtype)
+    return linear(embedding, weight.to(embedding.dtype), bias)
+
+
+def input_gradients(
+    rows: Tensor, inputs: Tensor, embedding: Tensor | None, weight: Tensor, wanted: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    """Return the gradients of inputs, embedding, weight and bias.
+
+    Args:
+        rows: gradient of the gates [T, B, G], in the dtype of the products.
+        inputs: as of `project`.
+        embedding: as of `project`.
+        weight: as of `project`.
+        wanted: whether vectors need a gradient.
+    """
+    flat = rows.flatten(0, 1)
+    if embedding is None:
+        grad_inputs = (flat @ weight).view_as(inputs) if wanted else None
+        return grad_inputs, None, flat.T @ inputs.flatten(0, 1), flat.sum(0, dtype=accumulation_dtype(rows.dtype))
+    one_hot = inputs.flatten() == torch.arange(len(embedding), device=inputs.device)[:, None]  # [V, T B]
+    table = (one_hot.to(flat.dtype) @ flat).to(embedding.dtype)
+    return None, table @ weight.to(table.dtype), table.T @ embedding, table.sum(0)
+
+
+def recurrent_share(states: Tensor, first: Tensor, weight: Tensor) -> Tensor:
+    """Return W s(t − 1) of all steps [T, B, G]; `states` [T, B, H], `first` [B, H] before them, W [G, H]."""
+    T, B = states.shape[:2]
+    share = weight.new_empty(T, B, len(weight))
+    torch.mm(first.to(weight.dtype), weight.T, out=share[0])
+    torch.mm(states[:-1].flatten(0, 1).to(weight.dtype), weight.T, out=share[1:].flatten(0, 1))
+    return share
+
+
+def recurrent_gradient(rows: Tensor, states: Tensor, first: Tensor) -> Tensor:
+    """Return Σ_t rows(t)ᵀ s(t − 1) [G, H]; arguments as of `recurrent_share`, rows [T, B, G]."""
+    later = rows[1:].flatten(0, 1).T @ states[:-1].flatten(0, 1).to(rows.dtype)
+    return torch.addmm(later, rows[0].T, first.to(rows.dtype))
+

@@ -1,0 +1,311 @@
+"""The LSTM, plain or with diagonal peepholes: the kernels of its loops, and the operator around them.
+
+i = σ(ĩ + p_i ⊙ c′), f = σ(f̃ + p_f ⊙ c′), c = g ⊙ i + c′ ⊙ f, o = σ(õ + p_o ⊙ c), h = tanh(c) ⊙ o, where the tilde marks
+W x + b + W_hh h′ and p = 0 without peepholes. States and cells are stored, cells in float32; the backward pass rebuilds
+the gates from them. A row whose sequence has ended keeps its state.
+
+Legend: B batch, T time, I input, H hidden, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels import reference
+from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.torchscript.chunks import lower
+from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.triton.bulk import input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.launch import launch, plan
+from kernels.triton.tiles import (
+    arrive,
+    before,
+    candidate,
+    candidate_slope,
+    place,
+    read,
+    share_rows,
+    state_block,
+    tanh,
+    wait,
+    weight_block,
+    weight_block_back,
+)
+
+GATES = 4
+RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # values for which nothing is compiled anew
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def forward_kernel(
+    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, peephole: tl.tensor, h_0: tl.tensor, c_0: tl.tensor,
+    lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: int, first_step: int,
+    end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    group, rows, units = place(first_tile, PROGRAMS, ROWS, UNITS)
+    counter = counters + group * 32
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    low = hidden.dtype.element_ty
+    h = tl.load(before(h_0, hidden, first_step, slab) + own, mask=mask, other=0.0)
+    c = read(before(c_0, cells, first_step, slab) + own, mask)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if peephole is not None:
+        p_i, p_f, p_o = (
+            read(peephole + units, units < H), read(peephole + H + units, units < H),
+            read(peephole + 2 * H + units, units < H),
+        )  # fmt: skip
+    if BLOCK == WIDTH:
+        w_i = weight_block(weight, 0, units, H, BLOCK)
+        w_f = weight_block(weight + H * H, 0, units, H, BLOCK)
+        w_g = weight_block(weight + 2 * H * H, 0, units, H, BLOCK)
+        w_o = weight_block(weight + 3 * H * H, 0, units, H, BLOCK)
+    for t in range(first_step, end_step):
+        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
+        i, f, g, o = read(x, mask), read(x + H, mask), read(x + 2 * H, mask), read(x + 3 * H, mask)
+        if PROGRAMS > 1:
+            wait(counter, (t - first_step) * PROGRAMS)
+            h_before = before(h_0, hidden, t, slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                h_k = state_block(h_before, rows, k, B, H, H, BLOCK)
+            else:
+                h_k = h
+            if BLOCK < WIDTH:
+                w_i = weight_block(weight, k, units, H, BLOCK)
+                w_f = weight_block(weight + H * H, k, units, H, BLOCK)
+                w_g = weight_block(weight + 2 * H * H, k, units, H, BLOCK)
+                w_o = weight_block(weight + 3 * H * H, k, units, H, BLOCK)
+            i = tl.dot(h_k, w_i, i, input_precision=PRECISION)
+            f = tl.dot(h_k, w_f, f, input_precision=PRECISION)
+            g = tl.dot(h_k, w_g, g, input_precision=PRECISION)
+            o = tl.dot(h_k, w_o, o, input_precision=PRECISION)
+        if peephole is not None:
+            i += p_i * c
+            f += p_f * c
+        c_new = candidate(g, TANH) * tl.sigmoid(i) + c * tl.sigmoid(f)
+        if peephole is not None:
+            o += p_o * c_new
+        h_new = (tanh(c_new) * tl.sigmoid(o)).to(low)
+        if lengths is not None:
+            h, c = tl.where(t < length, h_new, h), tl.where(t < length, c_new, c)
+        else:
+            h, c = h_new, c_new
+        tl.store(hidden + t * slab + own, h, mask=mask)
+        tl.store(cells + t * slab + own, c, mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def backward_kernel(
+    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor,
+    lengths: tl.tensor, cells: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
+    grad_c: tl.tensor, counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr,
+    TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `deltas` [T + 1, B, 4H], the gradients before each σ and tanh; those of step T are zeros beforehand.
+
+    With δ the gradient before a gate's function and ∂ that of a value:
+    ∂h += ∂h of the output,  δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²c) + δo ⊙ p_o,
+    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ (1 − g²), or g(1 − g) for a logistic,
+    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh.
+    `grad_h` and `grad_c` [B, H] hold ∂h and ∂c, and are taken back to before the first step but for its ∂h′.
+    """
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    group, rows, units = place(first_tile, PROGRAMS, ROWS, UNITS)
+    counter = counters + group * 32
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    own_delta = rows * (4 * H) + units
+    low = deltas.dtype.element_ty
+    dh, dc = read(grad_h + own, mask), read(grad_c + own, mask)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if peephole is not None:
+        p_i, p_f, p_o = (
+            read(peephole + units, units < H), read(peephole + H + units, units < H),
+            read(peephole + 2 * H + units, units < H),
+        )  # fmt: skip
+    if BLOCK == WIDTH:
+        w_i = weight_block_back(weight, 0, units, H, BLOCK)
+        w_f = weight_block_back(weight + H * H, 0, units, H, BLOCK)
+        w_g = weight_block_back(weight + 2 * H * H, 0, units, H, BLOCK)
+        w_o = weight_block_back(weight + 3 * H * H, 0, units, H, BLOCK)
+    if PROGRAMS == 1:
+        d_i = tl.zeros([ROWS, UNITS], low)
+        d_f, d_g, d_o = d_i, d_i, d_i
+    for step in range(first_step, end_step):
+        t = first_step + end_step - 1 - step
+        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
+        r = recurrent + t * (4 * slab) + own_delta
+        c, c_before = read(cells + t * slab + own, mask), read(before(c_0, cells, t, slab) + own, mask)
+        i, f = read(x, mask) + read(r, mask), read(x + H, mask) + read(r + H, mask)
+        g, o = read(x + 2 * H, mask) + read(r + 2 * H, mask), read(x + 3 * H, mask) + read(r + 3 * H, mask)
+        if peephole is not None:
+            i += p_i * c_before
+            f += p_f * c_before
+            o += p_o * c
+        i, f, g, o = tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o)
+        tanh_c = tanh(c)
+        if grad_hidden is not None:
+            dh += read(grad_hidden + t * slab + own, mask)
+        if PROGRAMS > 1:
+            wait(counter, (step - first_step) * PROGRAMS)
+            after = deltas + (t + 1) * (4 * slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
+                d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
+                d_g = state_block(after + 2 * H, rows, k, B, H, 4 * H, BLOCK)
+                d_o = state_block(after + 3 * H, rows, k, B, H, 4 * H, BLOCK)
+            if BLOCK < WIDTH:
+                w_i = weight_block_back(weight, k, units, H, BLOCK)
+                w_f = weight_block_back(weight + H * H, k, units, H, BLOCK)
+                w_g = weight_block_back(weight + 2 * H * H, k, units, H, BLOCK)
+                w_o = weight_block_back(weight + 3 * H * H, k, units, H, BLOCK)
+            dh = tl.dot(d_i, w_i, dh, input_precision=PRECISION)
+            dh = tl.dot(d_f, w_f, dh, input_precision=PRECISION)
+            dh = tl.dot(d_g, w_g, dh, input_precision=PRECISION)
+            dh = tl.dot(d_o, w_o, dh, input_precision=PRECISION)
+        delta_o = dh * tanh_c * o * (1.0 - o)
+        dc_all = dc + dh * o * (1.0 - tanh_c * tanh_c)
+        if peephole is not None:
+            dc_all += delta_o * p_o
+        delta_i = dc_all * g * i * (1.0 - i)
+        delta_f = dc_all * c_before * f * (1.0 - f)
+        delta_g = dc_all * i * candidate_slope(g, TANH)
+        dc_new = dc_all * f
+        if peephole is not None:
+            dc_new += delta_i * p_i + delta_f * p_f
+        if lengths is not None:  # an ended row hands both on
+            running = t < length
+            delta_i, delta_f = tl.where(running, delta_i, 0.0), tl.where(running, delta_f, 0.0)
+            delta_g, delta_o = tl.where(running, delta_g, 0.0), tl.where(running, delta_o, 0.0)
+            dc, dh = tl.where(running, dc_new, dc), tl.where(running, 0.0, dh)
+        else:
+            dc, dh = dc_new, tl.zeros([ROWS, UNITS], tl.float32)
+        delta = deltas + t * (4 * slab) + own_delta
+        tl.store(delta, delta_i.to(low), mask=mask)
+        tl.store(delta + H, delta_f.to(low), mask=mask)
+        tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
+        tl.store(delta + 3 * H, delta_o.to(low), mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+        else:
+            d_i, d_f, d_g, d_o = delta_i.to(low), delta_f.to(low), delta_g.to(low), delta_o.to(low)
+    tl.store(grad_h + own, dh, mask=mask)
+    tl.store(grad_c + own, dc, mask=mask)
+
+
+@recurrent_operator("peephole::triton_lstm")
+def lstm_operator(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    peephole: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    word: str,
+    flag: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells.
+
+    The arguments are those of `kernels.reference.lstm`, `word` the candidate; c_0 is of the accumulation dtype, and
+    `flag` is not used.
+    """
+    T, (B, H) = len(inputs), h_0.shape
+    hidden, cells = h_0.new_empty(T, B, H), c_0.new_empty(T, B, H)
+    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    launch(
+        forward_kernel, plan(GATES, H, weight_hh.dtype),
+        (share, tokens, weight_hh, peephole, h_0, c_0, lengths), (hidden, cells), T, B, H, TANH=word == "tanh",
+    )  # fmt: skip
+    return hidden, hidden[-1].clone(), cells[-1].clone(), cells
+
+
+@lstm_operator.register_fake
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    inputs, *_, h_0, c_0, _, _, _ = arguments
+    T, (B, H) = inputs.shape[0], h_0.shape
+    return h_0.new_empty(T, B, H), torch.empty_like(h_0), torch.empty_like(c_0), c_0.new_empty(T, B, H)
+
+
+def lstm_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `lstm_operator`'s tensors."""
+    grad_hidden, grad_h_n, grad_c_n, _ = grads
+    hidden, _, _, cells = results
+    inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
+    T, B, H = hidden.shape
+    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    deltas = weight_hh.new_empty(T + 1, B, GATES * H)
+    deltas[T] = 0
+    grad_h = torch.zeros_like(c_0) if grad_h_n is None else grad_h_n.to(c_0.dtype, copy=True).contiguous()
+    grad_c = torch.zeros_like(c_0) if grad_c_n is None else grad_c_n.to(c_0.dtype, copy=True).contiguous()
+    launch(
+        backward_kernel, plan(GATES, H, weight_hh.dtype),
+        (share, tokens, recurrent_share(hidden, h_0, weight_hh), weight_hh, peephole, c_0, lengths, cells, grad_hidden),
+        (deltas, grad_h, grad_c), T, B, H, reverse=True, TANH=word == "tanh",
+    )  # fmt: skip
+    deltas = deltas[:T]
+    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
+        deltas, inputs, embedding, weight_ih, wanted[0]
+    )
+    return [
+        grad_inputs,
+        grad_embedding,
+        grad_weight,
+        recurrent_gradient(deltas, hidden, h_0),
+        grad_bias,
+        None if peephole is None else _grad_peephole(deltas, cells, c_0),
+        grad_h + deltas[0] @ weight_hh,
+        grad_c,
+        None,
+    ]
+
+
+register_backward(lstm_operator, "peephole::triton_lstm_backward", lstm_backward, reference.lstm)
+
+
+def lstm(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    peephole: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    candidate: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.lstm` does."""
+    low = compute_dtype(weight_hh)
+    high = accumulation_dtype(low)
+    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
+    hidden, h_n, c_n, _ = lstm_operator(
+        inputs, embedding, weight_ih, weight_hh.to(low), bias, None if peephole is None else peephole.to(high),
+        h_0.to(low), c_0.to(high), lengths, candidate, True,
+    )  # fmt: skip
+    return hidden, h_n, c_n.to(low)
+
+
+def _grad_peephole(deltas: Tensor, cells: Tensor, c_0: Tensor) -> Tensor:
+    """Return Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c], the gradient of the peepholes [3, H]."""
+    delta_i, delta_f, _, delta_o = deltas.chunk(GATES, dim=2)
+    first = torch.stack([deltas[0].chunk(GATES, dim=1)[k] * c_0 for k in range(2)]).sum(1)
+    later = torch.stack([(delta[1:] * cells[:-1]).sum((0, 1)) for delta in (delta_i, delta_f)])
+    return torch.cat([first + later, (delta_o * cells).sum((0, 1))[None]])
