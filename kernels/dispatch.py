@@ -8,21 +8,38 @@ import torch
 
 from kernels import native, reference
 from kernels.torchscript import gru, lstm, peephole, rnn, script
+from kernels.triton import available
 
-Backend = Literal["auto", "reference", "torchscript", "native"]
+Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
+
+
+def _triton(cell: str) -> Callable[..., Any]:
+    """Return a cell's function of the Triton backend, whose module, and with it triton, is imported when first run."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        from kernels.triton import cells
+
+        return getattr(cells, cell)(*arguments, **options)
+
+    return run
+
 
 IMPLEMENTATIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("rnn", "reference"): reference.rnn,
     ("rnn", "torchscript"): rnn.rnn,
     ("rnn", "native"): native.rnn,
+    ("rnn", "triton"): _triton("rnn"),
     ("gru", "reference"): reference.gru,
     ("gru", "torchscript"): gru.gru,
     ("gru", "native"): native.gru,
+    ("gru", "triton"): _triton("gru"),
     ("lstm", "reference"): reference.lstm,
     ("lstm", "torchscript"): lstm.lstm,
     ("lstm", "native"): native.lstm,
+    ("lstm", "triton"): _triton("lstm"),
     ("peephole_lstm", "reference"): reference.peephole_lstm,
     ("peephole_lstm", "torchscript"): peephole.peephole_lstm,
+    ("peephole_lstm", "triton"): _triton("peephole_lstm"),
 }
 
 TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
@@ -108,12 +125,17 @@ def choose(backend: Backend, case: Case) -> Choice:
         )
     if asked == "auto":
         return _fastest(case)
+    if asked == "triton" and (reason := available.refusal(case.dtype, case.device)):
+        raise ValueError(f"backend='triton' cannot run here: {reason}")
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
 
 
 def _fastest(case: Case) -> Choice:
-    """Return the fastest backend, as benchmarks/recurrent.py found it."""
+    """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
     refusal = script.refusal()
+    special = case.recompute or not case.plain or torch.compiler.is_compiling()
+    if case.device == "cuda" and special and available.refusal(case.dtype, case.device) is None:
+        return Choice("triton", "one kernel a pass for all steps, which keeps the states alone")
     if case.recompute:
         return Choice("torchscript", "it alone can recompute the gates")
     if not case.plain:

@@ -9,6 +9,7 @@ import torch
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+@torch.compiler.assume_constant_result
 def refusal(dtype: torch.dtype, device: str) -> str | None:
     """Say in one sentence why the backend cannot run, None if it can.
 

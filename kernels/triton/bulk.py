@@ -64,3 +64,8 @@ def recurrent_gradient(rows: Tensor, states: Tensor, first: Tensor) -> Tensor:
     later = rows[1:].flatten(0, 1).T @ states[:-1].flatten(0, 1).to(rows.dtype)
     return torch.addmm(later, rows[0].T, first.to(rows.dtype))
 
+
+def initial_gradient(grad: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a new tensor with the gradient of a last state [B, H], zeros for None."""
+    start = torch.zeros_like(like, dtype=dtype, memory_format=torch.contiguous_format)
+    return start if grad is None else start.copy_(grad)

@@ -26,8 +26,9 @@ HELD_BYTES = 128 << 10  # of recurrent weights in one program
 LEAST_UNITS = 16  # of a program: the narrowest matrix of a tensor core's product that is not padded, twice
 HEIGHTS = (16, 32, 64)  # rows of the batch in a tile
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
-COUNTER_STRIDE = 32  # int32 counters, each in a cache line of its own
-MOST_PROGRAMS_INTERPRETED = 4  # at once, as if that were the number of processors
+COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
+INTERPRETED_PROCESSORS = 4
+RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
 
 
 class Plan(NamedTuple):
@@ -48,8 +49,8 @@ class Plan(NamedTuple):
     warps: int
 
 
-def plan(gates: int, H: int, dtype: torch.dtype) -> Plan:
-    """Return how to spread the loop of a cell with so many gates that see the state."""
+def plan(gates: int, H: int, dtype: torch.dtype, processors: int) -> Plan:
+    """Return how to spread the loop of a cell with so many gates that see the state, on so many processors."""
     width = max(16, 1 << (H - 1).bit_length())
     units = width
     while units > LEAST_UNITS and gates * units * width * dtype.itemsize > HELD_BYTES:
@@ -57,36 +58,34 @@ def plan(gates: int, H: int, dtype: torch.dtype) -> Plan:
     block = width
     if gates * units * width * dtype.itemsize > HELD_BYTES:
         units, block = STREAMED_UNITS, STREAMED_BLOCK
+    while -(-H // units) > processors:
+        units, block = 2 * units, STREAMED_BLOCK
     return Plan(width, units, -(-H // units), block, 4 if units <= 32 else 8)
 
 
 def launch(
     kernel: Any,
-    own: Plan,
+    weight: Tensor,
     arguments: tuple[Tensor | None, ...],
     results: tuple[Tensor, ...],
-    T: int,
-    B: int,
-    H: int,
+    *,
     reverse: bool = False,
     **constants: Any,
 ) -> None:
-    """Run a kernel over T steps of B rows.
+    """Run a kernel over all steps.
 
     Args:
         kernel: takes the arguments, results, a counter for each group, B, the first step, the step after the last, the
             first tile; then H, the constants, and a plan's sizes.
-        own: how to spread it.
+        weight: its recurrent weight [G, H].
         arguments: tensors that it reads.
-        results: tensors that it writes, contiguous.
-        T: steps.
-        B: rows of the batch.
-        H: units.
+        results: tensors that it writes, contiguous; the first is [T, B, …], or of one step more where it goes back, the last […, B, H].
         reverse: whether it goes from the last step to the first.
         **constants: compile-time constants of the kernel.
     """
-    device = results[0].device
+    T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
     processors = _processors(device)
+    own = plan(len(weight) // H, H, weight.dtype, processors)
     height = next((height for height in HEIGHTS if -(-B // height) * own.programs <= processors), HEIGHTS[-1])
     tiles = -(-B // height)
     sizes = {"ROWS": height, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": _precision()}
@@ -100,7 +99,7 @@ def launch(
         for first_tile in range(0, tiles, at_once):
             groups = min(at_once, tiles - first_tile)
             for first, end in reversed(spans) if reverse else spans:
-                counters = torch.zeros(groups, COUNTER_STRIDE, dtype=torch.int32, device=device)
+                counters = torch.zeros(groups * COUNTERS, dtype=torch.int32, device=device)
                 kernel[(groups * own.programs,)](
                     *given, *taken, counters, B, first, end, first_tile, H=H, **constants, **sizes,
                     num_warps=own.warps, num_stages=1, **options,
@@ -110,17 +109,9 @@ def launch(
             result.copy_(values)
 
 
-def fits(own: Plan, device: torch.device) -> str | None:
-    """Say why a group cannot run at once on a device, None if it can."""
-    processors = _processors(device)
-    if own.programs > processors:
-        return f"so wide a layer needs {own.programs} processors at once, and the device has {processors}"
-    return None
-
-
 def _processors(device: torch.device) -> int:
     if device.type != "cuda":
-        return MOST_PROGRAMS_INTERPRETED
+        return INTERPRETED_PROCESSORS
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 

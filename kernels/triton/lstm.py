@@ -18,8 +18,8 @@ from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.chunks import lower
 from kernels.torchscript.operator import recurrent_operator, register_backward
-from kernels.triton.bulk import input_gradients, project, recurrent_gradient, recurrent_share
-from kernels.triton.launch import launch, plan
+from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
@@ -35,9 +35,6 @@ from kernels.triton.tiles import (
     weight_block_back,
 )
 
-GATES = 4
-RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # values for which nothing is compiled anew
-
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
@@ -48,8 +45,7 @@ def forward_kernel(
 ) -> None:  # fmt: skip
     """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    group, rows, units = place(first_tile, PROGRAMS, ROWS, UNITS)
-    counter = counters + group * 32
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = hidden.dtype.element_ty
@@ -121,8 +117,7 @@ def backward_kernel(
     `grad_h` and `grad_c` [B, H] hold ∂h and ∂c, and are taken back to before the first step but for its ∂h′.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    group, rows, units = place(first_tile, PROGRAMS, ROWS, UNITS)
-    counter = counters + group * 32
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     own_delta = rows * (4 * H) + units
@@ -229,8 +224,8 @@ def lstm_operator(
     hidden, cells = h_0.new_empty(T, B, H), c_0.new_empty(T, B, H)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
     launch(
-        forward_kernel, plan(GATES, H, weight_hh.dtype),
-        (share, tokens, weight_hh, peephole, h_0, c_0, lengths), (hidden, cells), T, B, H, TANH=word == "tanh",
+        forward_kernel, weight_hh, (share, tokens, weight_hh, peephole, h_0, c_0, lengths), (hidden, cells),
+        TANH=word == "tanh",
     )  # fmt: skip
     return hidden, hidden[-1].clone(), cells[-1].clone(), cells
 
@@ -251,14 +246,13 @@ def lstm_backward(
     inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
     T, B, H = hidden.shape
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    deltas = weight_hh.new_empty(T + 1, B, GATES * H)
+    deltas = weight_hh.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
-    grad_h = torch.zeros_like(c_0) if grad_h_n is None else grad_h_n.to(c_0.dtype, copy=True).contiguous()
-    grad_c = torch.zeros_like(c_0) if grad_c_n is None else grad_c_n.to(c_0.dtype, copy=True).contiguous()
+    grad_h, grad_c = (initial_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
     launch(
-        backward_kernel, plan(GATES, H, weight_hh.dtype),
+        backward_kernel, weight_hh,
         (share, tokens, recurrent_share(hidden, h_0, weight_hh), weight_hh, peephole, c_0, lengths, cells, grad_hidden),
-        (deltas, grad_h, grad_c), T, B, H, reverse=True, TANH=word == "tanh",
+        (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
@@ -305,7 +299,7 @@ def lstm(
 
 def _grad_peephole(deltas: Tensor, cells: Tensor, c_0: Tensor) -> Tensor:
     """Return Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c], the gradient of the peepholes [3, H]."""
-    delta_i, delta_f, _, delta_o = deltas.chunk(GATES, dim=2)
-    first = torch.stack([deltas[0].chunk(GATES, dim=1)[k] * c_0 for k in range(2)]).sum(1)
+    delta_i, delta_f, _, delta_o = deltas.chunk(4, dim=2)
+    first = torch.stack([deltas[0].chunk(4, dim=1)[k] * c_0 for k in range(2)]).sum(1)
     later = torch.stack([(delta[1:] * cells[:-1]).sum((0, 1)) for delta in (delta_i, delta_f)])
     return torch.cat([first + later, (delta_o * cells).sum((0, 1))[None]])

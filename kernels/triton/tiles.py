@@ -3,17 +3,21 @@
 import triton
 import triton.language as tl
 
+from kernels.triton import launch
+
+COUNTERS = tl.constexpr(launch.COUNTERS)
+
 
 @triton.jit
 def place(
-    first_tile: tl.tensor, PROGRAMS: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr
+    counters: tl.tensor, first_tile: tl.tensor, PROGRAMS: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return the group's number, its rows of the batch [ROWS, 1] and the program's units [1, UNITS]."""
+    """Return the group's counter, its rows of the batch [ROWS, 1] and the program's units [1, UNITS]."""
     program = tl.program_id(0)
     group = program // PROGRAMS
     rows = (first_tile + group) * ROWS + tl.arange(0, ROWS)
     units = program % PROGRAMS * UNITS + tl.arange(0, UNITS)
-    return group, rows[:, None].to(tl.int64), units[None, :]
+    return counters + group * COUNTERS, rows[:, None].to(tl.int64), units[None, :]
 
 
 @triton.jit

@@ -1,0 +1,7 @@
+"""The cells of the Triton backend. Importing this imports triton."""
+
+from kernels.triton.gru import gru
+from kernels.triton.lstm import lstm
+from kernels.triton.rnn import rnn
+
+__all__ = ["gru", "lstm", "rnn"]

@@ -1,0 +1,270 @@
+"""The GRU: the kernels of its loops, and the operator around them.
+
+r = σ(r̃), z = σ(z̃), q = W_hn h′ + b_hn, n = tanh(ñ + r ⊙ q), h = (1 − z) ⊙ n + z ⊙ h′, where ñ = W_in x + b_in, and the
+other tildes mark the sum of both weights' products and both biases. States are float32 also for 16-bit weights. They
+are stored, and the backward pass rebuilds the gates from them. A row whose sequence has ended keeps its state.
+
+Legend: B batch, T time, I input, H hidden, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels import reference
+from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.torchscript.chunks import lower
+from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.launch import RUN_TIME, launch
+from kernels.triton.tiles import (
+    arrive,
+    before,
+    place,
+    read,
+    share_rows,
+    state_block,
+    tanh,
+    wait,
+    weight_block,
+    weight_block_back,
+)
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def forward_kernel(
+    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
+    hidden: tl.tensor, counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, 3H], or [V, 3H] with tokens [T, B]."""
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    low = weight.dtype.element_ty
+    h = read(before(h_0, hidden, first_step, slab) + own, mask)
+    b_n = read(bias_n + units, units < H)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if BLOCK == WIDTH:
+        w_r = weight_block(weight, 0, units, H, BLOCK)
+        w_z = weight_block(weight + H * H, 0, units, H, BLOCK)
+        w_n = weight_block(weight + 2 * H * H, 0, units, H, BLOCK)
+    for t in range(first_step, end_step):
+        x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
+        r, z, n = read(x, mask), read(x + H, mask), read(x + 2 * H, mask)
+        q = tl.zeros([ROWS, UNITS], tl.float32) + b_n
+        if PROGRAMS > 1:
+            wait(counter, (t - first_step) * PROGRAMS)
+            h_before = before(h_0, hidden, t, slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                h_k = state_block(h_before, rows, k, B, H, H, BLOCK).to(low)
+            else:
+                h_k = h.to(low)
+            if BLOCK < WIDTH:
+                w_r = weight_block(weight, k, units, H, BLOCK)
+                w_z = weight_block(weight + H * H, k, units, H, BLOCK)
+                w_n = weight_block(weight + 2 * H * H, k, units, H, BLOCK)
+            r = tl.dot(h_k, w_r, r, input_precision=PRECISION)
+            z = tl.dot(h_k, w_z, z, input_precision=PRECISION)
+            q = tl.dot(h_k, w_n, q, input_precision=PRECISION)
+        n = tanh(n + tl.sigmoid(r) * q)
+        h_new = n + tl.sigmoid(z) * (h - n)
+        if lengths is not None:
+            h = tl.where(t < length, h_new, h)
+        else:
+            h = h_new
+        tl.store(hidden + t * slab + own, h, mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def backward_kernel(
+    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor,
+    lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
+    counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `deltas` [T + 1, B, 4H], the gradients δn, δr, δz, δq; those of step T are zeros beforehand.
+
+    δn = ∂h ⊙ (1 − z) ⊙ (1 − n²),  δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δr = δn ⊙ q ⊙ r(1 − r),  δq = δn ⊙ r,
+    ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
+    `grad_h` [B, H] holds ∂h, and is taken back to before the first step but for its product with W_hh.
+    """
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    own_delta = rows * (4 * H) + units
+    low = deltas.dtype.element_ty
+    dh = read(grad_h + own, mask)
+    b_n = read(bias_n + units, units < H)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if BLOCK == WIDTH:
+        w_r = weight_block_back(weight, 0, units, H, BLOCK)
+        w_z = weight_block_back(weight + H * H, 0, units, H, BLOCK)
+        w_n = weight_block_back(weight + 2 * H * H, 0, units, H, BLOCK)
+    if PROGRAMS == 1:
+        d_r = tl.zeros([ROWS, UNITS], low)
+        d_z, d_q = d_r, d_r
+    for step in range(first_step, end_step):
+        t = first_step + end_step - 1 - step
+        x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
+        s = recurrent + t * (3 * slab) + rows * (3 * H) + units
+        h = read(before(h_0, hidden, t, slab) + own, mask)
+        r, z = tl.sigmoid(read(x, mask) + read(s, mask)), tl.sigmoid(read(x + H, mask) + read(s + H, mask))
+        q = read(s + 2 * H, mask) + b_n
+        n = tanh(read(x + 2 * H, mask) + r * q)
+        if grad_hidden is not None:
+            dh += read(grad_hidden + t * slab + own, mask)
+        if PROGRAMS > 1:
+            wait(counter, (step - first_step) * PROGRAMS)
+            after = deltas + (t + 1) * (4 * slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                d_r = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
+                d_z = state_block(after + 2 * H, rows, k, B, H, 4 * H, BLOCK)
+                d_q = state_block(after + 3 * H, rows, k, B, H, 4 * H, BLOCK)
+            if BLOCK < WIDTH:
+                w_r = weight_block_back(weight, k, units, H, BLOCK)
+                w_z = weight_block_back(weight + H * H, k, units, H, BLOCK)
+                w_n = weight_block_back(weight + 2 * H * H, k, units, H, BLOCK)
+            dh = tl.dot(d_r, w_r, dh, input_precision=PRECISION)
+            dh = tl.dot(d_z, w_z, dh, input_precision=PRECISION)
+            dh = tl.dot(d_q, w_n, dh, input_precision=PRECISION)
+        delta_n = dh * (1.0 - z) * (1.0 - n * n)
+        delta_z = dh * (h - n) * z * (1.0 - z)
+        dh_new = dh * z
+        if lengths is not None:  # an ended row hands its gradient on
+            running = t < length
+            delta_n, delta_z = tl.where(running, delta_n, 0.0), tl.where(running, delta_z, 0.0)
+            dh = tl.where(running, dh_new, dh)
+        else:
+            dh = dh_new
+        delta_r, delta_q = delta_n * q * r * (1.0 - r), delta_n * r
+        delta = deltas + t * (4 * slab) + own_delta
+        tl.store(delta, delta_n.to(low), mask=mask)
+        tl.store(delta + H, delta_r.to(low), mask=mask)
+        tl.store(delta + 2 * H, delta_z.to(low), mask=mask)
+        tl.store(delta + 3 * H, delta_q.to(low), mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+        else:
+            d_r, d_z, d_q = delta_r.to(low), delta_z.to(low), delta_q.to(low)
+    tl.store(grad_h + own, dh, mask=mask)
+
+
+@recurrent_operator("peephole::triton_gru")
+def gru_operator(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h_0: Tensor,
+    lengths: Tensor | None,
+    word: str,
+    flag: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return all states [T, B, H] and the last one [B, H].
+
+    The arguments are those of `kernels.reference.gru`; h_0 is of the accumulation dtype, `word` and `flag` are not used.
+    """
+    hidden = h_0.new_empty(len(inputs), *h_0.shape)
+    share, bias_n = _project(inputs, embedding, weight_ih, bias_ih, bias_hh, h_0)
+    tokens = None if embedding is None else inputs
+    launch(forward_kernel, weight_hh, (share, tokens, weight_hh, bias_n, h_0, lengths), (hidden,))
+    return hidden, hidden[-1].clone()
+
+
+@gru_operator.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    inputs, h_0 = arguments[0], arguments[6]
+    return h_0.new_empty(inputs.shape[0], *h_0.shape), torch.empty_like(h_0)
+
+
+def gru_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `gru_operator`'s tensors."""
+    grad_hidden, grad_h_n = grads
+    hidden, _ = results
+    inputs, embedding, weight_ih, weight_hh, bias_ih, bias_hh, h_0, lengths = tensors
+    T, B, H = hidden.shape
+    share, bias_n = _project(inputs, embedding, weight_ih, bias_ih, bias_hh, h_0)
+    tokens = None if embedding is None else inputs
+    deltas = weight_hh.new_empty(T + 1, B, 4 * H)
+    deltas[T] = 0
+    grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
+    launch(
+        backward_kernel, weight_hh,
+        (share, tokens, recurrent_share(hidden, h_0, weight_hh), weight_hh, bias_n, h_0, lengths, hidden, grad_hidden),
+        (deltas, grad_h), reverse=True,
+    )  # fmt: skip
+    input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
+    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
+        input_side, inputs, embedding, weight_ih.roll(H, 0), wanted[0]
+    )
+    return [
+        grad_inputs,
+        grad_embedding,
+        grad_weight.roll(-H, 0),
+        recurrent_gradient(recurrent_side, hidden, h_0),
+        grad_bias.roll(-H, 0),
+        recurrent_side.sum((0, 1), dtype=h_0.dtype),
+        grad_h + recurrent_side[0] @ weight_hh,
+        None,
+    ]
+
+
+register_backward(
+    gru_operator,
+    "peephole::triton_gru_backward",
+    gru_backward,
+    lambda *tensors_and_word: reference.gru(*tensors_and_word[:-1]),
+)
+
+
+def gru(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h_0: Tensor,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return all states [T, B, H] and the last valid one [B, H], as `kernels.reference.gru` does."""
+    low = compute_dtype(weight_hh)
+    high = accumulation_dtype(low)
+    inputs, embedding, weight_ih, bias_ih = lower(inputs, embedding, weight_ih, bias_ih, low)
+    bias_hh = None if bias_hh is None else bias_hh.to(high)
+    return gru_operator(
+        inputs, embedding, weight_ih, weight_hh.to(low), bias_ih, bias_hh, h_0.to(high), lengths, "", True
+    )
+
+
+def _project(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    h_0: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the inputs' share of the gates, with both biases of r and z, and b_hn."""
+    H = h_0.shape[1]
+    if bias_ih is None or bias_hh is None:
+        return project(inputs, embedding, weight_ih, None), h_0.new_zeros(H)
+    bias = bias_ih.to(bias_hh.dtype, copy=True)
+    bias[: 2 * H] += bias_hh[: 2 * H]
+    return project(inputs, embedding, weight_ih, bias.to(bias_ih.dtype)), bias_hh[2 * H :]
