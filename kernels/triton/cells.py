@@ -2,6 +2,7 @@
 
 from kernels.triton.gru import gru
 from kernels.triton.lstm import lstm
+from kernels.triton.peephole import peephole_lstm
 from kernels.triton.rnn import rnn
 
-__all__ = ["gru", "lstm", "rnn"]
+__all__ = ["gru", "lstm", "peephole_lstm", "rnn"]

@@ -1,0 +1,318 @@
+"""The full-matrix peephole LSTM of the study: the kernels of its loops over the cells, and the operator around them.
+
+i = σ(ĩ + W_ic c′), f = σ(f̃ + W_fc c′), c = z ⊙ i + c′ ⊙ f; then o = σ(õ + W_oc c′), h = tanh(c) ⊙ o, where the tilde
+marks W x + b and z is the candidate, a function of the input alone.
+
+Nothing feeds o or h back, so the loops have i and f alone, a 2H × H of the 3H × H weight. The output gate is one GEMM
+over all steps, and for a classifier, which reads the last state, over one. Cells are stored in float32, and the backward
+pass rebuilds the gates from them. A row whose sequence has ended keeps its cell; its later states have no meaning.
+
+Legend: B batch, T time, I input, H hidden, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.nn.functional import embedding as take_rows
+
+from kernels import reference
+from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.torchscript.chunks import last_rows, lower, spread_last
+from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.launch import RUN_TIME, launch
+from kernels.triton.tiles import (
+    arrive,
+    before,
+    candidate,
+    candidate_slope,
+    place,
+    read,
+    share_rows,
+    state_block,
+    wait,
+    weight_block,
+    weight_block_back,
+)
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def forward_kernel(
+    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
+    counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `cells` [T, B, H] in some steps, from the inputs' share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    low = weight.dtype.element_ty
+    c = read(before(c_0, cells, first_step, slab) + own, mask)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if BLOCK == WIDTH:
+        w_i = weight_block(weight, 0, units, H, BLOCK)
+        w_f = weight_block(weight + H * H, 0, units, H, BLOCK)
+    for t in range(first_step, end_step):
+        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
+        i, f, z = read(x, mask), read(x + H, mask), candidate(read(x + 2 * H, mask), TANH)
+        if PROGRAMS > 1:
+            wait(counter, (t - first_step) * PROGRAMS)
+            c_before = before(c_0, cells, t, slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                c_k = state_block(c_before, rows, k, B, H, H, BLOCK).to(low)
+            else:
+                c_k = c.to(low)
+            if BLOCK < WIDTH:
+                w_i = weight_block(weight, k, units, H, BLOCK)
+                w_f = weight_block(weight + H * H, k, units, H, BLOCK)
+            i = tl.dot(c_k, w_i, i, input_precision=PRECISION)
+            f = tl.dot(c_k, w_f, f, input_precision=PRECISION)
+        c_new = z * tl.sigmoid(i) + c * tl.sigmoid(f)
+        if lengths is not None:
+            c = tl.where(t < length, c_new, c)
+        else:
+            c = c_new
+        tl.store(cells + t * slab + own, c, mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+
+
+@triton.jit(do_not_specialize=RUN_TIME)
+def backward_kernel(
+    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor,
+    cells: tl.tensor, grad_cells: tl.tensor, deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: int,
+    first_step: int, end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
+
+    δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ z(1 − z), or 1 − z² for a tanh,
+    ∂c′ = ∂c ⊙ f + [δi, δf] W.
+    `recurrent` [T, B, 3H] is W c′ of i, f and o. `grad_c` [B, H] holds ∂c, and is taken back to before the first step but
+    for its product with W.
+    """
+    PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
+    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    mask = (rows < B) & (units < H)
+    own, slab = rows * H + units, B.to(tl.int64) * H
+    own_delta = rows * (4 * H) + units
+    low = deltas.dtype.element_ty
+    dc = read(grad_c + own, mask)
+    if lengths is not None:
+        length = tl.load(lengths + rows, mask=rows < B, other=0)
+    if BLOCK == WIDTH:
+        w_i = weight_block_back(weight, 0, units, H, BLOCK)
+        w_f = weight_block_back(weight + H * H, 0, units, H, BLOCK)
+    if PROGRAMS == 1:
+        d_i = tl.zeros([ROWS, UNITS], low)
+        d_f = d_i
+    for step in range(first_step, end_step):
+        t = first_step + end_step - 1 - step
+        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
+        r = recurrent + t * (3 * slab) + rows * (3 * H) + units
+        c = read(before(c_0, cells, t, slab) + own, mask)
+        i, f = tl.sigmoid(read(x, mask) + read(r, mask)), tl.sigmoid(read(x + H, mask) + read(r + H, mask))
+        z = candidate(read(x + 2 * H, mask), TANH)
+        if grad_cells is not None:
+            dc += read(grad_cells + t * slab + own, mask)
+        if PROGRAMS > 1:
+            wait(counter, (step - first_step) * PROGRAMS)
+            after = deltas + (t + 1) * (4 * slab)
+        for k in range(0, WIDTH, BLOCK):
+            if PROGRAMS > 1:
+                d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
+                d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
+            if BLOCK < WIDTH:
+                w_i = weight_block_back(weight, k, units, H, BLOCK)
+                w_f = weight_block_back(weight + H * H, k, units, H, BLOCK)
+            dc = tl.dot(d_i, w_i, dc, input_precision=PRECISION)
+            dc = tl.dot(d_f, w_f, dc, input_precision=PRECISION)
+        delta_i = dc * z * i * (1.0 - i)
+        delta_f = dc * c * f * (1.0 - f)
+        delta_g = dc * i * candidate_slope(z, TANH)
+        if lengths is not None:  # an ended row hands its gradient on
+            running = t < length
+            delta_i, delta_f = tl.where(running, delta_i, 0.0), tl.where(running, delta_f, 0.0)
+            delta_g, dc = tl.where(running, delta_g, 0.0), tl.where(running, dc * f, dc)
+        else:
+            dc = dc * f
+        delta = deltas + t * (4 * slab) + own_delta
+        tl.store(delta, delta_i.to(low), mask=mask)
+        tl.store(delta + H, delta_f.to(low), mask=mask)
+        tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
+        if PROGRAMS > 1:
+            arrive(counter)
+        else:
+            d_i, d_f = delta_i.to(low), delta_f.to(low)
+    tl.store(grad_c + own, dc, mask=mask)
+
+
+@recurrent_operator("peephole::triton_peephole_lstm")
+def peephole_operator(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_ch: Tensor,
+    bias: Tensor | None,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    word: str,
+    flag: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells.
+
+    The arguments are those of `kernels.reference.peephole_lstm`, `word` the candidate; c_0 is of the accumulation
+    dtype. `flag` permits to leave out all states but the last: then the first result is empty.
+    """
+    T, (B, H) = len(inputs), c_0.shape
+    cells = c_0.new_empty(T, B, H)
+    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    launch(
+        forward_kernel, weight_ch[: 2 * H], (share, tokens, weight_ch, c_0, lengths), (cells,), TANH=word == "tanh"
+    )
+    weight_o = weight_ch[2 * H :]
+    if flag:
+        c_before, share_o = _last_step(cells, c_0, share, tokens, lengths)
+        recurrent = c_before.to(weight_o.dtype) @ weight_o.T
+        h_n = _state(cells[-1], share_o, recurrent).to(weight_ch.dtype)
+        return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
+    hidden = _state(cells, _output_share(share, tokens), recurrent_share(cells, c_0, weight_o)).to(weight_ch.dtype)
+    return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
+
+
+@peephole_operator.register_fake
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    inputs, _, _, weight_ch, _, c_0, _, _, flag = arguments
+    T, (B, H) = inputs.shape[0], c_0.shape
+    hidden = weight_ch.new_empty(0 if flag else T, B, H)
+    return hidden, weight_ch.new_empty(B, H), torch.empty_like(c_0), c_0.new_empty(T, B, H)
+
+
+def peephole_backward(
+    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `peephole_operator`'s tensors.
+
+    δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c = ∂h ⊙ o ⊙ (1 − tanh²c),  ∂c′ = δo W_oc, before the loop.
+    """
+    grad_hidden, grad_h_n, grad_c_n, _ = grads
+    hidden, _, _, cells = results
+    inputs, embedding, weight_ih, weight_ch, bias, c_0, lengths = tensors
+    T, B, H = cells.shape
+    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
+    recurrent = recurrent_share(cells, c_0, weight_ch)
+    deltas = weight_ch.new_empty(T + 1, B, 4 * H)
+    deltas[T] = 0
+    delta_o = deltas[:T, :, 3 * H :]
+    grad_c, grad_c_0, grad_cells = initial_gradient(grad_c_n, c_0, c_0.dtype), torch.zeros_like(c_0), None
+    ends = torch.full((B,), T, device=c_0.device) if lengths is None else lengths
+    if len(hidden) == 0:  # the output gate of one step, back to the cell before it
+        delta_o.zero_()
+        if grad_h_n is not None:
+            c_before, share_o = _last_step(cells, c_0, share, tokens, lengths)
+            share_last = c_before.to(weight_o.dtype) @ weight_o.T
+            delta, grad = _state_back(grad_h_n, cells[-1], share_o, share_last)
+            delta, steps = delta.to(deltas.dtype), torch.arange(B, device=c_0.device)
+            delta_o[ends - 1, steps] = delta
+            grad_c += grad
+            grad_before, first = (delta @ weight_o).to(c_0.dtype), (ends == 1)[:, None]
+            grad_c_0 = torch.where(first, grad_before, grad_c_0)
+            grad_cells = spread_last(None, grad_before.masked_fill(first, 0), (ends - 1).clamp(min=1), cells)
+    elif (grad_all := spread_last(grad_hidden, grad_h_n, ends, cells)) is not None:
+        delta, grad_cells = _state_back(grad_all, cells, _output_share(share, tokens), recurrent[..., 2 * H :])
+        delta_o.copy_(delta)
+        grad_before = (delta_o.flatten(0, 1) @ weight_o).view_as(cells)
+        grad_cells[:-1] += grad_before[1:]
+        grad_c_0 += grad_before[0]
+    else:
+        delta_o.zero_()
+    launch(
+        backward_kernel, weight_fi, (share, tokens, recurrent, weight_ch, c_0, lengths, cells, grad_cells),
+        (deltas, grad_c), reverse=True, TANH=word == "tanh",
+    )  # fmt: skip
+    deltas = deltas[:T]
+    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
+        deltas, inputs, embedding, weight_ih, wanted[0]
+    )
+    serial = deltas[..., : 2 * H]
+    return [
+        grad_inputs,
+        grad_embedding,
+        grad_weight,
+        torch.cat([recurrent_gradient(serial, cells, c_0), recurrent_gradient(deltas[..., 3 * H :], cells, c_0)]),
+        grad_bias,
+        grad_c_0 + grad_c + serial[0] @ weight_fi,
+        None,
+    ]
+
+
+register_backward(
+    peephole_operator,
+    "peephole::triton_peephole_lstm_backward",
+    peephole_backward,
+    reference.peephole_lstm,
+)
+
+
+def peephole_lstm(
+    inputs: Tensor,
+    embedding: Tensor | None,
+    weight_ih: Tensor,
+    weight_ch: Tensor,
+    bias: Tensor | None,
+    c_0: Tensor,
+    lengths: Tensor | None,
+    candidate: str,
+    last_only: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.peephole_lstm` does.
+
+    With `last_only` the first of them is empty, and the output gate is computed for the last valid step alone.
+    """
+    low = compute_dtype(weight_ch)
+    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
+    c_0 = c_0.to(accumulation_dtype(low))
+    hidden, h_n, c_n, _ = peephole_operator(
+        inputs, embedding, weight_ih, weight_ch.to(low), bias, c_0, lengths, candidate, last_only
+    )
+    return hidden, h_n, c_n.to(low)
+
+
+def _output_share(share: Tensor, tokens: Tensor | None) -> Tensor:
+    """Return the inputs' share of the output gate [T, B, H]."""
+    own = share[..., -(share.shape[-1] // 4) :]
+    return own if tokens is None else take_rows(tokens, own)
+
+
+def _last_step(
+    cells: Tensor, c_0: Tensor, share: Tensor, tokens: Tensor | None, lengths: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the cell before each row's last valid step [B, H], and the inputs' share of its output gate [B, H]."""
+    T, B, H = cells.shape
+    own = _output_share(share, None)
+    if lengths is None:
+        c_before = cells[T - 2] if T > 1 else c_0
+    else:
+        c_before = torch.where((lengths > 1)[:, None], last_rows(cells, (lengths - 1).clamp(min=1)), c_0)
+    if tokens is None:
+        return c_before, last_rows(own, lengths)
+    return c_before, own[last_rows(tokens, lengths)]
+
+
+def _state(cells: Tensor, share: Tensor, recurrent: Tensor) -> Tensor:
+    """Return h = tanh(c) ⊙ o."""
+    return torch.tanh(cells).mul_(torch.sigmoid(share.to(cells.dtype) + recurrent))
+
+
+def _state_back(grad: Tensor, cells: Tensor, share: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return δo and ∂c of a state's gradient."""
+    o, tanh_c = torch.sigmoid(share.to(cells.dtype) + recurrent), torch.tanh(cells)
+    through = grad * o
+    return through * tanh_c * (1 - o), torch.addcmul(through, through * tanh_c, tanh_c, value=-1)
