@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Triton's kernels are interpreted, on the CPU; TRITON_INTERPRET=0 compiles them, for the tests marked gpu.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # In the background a shell lets its commands ignore Ctrl-C, and theirs; here it is sent on purpose.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

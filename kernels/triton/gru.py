@@ -37,8 +37,9 @@ from kernels.triton.tiles import (
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
-    hidden: tl.tensor, counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, 3H], or [V, 3H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -61,11 +62,8 @@ def forward_kernel(
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             h_before = before(h_0, hidden, t, slab)
-        for k in range(0, WIDTH, BLOCK):
-            if PROGRAMS > 1:
-                h_k = state_block(h_before, rows, k, B, H, H, BLOCK).to(low)
-            else:
-                h_k = h.to(low)
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+            h_k = state_block(h_before, rows, k, B, H, H, BLOCK).to(low) if PROGRAMS > 1 else h.to(low)
             if BLOCK < WIDTH:
                 w_r = weight_block(weight, k, units, H, BLOCK)
                 w_z = weight_block(weight + H * H, k, units, H, BLOCK)
@@ -75,10 +73,7 @@ def forward_kernel(
             q = tl.dot(h_k, w_n, q, input_precision=PRECISION)
         n = tanh(n + tl.sigmoid(r) * q)
         h_new = n + tl.sigmoid(z) * (h - n)
-        if lengths is not None:
-            h = tl.where(t < length, h_new, h)
-        else:
-            h = h_new
+        h = tl.where(t < length, h_new, h) if lengths is not None else h_new
         tl.store(hidden + t * slab + own, h, mask=mask)
         if PROGRAMS > 1:
             arrive(counter)
@@ -88,8 +83,9 @@ def forward_kernel(
 def backward_kernel(
     share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor,
     lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
-    counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
+    H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients δn, δr, δz, δq; those of step T are zeros beforehand.
 
@@ -127,7 +123,7 @@ def backward_kernel(
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
-        for k in range(0, WIDTH, BLOCK):
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
             if PROGRAMS > 1:
                 d_r = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
                 d_z = state_block(after + 2 * H, rows, k, B, H, 4 * H, BLOCK)
@@ -176,7 +172,8 @@ def gru_operator(
 ) -> tuple[Tensor, Tensor]:
     """Return all states [T, B, H] and the last one [B, H].
 
-    The arguments are those of `kernels.reference.gru`; h_0 is of the accumulation dtype, `word` and `flag` are not used.
+    The arguments are those of `kernels.reference.gru`; h_0 is of the accumulation dtype, `word` and `flag` are not
+    used.
     """
     hidden = h_0.new_empty(len(inputs), *h_0.shape)
     share, bias_n = _project(inputs, embedding, weight_ih, bias_ih, bias_hh, h_0)

@@ -1,17 +1,19 @@
 """How a time loop is spread over programs, and its launch.
 
 A group of programs works on a tile of the batch, for all steps. A program owns some of the H units with all their
-gates, and holds its part of the recurrent weights on the chip: a small layer is one program a tile, a larger one as many
-as its weights need. What a step of one program needs of the others it reads from the array of results; between steps
-they meet at a counter in memory. So all programs of a group must run at once: a grid is launched cooperatively and has
-no more programs than the device has processors; a larger batch takes several launches.
+gates, and holds its part of the recurrent weights on the chip: a small layer is one program a tile, a larger one as
+many as its weights need. What a program needs of the others it reads from the array of results, each place of which is
+written once; before it reads, the group meets at a counter in memory. So all programs of a group must run at once: a
+grid is launched cooperatively and has no more programs than the device has processors; a larger batch takes several
+launches. Weights that would not fit are read again in every step.
 
-Nothing depends on the number of steps, and on the batch only the height of a tile: no length or batch is compiled anew.
+What is compiled depends on the cell, H and the dtype, and on the batch only by the height of a tile; not on the number
+of steps.
 
 Under Triton's interpreter programs run one after another. There a group is launched for one step at a time, so that
 nobody has to wait for a program that has not begun; the kernels are the same.
 
-Legend: B batch, T time, H hidden.
+Legend: B batch, T time, H hidden, G gates · H.
 """
 
 from contextlib import nullcontext
@@ -23,22 +25,39 @@ from torch import Tensor
 from kernels.triton.available import interpreting
 
 HELD_BYTES = 128 << 10  # of recurrent weights in one program
-LEAST_UNITS = 16  # of a program: the narrowest matrix of a tensor core's product that is not padded, twice
-HEIGHTS = (16, 32, 64)  # rows of the batch in a tile
+HELD_LENGTH = 2 << 10  # bytes of one unit's weights of a gate, beyond which registers run out
+SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
+LEAST_UNITS = 16  # of a program
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
+HEIGHTS = (16, 32)  # rows of the batch in a tile
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
-INTERPRETED_PROCESSORS = 4
 RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
 
 
+class Device(NamedTuple):
+    """What a plan must know of a device.
+
+    Args:
+        processors: multiprocessors, each of which runs one program at a time.
+        memory: bytes of shared memory that a program can have.
+    """
+
+    processors: int
+    memory: int
+
+
+INTERPRETED = Device(processors=4, memory=227 << 10)
+
+
 class Plan(NamedTuple):
-    """How one layer's loop is spread: the same for all lengths and batches.
+    """How one pass of a layer is spread.
 
     Args:
         width: H, padded to a power of two.
         units: units of a program.
         programs: programs of a group.
         block: units of the states that are multiplied at a time: `width` where the weights are held on the chip.
+        rows: rows of the batch in a tile.
         warps: of a program.
     """
 
@@ -46,21 +65,38 @@ class Plan(NamedTuple):
     units: int
     programs: int
     block: int
+    rows: int
     warps: int
 
 
-def plan(gates: int, H: int, dtype: torch.dtype, processors: int) -> Plan:
-    """Return how to spread the loop of a cell with so many gates that see the state, on so many processors."""
-    width = max(16, 1 << (H - 1).bit_length())
+def plan(gates: int, H: int, B: int, dtype: torch.dtype, reverse: bool, device: Device) -> Plan:
+    """Return how to spread a pass over a batch of B rows; only the height of a tile depends on B.
+
+    Args:
+        gates: of the cell, those that see the state.
+        H: units.
+        B: rows of the batch.
+        dtype: of the recurrent weights.
+        reverse: whether it is the backward pass, which reads the gradients of all gates in a step, not one state.
+        device: what it runs on.
+    """
+    size = dtype.itemsize
+    width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
+    row = width * (gates * size if reverse else 4)  # bytes of what a step reads of one row
     units = width
-    while units > LEAST_UNITS and gates * units * width * dtype.itemsize > HELD_BYTES:
+    while units > LEAST_UNITS and gates * units * width * size > HELD_BYTES:
         units //= 2
-    block = width
-    if gates * units * width * dtype.itemsize > HELD_BYTES:
-        units, block = STREAMED_UNITS, STREAMED_BLOCK
-    while -(-H // units) > processors:
-        units, block = 2 * units, STREAMED_BLOCK
-    return Plan(width, units, -(-H // units), block, 4 if units <= 32 else 8)
+    held, block, heights = gates * units * width * size, width, list(HEIGHTS)
+    too_long = held > HELD_BYTES or width * size > HELD_LENGTH
+    if too_long or held + HEIGHTS[0] * row + SPARE_BYTES > device.memory:
+        held, units, block = 0, min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width)
+    while -(-H // units) > device.processors:
+        units, block = 2 * units, min(STREAMED_BLOCK, width)
+    if block == width:
+        heights = [rows for rows in HEIGHTS if held + rows * row + SPARE_BYTES <= device.memory]
+    programs = -(-H // units)
+    rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
+    return Plan(width, units, programs, block, rows, 4 if units <= 32 else 8)
 
 
 def launch(
@@ -79,18 +115,16 @@ def launch(
             first tile; then H, the constants, and a plan's sizes.
         weight: its recurrent weight [G, H].
         arguments: tensors that it reads.
-        results: tensors that it writes, contiguous; the first is [T, B, …], or of one step more where it goes back, the last […, B, H].
+        results: tensors that it writes, contiguous; the first has T steps, or going back T + 1, the last is […, B, H].
         reverse: whether it goes from the last step to the first.
         **constants: compile-time constants of the kernel.
     """
     T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
-    processors = _processors(device)
-    own = plan(len(weight) // H, H, weight.dtype, processors)
-    height = next((height for height in HEIGHTS if -(-B // height) * own.programs <= processors), HEIGHTS[-1])
-    tiles = -(-B // height)
-    sizes = {"ROWS": height, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": _precision()}
-    alone = own.programs == 1
-    at_once = tiles if alone else max(1, processors // own.programs)
+    limits = _device(device)
+    own = plan(len(weight) // H, H, B, weight.dtype, reverse, limits)
+    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": _precision()}
+    tiles, alone = -(-B // own.rows), own.programs == 1
+    at_once = tiles if alone else limits.processors // own.programs
     stepwise = not alone and interpreting()
     spans = [(t, t + 1) for t in range(T)] if stepwise else [(0, T)]
     options = {} if alone or interpreting() else {"launch_cooperative_grid": True}
@@ -109,10 +143,11 @@ def launch(
             result.copy_(values)
 
 
-def _processors(device: torch.device) -> int:
+def _device(device: torch.device) -> Device:
     if device.type != "cuda":
-        return INTERPRETED_PROCESSORS
-    return torch.cuda.get_device_properties(device).multi_processor_count
+        return INTERPRETED
+    properties: Any = torch.cuda.get_device_properties(device)
+    return Device(properties.multi_processor_count, properties.shared_memory_per_block_optin)
 
 
 def _precision() -> str:

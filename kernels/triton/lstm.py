@@ -39,9 +39,9 @@ from kernels.triton.tiles import (
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, peephole: tl.tensor, h_0: tl.tensor, c_0: tl.tensor,
-    lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: int, first_step: int,
-    end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
+    end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -69,11 +69,8 @@ def forward_kernel(
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             h_before = before(h_0, hidden, t, slab)
-        for k in range(0, WIDTH, BLOCK):
-            if PROGRAMS > 1:
-                h_k = state_block(h_before, rows, k, B, H, H, BLOCK)
-            else:
-                h_k = h
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+            h_k = state_block(h_before, rows, k, B, H, H, BLOCK) if PROGRAMS > 1 else h
             if BLOCK < WIDTH:
                 w_i = weight_block(weight, k, units, H, BLOCK)
                 w_f = weight_block(weight + H * H, k, units, H, BLOCK)
@@ -104,9 +101,9 @@ def forward_kernel(
 def backward_kernel(
     share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor,
     lengths: tl.tensor, cells: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
-    grad_c: tl.tensor, counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr,
-    TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients before each σ and tanh; those of step T are zeros beforehand.
 
@@ -156,7 +153,7 @@ def backward_kernel(
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
-        for k in range(0, WIDTH, BLOCK):
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
             if PROGRAMS > 1:
                 d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
                 d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)

@@ -4,8 +4,9 @@ i = σ(ĩ + W_ic c′), f = σ(f̃ + W_fc c′), c = z ⊙ i + c′ ⊙ f; then 
 marks W x + b and z is the candidate, a function of the input alone.
 
 Nothing feeds o or h back, so the loops have i and f alone, a 2H × H of the 3H × H weight. The output gate is one GEMM
-over all steps, and for a classifier, which reads the last state, over one. Cells are stored in float32, and the backward
-pass rebuilds the gates from them. A row whose sequence has ended keeps its cell; its later states have no meaning.
+over all steps, and for a classifier, which reads the last state, over one. Cells are stored in float32, and the
+backward pass rebuilds the gates from them. A row whose sequence has ended keeps its cell; its later states have no
+meaning.
 
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
@@ -42,8 +43,9 @@ from kernels.triton.tiles import (
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
-    counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
+    H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `cells` [T, B, H] in some steps, from the inputs' share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -63,21 +65,15 @@ def forward_kernel(
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             c_before = before(c_0, cells, t, slab)
-        for k in range(0, WIDTH, BLOCK):
-            if PROGRAMS > 1:
-                c_k = state_block(c_before, rows, k, B, H, H, BLOCK).to(low)
-            else:
-                c_k = c.to(low)
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+            c_k = state_block(c_before, rows, k, B, H, H, BLOCK).to(low) if PROGRAMS > 1 else c.to(low)
             if BLOCK < WIDTH:
                 w_i = weight_block(weight, k, units, H, BLOCK)
                 w_f = weight_block(weight + H * H, k, units, H, BLOCK)
             i = tl.dot(c_k, w_i, i, input_precision=PRECISION)
             f = tl.dot(c_k, w_f, f, input_precision=PRECISION)
         c_new = z * tl.sigmoid(i) + c * tl.sigmoid(f)
-        if lengths is not None:
-            c = tl.where(t < length, c_new, c)
-        else:
-            c = c_new
+        c = tl.where(t < length, c_new, c) if lengths is not None else c_new
         tl.store(cells + t * slab + own, c, mask=mask)
         if PROGRAMS > 1:
             arrive(counter)
@@ -86,16 +82,16 @@ def forward_kernel(
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
     share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor,
-    cells: tl.tensor, grad_cells: tl.tensor, deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: int,
-    first_step: int, end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    cells: tl.tensor, grad_cells: tl.tensor, deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
+    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
 
     δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ z(1 − z), or 1 − z² for a tanh,
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
-    `recurrent` [T, B, 3H] is W c′ of i, f and o. `grad_c` [B, H] holds ∂c, and is taken back to before the first step but
-    for its product with W.
+    `recurrent` [T, B, 3H] is W c′ of i, f and o. `grad_c` [B, H] holds ∂c, and is taken back to before the first step
+    but for its product with W.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
@@ -124,7 +120,7 @@ def backward_kernel(
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
-        for k in range(0, WIDTH, BLOCK):
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
             if PROGRAMS > 1:
                 d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
                 d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
@@ -173,9 +169,7 @@ def peephole_operator(
     T, (B, H) = len(inputs), c_0.shape
     cells = c_0.new_empty(T, B, H)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(
-        forward_kernel, weight_ch[: 2 * H], (share, tokens, weight_ch, c_0, lengths), (cells,), TANH=word == "tanh"
-    )
+    launch(forward_kernel, weight_ch[: 2 * H], (share, tokens, weight_ch, c_0, lengths), (cells,), TANH=word == "tanh")
     weight_o = weight_ch[2 * H :]
     if flag:
         c_before, share_o = _last_step(cells, c_0, share, tokens, lengths)
@@ -295,7 +289,7 @@ def _last_step(
     cells: Tensor, c_0: Tensor, share: Tensor, tokens: Tensor | None, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the cell before each row's last valid step [B, H], and the inputs' share of its output gate [B, H]."""
-    T, B, H = cells.shape
+    T, _B, _H = cells.shape
     own = _output_share(share, None)
     if lengths is None:
         c_before = cells[T - 2] if T > 1 else c_0

@@ -1,7 +1,7 @@
 """Elman's network, tanh or relu: the kernels of its loops, and the operator around them.
 
-h = tanh(W x + b + W_hh h′), or relu for tanh. Nothing but the states is kept for the backward pass. A row whose sequence
-has ended keeps its state.
+h = tanh(W x + b + W_hh h′), or relu for tanh. Nothing but the states is kept for the backward pass. A row whose
+sequence has ended keeps its state.
 
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
@@ -36,8 +36,9 @@ from kernels.triton.tiles import (
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
-    counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
+    H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, H], or [V, H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -55,22 +56,13 @@ def forward_kernel(
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             h_before = before(h_0, hidden, t, slab)
-        for k in range(0, WIDTH, BLOCK):
-            if PROGRAMS > 1:
-                h_k = state_block(h_before, rows, k, B, H, H, BLOCK)
-            else:
-                h_k = h
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+            h_k = state_block(h_before, rows, k, B, H, H, BLOCK) if PROGRAMS > 1 else h
             if BLOCK < WIDTH:
                 w = weight_block(weight, k, units, H, BLOCK)
             total = tl.dot(h_k, w, total, input_precision=PRECISION)
-        if TANH:
-            h_new = tanh(total).to(low)
-        else:
-            h_new = tl.maximum(total, 0.0).to(low)
-        if lengths is not None:
-            h = tl.where(t < length, h_new, h)
-        else:
-            h = h_new
+        h_new = tanh(total).to(low) if TANH else tl.maximum(total, 0.0).to(low)
+        h = tl.where(t < length, h_new, h) if lengths is not None else h_new
         tl.store(hidden + t * slab + own, h, mask=mask)
         if PROGRAMS > 1:
             arrive(counter)
@@ -79,9 +71,9 @@ def forward_kernel(
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
     weight: tl.tensor, lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor,
-    grad_h: tl.tensor, counters: tl.tensor, B: int, first_step: int, end_step: int, first_tile: int, H: tl.constexpr,
-    TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, H], the gradient before each tanh or relu; that of step T is zeros beforehand.
 
@@ -108,16 +100,13 @@ def backward_kernel(
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * slab
-        for k in range(0, WIDTH, BLOCK):
+        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
             if PROGRAMS > 1:
                 d = state_block(after, rows, k, B, H, H, BLOCK)
             if BLOCK < WIDTH:
                 w = weight_block_back(weight, k, units, H, BLOCK)
             dh = tl.dot(d, w, dh, input_precision=PRECISION)
-        if TANH:
-            delta = dh * (1.0 - h * h)
-        else:
-            delta = tl.where(h > 0.0, dh, 0.0)
+        delta = dh * (1.0 - h * h) if TANH else tl.where(h > 0.0, dh, 0.0)
         if lengths is not None:  # an ended row hands its gradient on
             running = t < length
             delta, dh = tl.where(running, delta, 0.0), tl.where(running, 0.0, dh)

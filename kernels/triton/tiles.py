@@ -38,11 +38,7 @@ def share_rows(tokens: tl.tensor, t: tl.tensor, rows: tl.tensor, B: tl.tensor) -
 @triton.jit
 def before(first: tl.tensor, states: tl.tensor, t: tl.tensor, slab: tl.tensor) -> tl.tensor:
     """Return the address of the states before step t: `first` before step 0, slabs of `states` after it."""
-    if t == 0:
-        address = first
-    else:
-        address = states + (t - 1) * slab
-    return address
+    return first if t == 0 else states + (t - 1) * slab
 
 
 @triton.jit
@@ -73,28 +69,20 @@ def weight_block_back(
 
 @triton.jit
 def tanh(x: tl.tensor) -> tl.tensor:
-    """Return tanh(x) = 2 σ(2x) − 1."""
+    """Return the hyperbolic tangent, as 2 σ(2x) − 1."""
     return 2.0 * tl.sigmoid(2.0 * x) - 1.0
 
 
 @triton.jit
 def candidate(x: tl.tensor, TANH: tl.constexpr) -> tl.tensor:
     """Return the candidate's function of x, tanh or σ."""
-    if TANH:
-        value = tanh(x)
-    else:
-        value = tl.sigmoid(x)
-    return value
+    return tanh(x) if TANH else tl.sigmoid(x)
 
 
 @triton.jit
 def candidate_slope(value: tl.tensor, TANH: tl.constexpr) -> tl.tensor:
     """Return the derivative of the candidate's function where it has a value."""
-    if TANH:
-        slope = 1.0 - value * value
-    else:
-        slope = value * (1.0 - value)
-    return slope
+    return 1.0 - value * value if TANH else value * (1.0 - value)
 
 
 @triton.jit

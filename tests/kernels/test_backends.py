@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.torchscript import chunks
+from kernels.triton import available, launch
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_tanh": RNN,
@@ -28,6 +29,17 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
 }
 every_cell = pytest.mark.parametrize("cell", CELLS)
 NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
+DTYPES = {"torchscript": torch.float64, "native": torch.float64, "triton": torch.float32}
+
+
+def triton(*values: object, slow: bool = False) -> object:
+    """Return a case of the Triton backend: skipped where its kernels cannot be interpreted."""
+    marks = [pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)), *([pytest.mark.slow] if slow else [])]
+    return pytest.param("triton", *values, marks=marks)
+
+
+loops = pytest.mark.parametrize("backend", ["torchscript", triton()])
 
 
 def results(
@@ -100,33 +112,46 @@ def compare(
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
-@pytest.mark.parametrize(("T", "B"), [(5, 3), (1, 1), (1, 4), (2, 1)])
-def test_torchscript_equals_reference(cell: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
-    compare(cell, T, B, 3, 5, torch.float64, ragged, tokens, output)
+@pytest.mark.parametrize(
+    ("backend", "T", "B"),
+    [
+        *(("torchscript", T, B) for T, B in ((5, 3), (1, 1), (1, 4), (2, 1))),
+        triton(5, 3),
+        *(triton(T, B, slow=True) for T, B in ((1, 1), (1, 4), (2, 1), (6, 40))),
+    ],
+)
+def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
+    compare(cell, T, B, 3, 5, DTYPES[backend], ragged, tokens, output, backend)
 
 
 @every_cell
+@pytest.mark.parametrize("backend", ["torchscript", triton(slow=True)])
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_drawn_shapes(cell: str, data: st.DataObject) -> None:
+def test_drawn_shapes(cell: str, backend: str, data: st.DataObject) -> None:
     T, B, I, H = (data.draw(st.integers(1, 9), label=name) for name in "TBIH")
     ragged, tokens, bias, bidirectional, recompute = (data.draw(st.booleans()) for _ in range(5))
     output = data.draw(st.sampled_from(["sequence", "last"]))
     options = {"bias": bias, "bidirectional": bidirectional, "recompute": recompute}
     options["num_layers"] = data.draw(st.integers(1, 2))
-    compare(cell, T, B, I, H, torch.float32, ragged, tokens, output, **options)
+    compare(cell, T, B, I, H, torch.float32, ragged, tokens, output, backend, **options)
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
 @pytest.mark.parametrize("levels", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize(
-    ("cell", "backend"), [*((cell, "torchscript") for cell in CELLS), *((cell, "native") for cell in NATIVE)]
+    ("backend", "cell"),
+    [
+        *(("torchscript", cell) for cell in CELLS),
+        *(("native", cell) for cell in NATIVE),
+        *(triton(cell, slow=True) for cell in CELLS),
+    ],
 )
 def test_levels_and_directions(cell: str, ragged: bool, levels: int, bidirectional: bool, backend: str) -> None:
     options = {"num_layers": levels, "bidirectional": bidirectional}
     for tokens, output in ((False, "sequence"), (True, "last")):
-        compare(cell, 4, 3, 2, 5, torch.float64, ragged, tokens, output, backend, **options)
+        compare(cell, 4, 3, 2, 5, DTYPES[backend], ragged, tokens, output, backend, **options)
 
 
 @every_cell
@@ -198,8 +223,9 @@ class _Ids(torch.nn.Module):
 
 
 @every_cell
-def test_second_backward_with_a_retained_graph(cell: str) -> None:
-    layer = CELLS[cell](3, 4, backend="torchscript")
+@loops
+def test_second_backward_with_a_retained_graph(cell: str, backend: str) -> None:
+    layer = CELLS[cell](3, 4, backend=backend)
     out, _ = layer(torch.randn(5, 2, 3))
     out.sum().backward(retain_graph=True)
     first = [parameter.grad.clone() for parameter in layer.parameters()]
@@ -209,13 +235,15 @@ def test_second_backward_with_a_retained_graph(cell: str) -> None:
 
 
 @every_cell
+@loops
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-def test_second_derivatives(cell: str, tokens: bool) -> None:
+def test_second_derivatives(cell: str, tokens: bool, backend: str) -> None:
     """create_graph=True is answered through the reference: a gradient penalty has the reference's gradients."""
     torch.manual_seed(0)
-    layer = CELLS[cell](2, 3, dtype=torch.float64, bidirectional=True)
-    vectors = torch.randn(4, 2, 2, dtype=torch.float64)
-    embedding, ids = torch.randn(3, 2, dtype=torch.float64), torch.randint(0, 3, (4, 2))
+    dtype = DTYPES[backend]
+    layer = CELLS[cell](2, 3, dtype=dtype, bidirectional=True)
+    vectors = torch.randn(4, 2, 2, dtype=dtype)
+    embedding, ids = torch.randn(3, 2, dtype=dtype), torch.randint(0, 3, (4, 2))
 
     def penalty(backend: str) -> list[Tensor]:
         leaf = (embedding if tokens else vectors).clone().requires_grad_()
@@ -225,12 +253,13 @@ def test_second_derivatives(cell: str, tokens: bool) -> None:
             (gradient,) = torch.autograd.grad(out.pow(2).sum(), leaf, create_graph=True)
             return list(torch.autograd.grad(gradient.pow(2).sum(), [leaf, *layer.parameters()], allow_unused=True))
 
-    torch.testing.assert_close(penalty("torchscript"), penalty("reference"))
+    tolerance = {} if dtype == torch.float64 else {"rtol": 2e-4, "atol": 2e-4}
+    torch.testing.assert_close(penalty(backend), penalty("reference"), **tolerance)
 
 
 def test_transforms_run_through_the_reference() -> None:
     layer, x = LSTM(3, 4), torch.randn(5, 6, 2, 3)
-    for backend in ("torchscript", "native"):
+    for backend in ("torchscript", "native", "triton"):
         with pytest.raises(NotImplementedError, match="backend='reference'"), forced(backend):
             torch.vmap(lambda sequence: layer(sequence)[0])(x)
     out = torch.vmap(lambda sequence: layer(sequence)[0])(x)
@@ -242,8 +271,9 @@ def test_transforms_run_through_the_reference() -> None:
 
 
 @every_cell
-def test_checkpointing_and_other_devices(cell: str) -> None:
-    layer, x = CELLS[cell](3, 4, backend="torchscript", num_layers=2), torch.randn(5, 2, 3, requires_grad=True)
+@loops
+def test_checkpointing_and_other_devices(cell: str, backend: str) -> None:
+    layer, x = CELLS[cell](3, 4, backend=backend, num_layers=2), torch.randn(5, 2, 3, requires_grad=True)
     checkpoint(lambda vectors: layer(vectors)[0], x, use_reentrant=False).sum().backward()
     once = x.grad.clone()
     x.grad = None
@@ -253,11 +283,12 @@ def test_checkpointing_and_other_devices(cell: str) -> None:
 
 
 @every_cell
+@loops
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool) -> None:
+def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, backend: str) -> None:
     """bfloat16 products, float32 cells: no further from float64 than torch.nn, or for peepholes the plain loop."""
     torch.manual_seed(0)
-    layer = CELLS[cell](16, 32, backend="torchscript")
+    layer = CELLS[cell](16, 32, backend=backend)
     oracle = copy.deepcopy(layer).double()
     embedding, ids = torch.randn(5, 16), torch.randint(0, 5, (20, 8))
 
@@ -333,14 +364,16 @@ def test_second_derivatives_of_one_step(cell: str) -> None:
 
 
 @every_cell
-def test_autocast_trains(cell: str) -> None:
+@pytest.mark.parametrize("backend", ["auto", triton()])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_autocast_trains(cell: str, backend: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer = CELLS[cell](8, 16)
+    layer = CELLS[cell](8, 16, backend=backend)
     x = torch.randn(6, 4, 8)
     layer(x)[0].sum().backward()
     exact = [parameter.grad.clone() for parameter in layer.parameters()]
     layer.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", dtype):
         out, _ = layer(x)
         out.sum().backward()
     for parameter, gradient in zip(layer.parameters(), exact, strict=True):
@@ -349,11 +382,12 @@ def test_autocast_trains(cell: str) -> None:
 
 
 @every_cell
+@pytest.mark.parametrize("backend", ["auto", triton()])
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool) -> None:
+def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool, backend: str) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()
-    layer, nodes = CELLS[cell](3, 4), []
+    layer, nodes = CELLS[cell](3, 4, backend=backend), []
     embedding, ids = torch.randn(3, 3), torch.randint(0, 3, (5, 2))
 
     def count(graph: torch.fx.GraphModule, _: object) -> object:
@@ -369,16 +403,38 @@ def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool) -> None:
 
     module = _Ids(layer) if tokens else layer
     torch.compile(module, fullgraph=True, backend=count)(*((ids, embedding) if tokens else (embedding[ids],)))
-    # The full peephole's output gate is an operator of its own, where the whole sequence is wanted.
-    assert len(nodes) == (2 if "full" in cell else 1), nodes
+    # The full peephole's output gate is a TorchScript operator of its own, where the whole sequence is wanted.
+    assert len(nodes) == (2 if "full" in cell and backend != "triton" else 1), nodes
     torch.testing.assert_close(run(torch.compile(module, fullgraph=True, backend="aot_eager")), run(module))
 
 
 @every_cell
-def test_exports(cell: str) -> None:
-    layer, x = CELLS[cell](3, 4, num_layers=2, bidirectional=True), torch.randn(5, 2, 3)
+@pytest.mark.parametrize("backend", ["auto", triton()])
+def test_exports(cell: str, backend: str) -> None:
+    layer, x = CELLS[cell](3, 4, num_layers=2, bidirectional=True, backend=backend), torch.randn(5, 2, 3)
     program = torch.export.export(layer, (x,))
     torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@every_cell
+@pytest.mark.parametrize(
+    ("backend", "held"), [triton(8 << 10), *(triton(held, slow=True) for held in (4 << 10, 16 << 10))]
+)
+def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs own some units each, groups of them some rows; a larger batch takes several launches."""
+    monkeypatch.setattr(launch, "HELD_BYTES", held)
+    compare(cell, 4, 3, 3, 37, torch.float32, True, True, "sequence", backend)
+    compare(cell, 2, 70, 3, 37, torch.float32, False, False, "last", backend)
+
+
+@every_cell
+@pytest.mark.parametrize(("backend", "ragged"), [triton(False), triton(True, slow=True)])
+def test_weights_that_do_not_fit_are_read_in_blocks(
+    cell: str, backend: str, ragged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HELD_BYTES": 0, "STREAMED_UNITS": 16, "STREAMED_BLOCK": 16}.items():
+        monkeypatch.setattr(launch, name, value)
+    compare(cell, 3, 3, 3, 37, torch.float32, ragged, True, "sequence", backend)
 
 
 def test_large_vocabulary_sums_gradients_by_token() -> None:
