@@ -1,15 +1,32 @@
-"""Whether the Triton backend can run a case. Imports nothing but torch, so it costs nothing where triton is absent."""
+"""Whether the Triton backend can run a case. Imports no triton: it costs nothing where that is absent or not used."""
 
 import functools
-from importlib.metadata import version
-from importlib.util import find_spec
+import os
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+INTERPRETING = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
-@torch.compiler.assume_constant_result
+def _missing() -> str | None:
+    """Say why triton itself cannot be used."""
+    try:
+        found = version("triton")
+    except PackageNotFoundError:
+        return "the package triton is not installed"
+    release = tuple(int(part) for part in found.split(".")[:2])
+    if release < (3, 6):
+        return f"it needs triton 3.6 or later, and {found} is installed"
+    if release < (3, 7) and INTERPRETING:
+        return "the interpreter of triton 3.6 fails with numpy 2.4"
+    return None
+
+
+MISSING = _missing()
+
+
 def refusal(dtype: torch.dtype, device: str) -> str | None:
     """Say in one sentence why the backend cannot run, None if it can.
 
@@ -19,31 +36,11 @@ def refusal(dtype: torch.dtype, device: str) -> str | None:
     """
     if dtype not in DTYPES:
         return f"it has no kernels in {str(dtype).removeprefix('torch.')}"
-    reason = _missing()
-    if reason is None and not interpreting():
-        reason = _unfit() if device == "cuda" else f"it runs on CUDA devices, and the weights are on {device}"
-    return reason
-
-
-@functools.cache
-def interpreting() -> bool:
-    """Tell whether Triton interprets its kernels, on the CPU, as set when a process starts."""
-    from triton import knobs
-
-    return bool(knobs.runtime.interpret)
-
-
-@functools.cache
-def _missing() -> str | None:
-    """Say why triton itself cannot be used."""
-    if find_spec("triton") is None:
-        return "the package triton is not installed"
-    found = tuple(int(part) for part in version("triton").split(".")[:2])
-    if found < (3, 6):
-        return f"it needs triton 3.6 or later, and {version('triton')} is installed"
-    if found < (3, 7) and interpreting():
-        return "the interpreter of triton 3.6 fails with present versions of numpy"
-    return None
+    if MISSING is not None or INTERPRETING:
+        return MISSING
+    if device != "cuda":
+        return f"it runs on CUDA devices, and the weights are on {device}"
+    return None if torch.compiler.is_compiling() else _unfit()
 
 
 @functools.cache
@@ -51,6 +48,8 @@ def _unfit() -> str | None:
     """Say why the current CUDA device cannot be used."""
     if torch.version.hip is not None:
         return "its kernels are for NVIDIA's devices"
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
     if torch.cuda.get_device_capability() < (8, 0):
         return "it needs a device of compute capability 8.0 or later"
     return None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.triton.available import interpreting
+from kernels.triton import available
 
 HELD_BYTES = 128 << 10  # of recurrent weights in one program
 HELD_LENGTH = 2 << 10  # bytes of one unit's weights of a gate, beyond which registers run out
@@ -125,9 +125,9 @@ def launch(
     sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": _precision()}
     tiles, alone = -(-B // own.rows), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs
-    stepwise = not alone and interpreting()
+    stepwise = not alone and available.INTERPRETING
     spans = [(t, t + 1) for t in range(T)] if stepwise else [(0, T)]
-    options = {} if alone or interpreting() else {"launch_cooperative_grid": True}
+    options = {} if alone or available.INTERPRETING else {"launch_cooperative_grid": True}
     given, taken = (_readable(tensors) for tensors in (arguments, results))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         for first_tile in range(0, tiles, at_once):
@@ -161,4 +161,4 @@ def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:
 
 
 def _as_read(tensor: Tensor) -> Tensor:
-    return tensor.float() if interpreting() and tensor.dtype == torch.bfloat16 else tensor
+    return tensor.float() if available.INTERPRETING and tensor.dtype == torch.bfloat16 else tensor

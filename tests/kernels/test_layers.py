@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.recurrent_layer import RecurrentLayer
+from kernels.triton import available
 
 TWINS = [
     (LSTM, nn.LSTM, {}),
@@ -37,12 +38,16 @@ class Own(RecurrentLayer):
 
 
 KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
-backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native"])
+NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
+triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
+backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native", triton])
 twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
 
 
 def pair(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, backend: str) -> tuple:
     """Return a layer and torch.nn's, with the same weights, loaded strictly from one to the other and back."""
+    if backend == "triton" and options.get("dtype") == torch.float64:
+        pytest.skip("the Triton backend has no float64")
     torch.manual_seed(0)
     twin, layer = theirs(3, 5, **options), ours(3, 5, backend=backend, **options)
     layer.load_state_dict(twin.state_dict())
@@ -197,7 +202,8 @@ def test_copies_and_pickles(kind: type[RecurrentLayer]) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs", "options"), TWINS[:3])
 def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict) -> None:
-    for backend, dtype in itertools.product(("reference", "torchscript"), (torch.float32, torch.bfloat16)):
+    backends = ("reference", "torchscript", *(("triton",) if NO_TRITON is None else ()))
+    for backend, dtype in itertools.product(backends, (torch.float32, torch.bfloat16)):
         x = torch.randn(4, 2, 3, dtype=dtype)
         with torch.autocast("cpu", torch.bfloat16):
             out, final = ours(3, 5, backend=backend)(x)
@@ -213,7 +219,11 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: LSTM(3, 5, dropout=1.5), ValueError, "dropout must be a probability, got 1.5"),
         (lambda: LSTM(3, 5, proj_size=2), NotImplementedError, "proj_size=2 is not offered; put a Linear behind"),
         (lambda: LSTM(3, 0), ValueError, "hidden_size must be positive, got 0"),
-        (lambda: LSTM(3, 5, backend="cudnn"), ValueError, "one of auto, reference, torchscript, native, got 'cudnn'"),
+        (
+            lambda: LSTM(3, 5, backend="cudnn"),
+            ValueError,
+            "one of auto, reference, torchscript, native, triton, got 'cu",
+        ),
         (lambda: PeepholeLSTM(3, 5, backend="native"), ValueError, "nor oneDNN has these"),
         (lambda: LSTM(3, 5, backend="native", recompute=True), ValueError, "cannot recompute"),
         (lambda: RNN(3, 5, nonlinearity="gelu"), ValueError, "'tanh' or 'relu', got 'gelu'"),

@@ -1,0 +1,97 @@
+"""The Triton backend: when it can run, how it spreads a layer. Its results are compared in test_backends.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kernels
+from kernels import LSTM, PeepholeLSTM, choose
+from kernels.dispatch import Case
+from kernels.triton import available, launch
+
+CASE = Case(
+    cell="lstm", plain=True, tokens=False, ragged=False, learning=True, recompute=False,
+    T=41, B=256, I=64, H=256, dtype=torch.float32, device="cuda",
+)  # fmt: skip
+H100 = launch.Device(processors=132, memory=227 << 10)
+needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
+
+
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it seem that the backend can run anywhere."""
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+
+
+@pytest.mark.usefixtures("fit")
+def test_auto_takes_it_on_cuda_where_torch_has_no_operator() -> None:
+    assert choose("auto", CASE).backend == "native"
+    for change in ({"plain": False}, {"recompute": True}):
+        assert choose("auto", CASE._replace(**change)).backend == "triton"
+        assert choose("auto", CASE._replace(**change, device="cpu")).backend == "torchscript"
+
+
+def test_where_it_cannot_run_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="cannot run here: it has no kernels in float64"):
+        LSTM(2, 3, backend="triton", dtype=torch.float64)(torch.zeros(1, 1, 2, dtype=torch.float64))
+    monkeypatch.setattr(available, "INTERPRETING", False)
+    monkeypatch.setattr(available, "MISSING", None)
+    with pytest.raises(ValueError, match="it runs on CUDA devices, and the weights are on cpu"):
+        PeepholeLSTM(2, 3, backend="triton")(torch.zeros(1, 1, 2))
+    monkeypatch.setattr(available, "MISSING", "the package triton is not installed")
+    with pytest.raises(ValueError, match="backend='triton' cannot run here: the package triton is not installed"):
+        PeepholeLSTM(2, 3, backend="triton")(torch.zeros(1, 1, 2))
+    assert choose("auto", CASE._replace(plain=False)).backend == "torchscript"
+
+
+def test_importing_kernels_imports_no_triton() -> None:
+    code = """
+import sys
+import torch
+before = "triton" in sys.modules  # some versions of torch import it
+import kernels
+print(before or "triton" not in sys.modules, "kernels.triton.lstm" in sys.modules)
+"""
+    root = Path(kernels.__path__[0]).parent
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert result.stdout.split() == ["True", "False"], result.stderr
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gates", [1, 2, 3, 4])
+def test_plans_fit_the_device(gates: int, dtype: torch.dtype, reverse: bool) -> None:
+    devices = [H100, launch.Device(108, 163 << 10), launch.Device(28, 99 << 10)]
+    for device in devices:
+        for H in (1, 5, 16, 37, 128, 256, 300, 512, 768, 1024, 2048):
+            for B in (1, 16, 256, 100_000):
+                own = launch.plan(gates, H, B, dtype, reverse, device)
+                assert own.programs <= device.processors
+                assert own.programs * own.units >= H > (own.programs - 1) * own.units
+                assert own.width >= H
+                assert own.block == own.width or own.programs > 1
+                if own.block == own.width:
+                    assert gates * own.units * own.width * dtype.itemsize <= launch.HELD_BYTES
+
+
+def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
+    small = launch.plan(4, 128, 256, torch.bfloat16, False, H100)
+    assert (small.programs, small.units) == (1, 128)
+    large = launch.plan(4, 256, 256, torch.bfloat16, False, H100)
+    assert (large.programs, large.units, large.rows) == (4, 64, 16)
+    assert launch.plan(4, 256, 4096, torch.bfloat16, False, H100) == large._replace(rows=32)
+    assert launch.plan(4, 1024, 16, torch.float32, False, H100).block == launch.STREAMED_BLOCK
+
+
+@needs_triton
+def test_gradients_are_the_same_every_time() -> None:
+    torch.manual_seed(0)
+    layer, embedding = PeepholeLSTM(4, 37, backend="triton"), torch.randn(3, 4, requires_grad=True)
+    ids, found = torch.randint(0, 3, (4, 20)), []
+    for _ in range(2):
+        leaves = [embedding, *layer.parameters()]
+        found.append(torch.autograd.grad(layer.forward_ids(ids, embedding)[0].sum(), leaves))
+    assert all(torch.equal(once, again) for once, again in zip(*found, strict=True))
