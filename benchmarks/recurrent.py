@@ -9,6 +9,9 @@ another order each; a pass is timed right after one of its own kind, as in train
 warm the memory is. A ratio is to the fastest peer. `error` is the relative distance from the float64 oracle, of outputs
 and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the largest growth of
 resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
+
+On a GPU 16-bit precisions are 16-bit weights and inputs, on a CPU autocast; times are the GPU's own, and beside them
+stands the floor of benchmarks/cuda_timing.py. `python -m benchmarks.recurrent_gpu` measures all that there is on a GPU.
 """
 
 import os
@@ -32,9 +35,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.cuda_timing import flash_rnn, floor_ms, time_on_gpu
 from benchmarks.jit_loops import jit_step
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, memory
 from kernels.recurrent_layer import RecurrentLayer
+from kernels.triton import available
 
 
 class Shape(NamedTuple):
@@ -56,6 +61,7 @@ SHAPES = {
     "small": Shape(32, 100, 64, 128, False),
     "large": Shape(64, 100, 512, 512, False),
     "one row": Shape(1, 1000, 256, 256, False),
+    "wide": Shape(16, 1024, 768, 768, False),
 }
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "lstm": LSTM,
@@ -66,10 +72,14 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
 }
 GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole_full": (4, 3), "peephole_diagonal": (4, 4)}  # x, h
 VOCABULARY = 3
-PEERS = ("torch.nn", "eager loop", "jit loop")
-BOUND = {"float32": 1e-4, "bf16": 5e-2}
+PEERS = ("torch.nn", "FlashRNN", "eager loop", "jit loop")
+UNCHECKED = ("FlashRNN",)  # its gates are in an order of their own
+LONG = 500  # steps, from which on a GPU loops of small operators are left out
+LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BOUND = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
 COLUMNS = ("cell", "shape", "precision", "implementation", "forward_ms", "both_ms", "forward_ratio", "both_ratio",
            "memory_mb", "error")  # fmt: skip
+FLOORS = ("forward_floor_ms", "both_floor_ms")  # further columns, on a GPU
 
 
 class Case:
@@ -78,32 +88,48 @@ class Case:
     Args:
         cell: a name in CELLS.
         shape: its sizes.
-        precision: "float32", or "bf16" for autocast.
+        precision: a name in BOUND.
         device: "cpu" or "cuda".
+        T: steps, instead of the shape's.
     """
 
-    def __init__(self, cell: str, shape: Shape, precision: str, device: str) -> None:
+    def __init__(self, cell: str, shape: Shape, precision: str, device: str, T: int | None = None) -> None:
         torch.manual_seed(0)
+        shape = shape if T is None else shape._replace(T=T)
         self.cell, self.shape, self.precision, self.device = cell, shape, precision, device
         B, T, I, H, _ = shape
-        self.layer = CELLS[cell](I, H, device=device)
-        self.embedding = nn.Embedding(VOCABULARY, I, device=device)
+        self.dtype = LOW.get(precision, torch.float32) if device == "cuda" else torch.float32
+        if device == "cuda":
+            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        self.layer = CELLS[cell](I, H, device=device).to(self.dtype)
+        self.embedding = nn.Embedding(VOCABULARY, I, device=device).to(self.dtype)
         self.ids = torch.randint(0, VOCABULARY, (T, B), device=device)
-        self.vectors = torch.randn(T, B, I, device=device)
+        self.vectors = torch.randn(T, B, I, device=device).to(self.dtype)
         self.weight = torch.randn(B, H, device=device)  # of the result in the loss
 
     def implementations(self) -> dict[str, Callable[[], list[Tensor]]]:
         """Return the implementations by name: each runs forward and returns the results and the leaves of gradients."""
-        runs = {f"kernels, {backend}": self._ours(backend) for backend in ("auto", "torchscript")}
-        runs["kernels, recompute"] = self._ours("torchscript", recompute=True)
-        runs["eager loop"] = self._ours("reference")
-        runs["jit loop"] = self._jit()
+        runs = {}
+        if self.device == "cpu":
+            runs["kernels, auto"] = self._ours("auto")
+            runs["kernels, recompute"] = self._ours("torchscript", recompute=True)
+            runs["jit loop"] = self._jit()
+        else:
+            flash = flash_rnn(self.cell, self.layer, self.dtype)
+            runs |= {} if flash is None else {"FlashRNN": self._with_input(*flash)}
+            if available.refusal(self.dtype, self.device) is None:
+                runs["kernels, triton"] = self._ours("triton")
+        if self.device == "cpu" or self.shape.T < LONG:
+            runs["kernels, torchscript"] = self._ours("torchscript")
+            runs["eager loop"] = self._ours("reference")
         if self.layer.plain:
             runs["torch.nn"] = self._torch_nn()
         return runs
 
     def _ours(self, backend: str, recompute: bool = False) -> Callable[[], list[Tensor]]:
         layer = CELLS[self.cell](self.shape.I, self.shape.H, device=self.device, backend=backend, recompute=recompute)
+        layer = layer.to(self.dtype)
         layer.load_state_dict(self.layer.state_dict())
         embedding = nn.Embedding.from_pretrained(self.embedding.weight.detach().clone(), freeze=False)
         vectors = self.vectors.clone().requires_grad_()
@@ -117,7 +143,7 @@ class Case:
         return run
 
     def _torch_nn(self) -> Callable[[], list[Tensor]]:
-        layer = getattr(nn, type(self.layer).__name__)(self.shape.I, self.shape.H, device=self.device)
+        layer = getattr(nn, type(self.layer).__name__)(self.shape.I, self.shape.H, device=self.device, dtype=self.dtype)
         layer.load_state_dict(self.layer.state_dict())
         return self._with_input(lambda vectors: layer(vectors)[0], list(layer.parameters()))
 
@@ -150,8 +176,9 @@ class Case:
 
     def autocast(self) -> Any:
         """Return the context of the precision."""
-        low = torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
-        return low if self.precision == "bf16" else nullcontext()
+        if self.device == "cuda" or self.precision not in LOW:
+            return nullcontext()
+        return torch.autocast(self.device, LOW[self.precision], cache_enabled=False)
 
     def forward(self, run: Callable[[], list[Tensor]]) -> None:
         """Run without gradients."""
@@ -216,7 +243,7 @@ def gemms(case: Case) -> Callable[[], None]:
     """Return a function that does the GEMMs of a cell alone, forward and backward, as its plain equations have them."""
     B, T, I, H, tokens = case.shape
     G_x, G_h = (gates * H for gates in GATES[case.cell])
-    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+    dtype = LOW.get(case.precision, torch.float32)
 
     def zeros(*size: int) -> Tensor:
         return torch.zeros(*size, dtype=dtype, device=case.device)
@@ -242,15 +269,19 @@ def gemms(case: Case) -> Callable[[], None]:
 def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
     """Yield a row for every implementation of a case, all timed in turn for about `seconds` each."""
     exact = case.oracle()
-    runs, rows = case.implementations(), {}
+    runs, rows, row = case.implementations(), dict[str, dict[str, Any]](), dict[str, Any]()
     for implementation, run in list(runs.items()):
-        found = error(case.both(run), exact)
-        rows[implementation] = {
-            "cell": case.cell, "shape": name, "precision": case.precision, "implementation": implementation,
-            "error": found,
-        }  # fmt: skip
-        if not found <= BOUND[case.precision]:
-            print(f"WRONG: {case.cell}, {name}, {case.precision}, {implementation}: error {found:.1e}", file=sys.stderr)
+        row = {"cell": case.cell, "shape": name, "precision": case.precision, "implementation": implementation}
+        rows[implementation] = row
+        try:
+            values = case.both(run)
+            row["error"] = float("nan") if implementation in UNCHECKED else error(values, exact)
+            wrong = implementation not in UNCHECKED and not row["error"] <= BOUND[case.precision]
+            fault = f"error {row['error']:.1e}" if wrong else None
+        except Exception as failure:  # a peer that does not run here must not end the measurement
+            fault = f"{type(failure).__name__}: {str(failure).splitlines()[:1]}"
+        if fault is not None:
+            print(f"WRONG: {case.cell}, {name}, {case.precision}, {implementation}: {fault}", file=sys.stderr)
             del runs[implementation]
             continue
         rows[implementation]["memory_mb"] = peak_memory(partial(case.both, run), case.device)
@@ -271,33 +302,37 @@ def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
     rows["GEMMs alone"] = {"cell": case.cell, "shape": name, "precision": case.precision,
                            "implementation": "GEMMs alone"}  # fmt: skip
     for kind in ("forward_ms", "both_ms"):
-        peers = [medians[peer, kind] for peer in PEERS if (peer, kind) in medians]
+        peers = [medians[peer, kind] for peer in PEERS if (peer, kind) in medians] or [float("nan")]
         for implementation, row in rows.items():
             if (implementation, kind) in medians:
                 row[kind] = medians[implementation, kind]
                 row[kind.replace("ms", "ratio")] = medians[implementation, kind] / min(peers)
+                if case.device == "cuda":
+                    row[kind.replace("ms", "floor_ms")] = floor_ms(
+                        case.shape, GATES[case.cell], case.precision, backward=kind == "both_ms"
+                    )
     yield from rows.values()
 
 
 def _time(work: Callable[[], object], device: str) -> float:
     if device != "cpu":
-        torch.cuda.synchronize()
+        return time_on_gpu(work)
     start = time.perf_counter()
     work()
-    if device != "cpu":
-        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    columns = COLUMNS + tuple(column for column in FLOORS if any(column in row for row in rows))
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             value = row.get(column, "")
             if isinstance(value, float):
-                value = f"{value:.1e}" if column == "error" else f"{value:.2f}" if "ratio" in column else f"{value:.1f}"
+                digits = 3 if len(columns) > len(COLUMNS) and column.endswith("ms") else 2 if "ratio" in column else 1
+                value = f"{value:.1e}" if column == "error" else f"{value:.{digits}f}"
             cells.append(str(value))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -334,8 +369,8 @@ def main() -> int:
     """Measure what the command line asks for; return 1 if a result was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--precisions", nargs="+", choices=BOUND, default=list(BOUND))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "wide"])
+    parser.add_argument("--precisions", nargs="+", choices=BOUND, default=["float32", "bf16"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each implementation of a case")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
@@ -347,11 +382,13 @@ def main() -> int:
         rows += new
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "recurrent.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS + (FLOORS if options.device == "cuda" else ()))
         writer.writeheader()
         writer.writerows(rows)
-    draw(rows, options.out / "recurrent.png")
-    print(f"\n{options.out / 'recurrent.csv'}\n{options.out / 'recurrent.png'}")
+    print(f"\n{options.out / 'recurrent.csv'}")
+    if options.device == "cpu":
+        draw(rows, options.out / "recurrent.png")
+        print(options.out / "recurrent.png")
     return int(any(row["implementation"] != "GEMMs alone" and "both_ms" not in row for row in rows))
 
 

@@ -1,0 +1,77 @@
+"""What measuring recurrent layers on a GPU needs: the GPU's own time, the floor below it, and FlashRNN as a peer.
+
+The floor of a pass is latency and arithmetic in turn, nothing else: 0.5 µs a step, what a step whose weights and states
+stay on the chip could take, and all products at the peak of an H100 or H200, 790 TFLOP/s for 16 bits and half of that
+for TF32. A backward pass has as many steps and twice the products. It is an estimate from data sheets and of other
+authors' kernels, not a measurement.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+STEP_SECONDS = 0.5e-6
+PEAK = {"float32": 67e12, "tf32": 395e12, "bf16": 790e12, "fp16": 790e12}
+WAIT_CYCLES = 5_000_000  # a few milliseconds
+
+
+def time_on_gpu(work: Callable[[], object]) -> float:
+    """Return the seconds that the GPU takes for some work, as seen by CUDA events.
+
+    The GPU is kept waiting until the work has been enqueued, so that the time of its launches on the CPU is left out
+    for all sides alike, as far as the queue holds them.
+    """
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    torch.cuda._sleep(WAIT_CYCLES)
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def floor_ms(shape: Any, gates: tuple[int, int], precision: str, backward: bool) -> float:
+    """Return the floor of a pass in milliseconds.
+
+    Args:
+        shape: B, T, I, H and whether the input is tokens, which need no product.
+        gates: multiples of H that the input's and the state's weights have.
+        precision: a key of PEAK.
+        backward: whether it is a forward and a backward pass, not a forward one alone.
+    """
+    B, T, I, H, tokens = shape
+    products = 2 * B * T * H * (gates[0] * I * (not tokens) + gates[1] * H)
+    return 1000 * (T * STEP_SECONDS * (1 + backward) + products * (1 + 2 * backward) / PEAK[precision])
+
+
+def flash_rnn(
+    cell: str, layer: nn.Module, dtype: torch.dtype
+) -> tuple[Callable[[Tensor], Tensor], list[Tensor]] | None:
+    """Return FlashRNN's pass over vectors [T, B, I] and its weights, None without the package or the cell.
+
+    It has one head here, and the input's product is made beforehand, as its authors do it.
+    """
+    function = {"lstm": "lstm", "gru": "gru", "rnn": "elman"}.get(cell)
+    if function is None or dtype != torch.bfloat16:
+        return None
+    try:
+        from flashrnn import flashrnn
+    except ImportError:
+        return None
+    own: dict[str, Any] = {name: value.detach().clone().requires_grad_() for name, value in layer.named_parameters()}
+    weight = own["weight_hh_l0"]
+    G, H = len(weight) // weight.shape[1], weight.shape[1]
+
+    def run(vectors: Tensor) -> Tensor:
+        T, B, _ = vectors.shape
+        share = nn.functional.linear(vectors, own["weight_ih_l0"]).transpose(0, 1).reshape(B, T, G, 1, H)
+        bias, start = own["bias_ih_l0"] + own["bias_hh_l0"], share.new_zeros(1 + (cell == "lstm"), B, 1, 1, H)
+        states, _ = flashrnn(
+            share, weight.view(G, 1, H, H), bias.view(G, 1, H), states=start, function=function, backend="cuda_fused"
+        )
+        return states[0][:, :, 0].transpose(0, 1)
+
+    return run, list(own.values())
