@@ -69,20 +69,19 @@ class Plan(NamedTuple):
     warps: int
 
 
-def plan(gates: int, H: int, B: int, dtype: torch.dtype, reverse: bool, device: Device) -> Plan:
+def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -> Plan:
     """Return how to spread a pass over a batch of B rows; only the height of a tile depends on B.
 
     Args:
         gates: of the cell, those that see the state.
         H: units.
         B: rows of the batch.
-        dtype: of the recurrent weights.
+        size: bytes that a weight takes on the chip.
         reverse: whether it is the backward pass, which reads the gradients of all gates in a step, not one state.
         device: what it runs on.
     """
-    size = dtype.itemsize
     width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
-    row = width * (gates * size if reverse else 4)  # bytes of what a step reads of one row
+    row = width * (gates * size if reverse else max(4, size))  # bytes of what a step reads of one row
     units = width
     while units > LEAST_UNITS and gates * units * width * size > HELD_BYTES:
         units //= 2
@@ -121,8 +120,9 @@ def launch(
     """
     T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
     limits = _device(device)
-    own = plan(len(weight) // H, H, B, weight.dtype, reverse, limits)
-    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": _precision()}
+    precision, size = _precision(weight.dtype)
+    own = plan(len(weight) // H, H, B, size, reverse, limits)
+    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": precision}
     tiles, alone = -(-B // own.rows), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs
     stepwise = not alone and available.INTERPRETING
@@ -150,9 +150,14 @@ def _device(device: torch.device) -> Device:
     return Device(properties.multi_processor_count, properties.shared_memory_per_block_optin)
 
 
-def _precision() -> str:
-    """Return how float32 is multiplied: as torch does where TF32 is on, else in three such products, nearly exact."""
-    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
+def _precision(dtype: torch.dtype) -> tuple[str, int]:
+    """Return how a dtype is multiplied, and the bytes that a weight then takes on the chip.
+
+    float32 goes as torch does where TF32 is on, else in three products of halves of the numbers, which is nearly exact.
+    """
+    if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32":
+        return "tf32x3", 2 * dtype.itemsize
+    return "tf32", dtype.itemsize
 
 
 def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:

@@ -61,29 +61,29 @@ print(before or "triton" not in sys.modules, "kernels.triton.lstm" in sys.module
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [2, 4, 8])
 @pytest.mark.parametrize("gates", [1, 2, 3, 4])
-def test_plans_fit_the_device(gates: int, dtype: torch.dtype, reverse: bool) -> None:
+def test_plans_fit_the_device(gates: int, size: int, reverse: bool) -> None:
     devices = [H100, launch.Device(108, 163 << 10), launch.Device(28, 99 << 10)]
     for device in devices:
         for H in (1, 5, 16, 37, 128, 256, 300, 512, 768, 1024, 2048):
             for B in (1, 16, 256, 100_000):
-                own = launch.plan(gates, H, B, dtype, reverse, device)
+                own = launch.plan(gates, H, B, size, reverse, device)
                 assert own.programs <= device.processors
                 assert own.programs * own.units >= H > (own.programs - 1) * own.units
                 assert own.width >= H
                 assert own.block == own.width or own.programs > 1
                 if own.block == own.width:
-                    assert gates * own.units * own.width * dtype.itemsize <= launch.HELD_BYTES
+                    assert gates * own.units * own.width * size <= launch.HELD_BYTES
 
 
 def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
-    small = launch.plan(4, 128, 256, torch.bfloat16, False, H100)
+    small = launch.plan(4, 128, 256, 2, False, H100)
     assert (small.programs, small.units) == (1, 128)
-    large = launch.plan(4, 256, 256, torch.bfloat16, False, H100)
+    large = launch.plan(4, 256, 256, 2, False, H100)
     assert (large.programs, large.units, large.rows) == (4, 64, 16)
-    assert launch.plan(4, 256, 4096, torch.bfloat16, False, H100) == large._replace(rows=32)
-    assert launch.plan(4, 1024, 16, torch.float32, False, H100).block == launch.STREAMED_BLOCK
+    assert launch.plan(4, 256, 4096, 2, False, H100) == large._replace(rows=32)
+    assert launch.plan(4, 1024, 16, 4, False, H100).block == launch.STREAMED_BLOCK
 
 
 @needs_triton
@@ -95,3 +95,15 @@ def test_gradients_are_the_same_every_time() -> None:
         leaves = [embedding, *layer.parameters()]
         found.append(torch.autograd.grad(layer.forward_ids(ids, embedding)[0].sum(), leaves))
     assert all(torch.equal(once, again) for once, again in zip(*found, strict=True))
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_and_fit_a_device(capability: int) -> None:
+    """Ahead of time, without a GPU: at some sizes, in float32, TF32 and bfloat16."""
+    root = Path(kernels.__path__[0]).parent
+    words = ["-m", "benchmarks.triton_resources", "--capability", str(capability), "--sizes", "37", "256", "768"]
+    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(result.stdout.splitlines()) == 2 + 4 * 2 * 3 * 3
