@@ -81,19 +81,27 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
         device: what it runs on.
     """
     width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
-    row = width * (gates * size if reverse else max(4, size))  # bytes of what a step reads of one row
-    units = width
-    while units > LEAST_UNITS and gates * units * width * size > HELD_BYTES:
+    read = gates * size if reverse else max(4, size)  # bytes that a step reads for a row and a unit
+
+    def fits(units: int, block: int, rows: int) -> bool:
+        if block == width:
+            held = gates * units * width * size
+            need, allowed = held + rows * width * read, held <= HELD_BYTES and width * size <= HELD_LENGTH
+        else:
+            need, allowed = 2 * block * (gates * units * size + rows * read), True  # a block is read ahead
+        return allowed and need + SPARE_BYTES <= device.memory
+
+    units, block = width, width
+    while units > LEAST_UNITS and not fits(units, width, HEIGHTS[0]):
         units //= 2
-    held, block, heights = gates * units * width * size, width, list(HEIGHTS)
-    too_long = held > HELD_BYTES or width * size > HELD_LENGTH
-    if too_long or held + HEIGHTS[0] * row + SPARE_BYTES > device.memory:
-        held, units, block = 0, min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width)
+    if not fits(units, width, HEIGHTS[0]) or -(-H // units) > device.processors:
+        units, block = min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width)
     while -(-H // units) > device.processors:
-        units, block = 2 * units, min(STREAMED_BLOCK, width)
-    if block == width:
-        heights = [rows for rows in HEIGHTS if held + rows * row + SPARE_BYTES <= device.memory]
+        units *= 2
+    while block > LEAST_UNITS and not fits(units, block, HEIGHTS[0]):
+        block //= 2
     programs = -(-H // units)
+    heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     return Plan(width, units, programs, block, rows, 4 if units <= 32 else 8)
 

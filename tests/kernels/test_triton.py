@@ -1,5 +1,6 @@
 """The Triton backend: when it can run, how it spreads a layer. Its results are compared in test_backends.py."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,18 @@ def test_kernels_compile_and_fit_a_device(capability: int) -> None:
     result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == 2 + 4 * 2 * 3 * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal"])
+def test_equals_float64_on_a_gpu(cell: str, precision: str) -> None:
+    """In a process with a time limit: programs that fail to meet would wait for ever."""
+    root = Path(kernels.__path__[0]).parent
+    words = ["-m", "benchmarks.recurrent_gpu", "--check", cell, precision]
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
+    result = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=root, env=environment, timeout=300
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
