@@ -83,6 +83,8 @@ class GraphProperty(TrainingSystem):
         else:
             loss = cross_entropy(outputs, y)
             quality = (outputs.argmax(1) == y).float().mean()
-        self.log(f"{split}/loss", loss, batch_size=graphs.num_graphs, prog_bar=True)
-        self.log(f"{split}/{self.headline}", quality, batch_size=graphs.num_graphs, prog_bar=True)
+        self.log(f"{split}/loss", loss, batch_size=graphs.num_graphs, sync_dist=split != "train", prog_bar=True)
+        self.log(
+            f"{split}/{self.headline}", quality, batch_size=graphs.num_graphs, sync_dist=split != "train", prog_bar=True
+        )
         return loss

@@ -122,8 +122,8 @@ class LanguageModel(TrainingSystem):
         """Log loss, accuracy and bits per character of logits [B, T, V] and targets [B, T]; return the loss."""
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         accuracy = (logits.argmax(2) == targets).float().mean()
-        self.log(f"{split}/loss", loss, batch_size=targets.numel(), prog_bar=True)
-        self.log(f"{split}/accuracy", accuracy, batch_size=targets.numel(), prog_bar=True)
+        self.log(f"{split}/loss", loss, batch_size=targets.numel(), sync_dist=split != "train", prog_bar=True)
+        self.log(f"{split}/accuracy", accuracy, batch_size=targets.numel(), sync_dist=split != "train", prog_bar=True)
         self.log(f"{split}/bits_per_character", loss.detach() / math.log(2), batch_size=targets.numel())
         return loss
 

@@ -58,6 +58,6 @@ class SequenceClassifier(TrainingSystem):
         loss = cross_entropy(logits, labels)
         accuracy = cast(Metric, self.accuracy[f"{split}_accuracy"])
         accuracy(logits, labels)
-        self.log(f"{split}/loss", loss, batch_size=len(labels), prog_bar=True)
-        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), prog_bar=True)
+        self.log(f"{split}/loss", loss, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
+        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
         return loss
