@@ -49,7 +49,7 @@ def forward_loop(
 
     `product` [B, 3H] is scratch.
     """
-    H = hidden.shape[2]
+    H, minus_one = hidden.shape[2], gates.new_full((), -1.0)
     for t in range(hidden.shape[0]):
         gate, q, h_new = gates[t], candidates[t], hidden[t]
         torch.mm(h.to(weight_t.dtype), weight_t, out=product)
@@ -57,7 +57,7 @@ def forward_loop(
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         torch.add(bias_n, product[:, 2 * H :], out=q)
         s.addcmul_(r, q).sigmoid_()
-        torch.add(s, s, out=h_new).sub_(1.0)
+        torch.add(minus_one, s, alpha=2.0, out=h_new)
         torch.lerp(h_new, h, z, out=h_new)
         h = h_new
 

@@ -36,17 +36,17 @@ def forward_loop(
 
     `ended` [k, B, 1] marks steps after a row's last valid one, whose states are set to zero: relu's could overflow.
     """
+    minus_one = sums.new_full((), -1.0)
     for t in range(hidden.shape[0]):
         total = sums[t]
         add_product(total, h, weight_t, product)
-        if tanh:
-            total.sigmoid_().mul_(2.0).sub_(1.0)
-        else:
-            total.relu_()
-        if ended is not None:
-            total.masked_fill_(ended[t], 0.0)
         h = hidden[t]
-        h.copy_(total)
+        if tanh:
+            torch.add(minus_one, total.sigmoid_(), alpha=2.0, out=h)
+        else:
+            h.copy_(total.relu_())
+        if ended is not None:
+            h.masked_fill_(ended[t], 0.0)
 
 
 @loop
