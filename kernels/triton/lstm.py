@@ -92,9 +92,9 @@ def forward_kernel(
         else:
             h, c = h_new, c_new
         tl.store(hidden + t * slab + own, h, mask=mask)
-        tl.store(cells + t * slab + own, c, mask=mask)
         if PROGRAMS > 1:
             arrive(counter)
+        tl.store(cells + t * slab + own, c, mask=mask)  # read by this program alone
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
