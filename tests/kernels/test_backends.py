@@ -274,7 +274,7 @@ def test_transforms_run_through_the_reference() -> None:
 
 
 @every_cell
-@loops
+@pytest.mark.parametrize("backend", ["torchscript", triton(slow=True)])
 def test_checkpointing_and_other_devices(cell: str, backend: str) -> None:
     layer, x = CELLS[cell](3, 4, backend=backend, num_layers=2), torch.randn(5, 2, 3, requires_grad=True)
     checkpoint(lambda vectors: layer(vectors)[0], x, use_reentrant=False).sum().backward()
@@ -410,7 +410,7 @@ def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool, backend: str
 
 
 @every_cell
-@pytest.mark.parametrize("backend", ["auto", triton()])
+@pytest.mark.parametrize("backend", ["auto", triton(slow=True)])
 def test_exports(cell: str, backend: str) -> None:
     layer, x = CELLS[cell](3, 4, num_layers=2, bidirectional=True, backend=backend), torch.randn(5, 2, 3)
     program = torch.export.export(layer, (x,))
