@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
 
-from lightning_modules.callbacks.node_map import NodeMap
+from lightning_modules.callbacks.node_pictures import NodePictures
 from lightning_modules.training_system import TrainingSystem
 
 
@@ -69,8 +69,8 @@ class NodeClassification(TrainingSystem):
         self._loss_and_accuracy(graph, "test")
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return the drawer of the map of nodes."""
-        return [NodeMap()]
+        """Return the drawer of the nodes' map and attention."""
+        return [NodePictures()]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with L2 penalty, each part of the network with its own."""

@@ -60,16 +60,16 @@ class NodeNetwork(nn.Module):
 
 
 class Features(nn.Module):
-    """A linear layer on features that may be sparse: x W + b."""
+    """A linear layer on features that may be sparse: x W + b, or x W."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_features, out_features)))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor | SparseMatrix) -> Tensor:
         """Return [N, out]."""
-        return x @ self.weight + self.bias
+        return x @ self.weight if self.bias is None else x @ self.weight + self.bias
 
 
 class MLP(NodeNetwork):
@@ -209,9 +209,13 @@ class GAT(NodeNetwork):
         version: Literal[1, 2] = 1,
     ) -> None:
         super().__init__(num_features, num_classes, dropout, hops=2)
-        make = GATConv if version == 1 else GATv2Conv
-        self.first = make(num_features, hidden_size, heads, dropout=dropout)
-        self.last = make(heads * hidden_size, num_classes, last_heads, concat=False, dropout=dropout)
+        width, make = heads * hidden_size, GATConv if version == 1 else GATv2Conv
+        # W h comes before the first convolution, so that features may be sparse; version 2 has a W for each end.
+        self.projections = nn.ModuleList(Features(num_features, width, bias=False) for _ in range(version))
+        self.first = make(width, hidden_size, heads, dropout=dropout)
+        for name in ("lin",) if version == 1 else ("lin_l", "lin_r"):
+            setattr(self.first, name, nn.Identity())
+        self.last = make(width, num_classes, last_heads, concat=False, dropout=dropout)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return logits [N, C]."""
@@ -219,7 +223,18 @@ class GAT(NodeNetwork):
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the hidden layer [N, heads · H]."""
-        return elu(self.first(self.drop(self.dense(x)), edge_index))
+        return elu(self.first(self._ends(x), edge_index))
+
+    def attention(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return edges [2, E + N], with a self-loop at every node, and the first layer's weights α [E + N, heads]."""
+        _, weighed = self.first(self._ends(x), edge_index, return_attention_weights=True)
+        return weighed
+
+    def _ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W h for the sending and for the receiving end of an edge [N, heads · H]."""
+        features = self.features(x)
+        projected = [project(features) for project in self.projections]
+        return projected[0], projected[-1]
 
 
 class GCNII(NodeNetwork):

@@ -28,6 +28,7 @@ def test_the_club_is_learnt(train: Train, network: str) -> None:
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     assert (RUN / "nodes.png").exists()
+    assert (RUN / "attention.png").exists() == (network == "GAT")
     if network == "GCN":  # a bit more than a third are in the largest group
         assert json.loads((RUN / "summary.json").read_text())["test/accuracy"] > 0.6
 

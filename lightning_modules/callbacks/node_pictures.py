@@ -1,0 +1,98 @@
+"""Pictures of a graph's nodes after training: their hidden features in two dimensions, and who attends to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from lightning_modules.runs import RunTensorBoard
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
+
+LEGIBLE = 50  # nodes whose attention can be read in one picture
+
+
+class NodePictures(Callback):
+    """At the end of a training draw `nodes.png` in the run's folder, and `attention.png` of a small graph.
+
+    TensorBoard has them among the images, and in its projector the features of all nodes.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the graph on which the network is validated."""
+        loaders, network = trainer.val_dataloaders, cast(nn.Module, pl_module.network)
+        if not trainer.is_global_zero or loaders is None or not hasattr(network, "hidden"):
+            return
+        graph: Data = next(iter(loaders)).to(pl_module.device)
+        hidden = evaluate(network, "hidden", graph).cpu()
+        pictures = {"nodes": draw_map(hidden, graph.y.cpu())}
+        if hasattr(network, "attention") and len(graph.y) <= LEGIBLE:
+            edges, weights = evaluate(network, "attention", graph)
+            pictures["attention"] = draw_attention(edges.cpu(), weights.cpu())
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                board = logger.experiment
+                board.add_embedding(hidden, graph.y.tolist(), tag="nodes", global_step=trainer.global_step)
+                for name, figure in pictures.items():
+                    figure.savefig(Path(logger.log_dir) / f"{name}.png", dpi=120)
+                    board.add_figure(name, figure, trainer.global_step, close=False)
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, method: str, graph: Data) -> Any:
+    """Return what a method of a network says of a graph in evaluation: no dropout, no gradient; the mode stays."""
+    was_training = network.training
+    network.eval()
+    result = getattr(network, method)(graph.x, graph.edge_index)
+    network.train(was_training)
+    return result
+
+
+def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
+    """Draw nodes at the first two principal components of their features [N, H], coloured by class [N]."""
+    from matplotlib.figure import Figure
+
+    centred = hidden - hidden.mean(0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    places = (centred @ axes[:2].T).numpy()
+    figure = Figure(figsize=(5, 4.5), layout="constrained")
+    plot = figure.add_subplot()
+    for label in range(int(classes.max()) + 1):
+        own = places[(classes == label).numpy()]
+        plot.scatter(own[:, 0], own[:, 1], s=max(3, 900 / len(places)), label=f"class {label}", alpha=0.7)
+    plot.set(xlabel="first principal component", ylabel="second", title=f"hidden features of {len(places)} nodes")
+    plot.legend(frameon=False, fontsize=8, markerscale=2)
+    return figure
+
+
+def draw_attention(edges: Tensor, weights: Tensor, names: Sequence[str] | None = None) -> Figure:
+    """Draw the attention α of each receiving node, a row that sums to one, to every sending node, a column.
+
+    Args:
+        edges: from row 0 to row 1 [2, E].
+        weights: α of each edge and head [E, heads]; their mean is drawn.
+        names: of the nodes; their numbers otherwise.
+    """
+    from matplotlib.figure import Figure
+
+    N = int(edges.max()) + 1
+    table = torch.zeros(N, N).index_put_((edges[1], edges[0]), weights.mean(1))
+    figure = Figure(figsize=(5, 4.5), layout="constrained")
+    plot = figure.add_subplot()
+    picture = plot.imshow(table.numpy(), cmap="Blues", vmin=0, vmax=float(table.max()))
+    figure.colorbar(picture, label="attention α, mean of the heads")
+    plot.set(
+        xlabel="to what this node sends", ylabel="how much this node attends", title="attention of the first layer"
+    )
+    every = max(1, N // 10)
+    for set_ticks in (plot.set_xticks, plot.set_yticks):
+        set_ticks(range(0, N, every), (names or [str(node) for node in range(N)])[::every])
+    return figure

@@ -1,0 +1,31 @@
+"""Pictures of nodes: drawn from evaluation's features, the mode left as it was; attention in rows that sum to one."""
+
+import numpy as np
+import torch
+
+from datamodules.node_graphs import Karate
+from datamodules.six_nodes import NAMES, six_nodes
+from lightning_modules.callbacks.node_pictures import draw_attention, draw_map, evaluate
+from lightning_modules.networks.node_networks import GAT, GCN
+
+
+def test_features_are_evaluations() -> None:
+    graph, network = Karate().graph, GCN(34, 4).train()
+    hidden = evaluate(network, "hidden", graph)
+    assert network.training
+    torch.testing.assert_close(hidden, network.eval().hidden(graph.x, graph.edge_index).detach())
+    (plot,) = draw_map(hidden, graph.y).axes
+    assert len(plot.collections) == 4
+    assert sum(np.shape(group.get_offsets())[0] for group in plot.collections) == 34
+
+
+def test_attention_of_six_nodes() -> None:
+    torch.manual_seed(0)
+    network = GAT(4, 2).eval()
+    edges, weights = network.attention(torch.randn(6, 4), six_nodes())
+    plot, _ = draw_attention(edges, weights.detach(), NAMES).axes
+    table = torch.as_tensor(np.asarray(plot.images[0].get_array()))
+    torch.testing.assert_close(table.sum(1), torch.ones(6))
+    assert table[NAMES.index("D"), NAMES.index("C")] > 0  # D hears from C, and A does not
+    assert table[NAMES.index("A"), NAMES.index("C")] == 0
+    assert [label.get_text() for label in plot.get_yticklabels()] == list(NAMES)
