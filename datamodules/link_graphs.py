@@ -7,19 +7,15 @@ answers known already, E edges.
 """
 
 import functools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.data_folders import DataError
-from datamodules.step_stream import StepStreamDataModule, step_generator
+from datamodules.step_stream import EpochStreamDataModule
 
 
 class Questions(NamedTuple):
@@ -93,7 +89,7 @@ class Links(NamedTuple):
     known: dict[str, Tensor]
 
 
-class LinkGraph(StepStreamDataModule, ABC):
+class LinkGraph(EpochStreamDataModule, ABC):
     """Questions about the links of one graph. An epoch asks every training question once, in an order of its own.
 
     Args:
@@ -145,73 +141,12 @@ class LinkGraph(StepStreamDataModule, ABC):
         head, relation, tail = self.links.sought["train"].T
         return torch.stack([head, tail]), relation.contiguous()
 
-    def questions(self, split: str, chosen: Tensor) -> Questions:
+    def count(self, split: str) -> int:
+        """Return the number of questions of a split."""
+        return len(self._sought[split].questions)
+
+    def examples(self, split: str, chosen: Tensor) -> Questions:
         """Return a batch of the questions of a split, by their numbers [B]."""
         asked = self._sought[split].questions[chosen]
         heads, relations = asked // self.num_relations, asked % self.num_relations
         return Questions(heads, relations, *self._sought[split].to(asked), *self._known[split].to(asked), *self._edges)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Number of batches, equal in size to one question, in which every training question is asked once."""
-        return math.ceil(len(self._sought["train"].questions) / (self.batch_size * self._ranks))
-
-    @property
-    def _ranks(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
-
-    def make_batch(self, generator: np.random.Generator) -> Questions:
-        """Draw training questions."""
-        return self.questions("train", self._order(generator)[: self.batch_size])
-
-    def batch_of_step(self, step: int, rank: int) -> Questions:
-        """Return the batch of a step: the next questions in the order of the epoch, which all processes share."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        order = self._order(step_generator(self.seed, 0, epoch))
-        return self.questions("train", order[place * self._ranks + rank :: self.steps_per_epoch * self._ranks])
-
-    def _order(self, generator: np.random.Generator) -> Tensor:
-        return torch.from_numpy(generator.permutation(len(self._sought["train"].questions)))
-
-    def train_dataloader(self) -> DataLoader:
-        """Return the batches of an epoch, from where the training stands."""
-        # A generator of its own: a loader draws a seed when it starts, by default from torch's.
-        return DataLoader(_Epoch(self), batch_size=None, generator=torch.Generator())
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the questions of the validation split."""
-        return self._held_out("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Return the questions of the test split."""
-        return self._held_out("test")
-
-    def _held_out(self, split: str) -> DataLoader:
-        return DataLoader(_HeldOut(self, split), batch_size=None, generator=torch.Generator())
-
-
-class _Epoch(IterableDataset):
-    def __init__(self, data: LinkGraph) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Questions]:
-        rank = self.data.trainer.global_rank if self.data.trainer else 0
-        first = self.data.batches_consumed
-        steps = self.data.steps_per_epoch
-        for step in range(first, first - first % steps + steps):
-            yield self.data.batch_of_step(step, rank)
-
-
-class _HeldOut(IterableDataset):
-    """Every process reads all questions: shared out unevenly, some would count twice."""
-
-    def __init__(self, data: LinkGraph, split: str) -> None:
-        self.data, self.split = data, split
-
-    def __iter__(self) -> Iterator[Questions]:
-        number = len(self.data._sought[self.split].questions)
-        for chosen in torch.arange(number).split(self.data.batch_size):
-            yield self.data.questions(self.split, chosen)

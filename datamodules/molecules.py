@@ -6,22 +6,19 @@ Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
 """
 
 import functools
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import Sampler
-from torch_geometric.data import Data
-from torch_geometric.loader import DataLoader
+from torch_geometric.data import Batch, Data
 
 from datamodules.data_folders import DataError
 from datamodules.molecule_files import read_graphs
 from datamodules.molecule_splits import KINDS, Kind, read_splits
+from datamodules.step_stream import EpochStreamDataModule
 
 
-class Molecules(LightningDataModule):
+class Molecules(EpochStreamDataModule):
     """Graphs of a data set, in one of its stored splits.
 
     Args:
@@ -43,9 +40,8 @@ class Molecules(LightningDataModule):
         batch_size: PositiveInt = 32,
         seed: int = 42,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, seed)
         self.dataset, self.kind, self.split_number = name, split or KINDS[name][0], split_number
-        self.batch_size, self.seed = batch_size, seed
 
     @functools.cached_property
     def graphs(self) -> list[Data]:
@@ -98,43 +94,15 @@ class Molecules(LightningDataModule):
         """Return the properties of the graphs of a part."""
         return torch.cat([self.graphs[number].y for number in self.parts[part]])
 
-    def train_dataloader(self) -> DataLoader:
-        """Return the training graphs, in another order every epoch."""
-        graphs = [self.graphs[number] for number in self.parts["train"]]
-        return DataLoader(graphs, self.batch_size, sampler=EpochOrder(len(graphs), self.seed))
+    def count(self, split: str) -> int:
+        """Return the number of graphs of a split."""
+        return len(self.parts[split])
 
-    def val_dataloader(self) -> DataLoader:
-        """Return the validation graphs."""
-        return self._in_order("val")
+    def examples(self, split: str, chosen: torch.Tensor) -> Batch:
+        """Return a batch of the graphs of a split, by their places in it."""
+        return Batch.from_data_list([self.graphs[self.parts[split][place]] for place in chosen.tolist()])
 
-    def test_dataloader(self) -> DataLoader:
-        """Return the test graphs."""
-        return self._in_order("test")
-
-    def _in_order(self, part: str) -> DataLoader:
-        # A generator of its own: a loader draws a seed when it starts, by default from torch's.
-        graphs = [self.graphs[number] for number in self.parts[part]]
-        return DataLoader(graphs, batch_size=256, generator=torch.Generator())
-
-
-class EpochOrder(Sampler[int]):
-    """Numbers 0..count − 1 in an order that seed and epoch tell: a run continued after an epoch sees it too.
-
-    Args:
-        count: how many numbers.
-        seed: of all orders.
-    """
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Be told the epoch; Lightning calls it."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        yield from torch.randperm(self.count, generator=generator).tolist()
+    @property
+    def eval_batch_size(self) -> int:
+        """Number of graphs of a batch in an evaluation."""
+        return 256

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NegativeSampling, NodeSamplerInput, SamplerOutput
+from torch_geometric.sampler import NeighborSampler as PygNeighborSampler
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
+from torch_geometric.typing import WITH_PYG_LIB
 
 from datamodules.data_folders import DataError
 
@@ -96,6 +99,18 @@ class NeighborSampler(BaseSampler):
         elif k > 0 and many.any():
             slots[many[owner]] = _distinct(degree[many], k).flatten()
         return starts[owner] + slots, counts
+
+
+def make_sampler(graph: Data, num_neighbors: list[int]) -> BaseSampler:
+    """Return the compiled sampler of pyg-lib, if that is installed, and otherwise ours; they draw alike.
+
+    Args:
+        graph: with edge_index [2, E].
+        num_neighbors: fan-out of each hop; −1 takes all neighbours.
+    """
+    if WITH_PYG_LIB:
+        return PygNeighborSampler(graph, num_neighbors)
+    return NeighborSampler(graph.edge_index, graph.num_nodes, num_neighbors)
 
 
 def check_fan_outs(num_neighbors: list[int]) -> None:

@@ -5,6 +5,7 @@ train_mask, val_mask, test_mask [N]; or, sampled, the neighbourhood of some trai
 `batch_size`. Legend: N nodes, E edges, F features, C classes.
 """
 
+import copy
 import functools
 import hashlib
 import shutil
@@ -14,14 +15,14 @@ from typing import Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.datasets import KarateClub, Planetoid
 from torch_geometric.loader import NodeLoader
 
 from datamodules.data_folders import DataError, data_folders
-from datamodules.neighbor_sampler import NeighborSampler, check_fan_outs
+from datamodules.neighbor_sampler import check_fan_outs, make_sampler
+from datamodules.step_stream import EpochStreamDataModule, step_generator
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")  # of a Planetoid graph: files ind.<name>.<part>
 # The files are pickles, which can run code: sha256 over the eight of them in this order. PubMed's are not known to us.
@@ -31,7 +32,7 @@ SHA256 = {
 }
 
 
-class NodeGraph(LightningDataModule, ABC):
+class NodeGraph(EpochStreamDataModule, ABC):
     """One graph, all of it in every step, or sampled neighbourhoods of its training nodes. Evaluation sees all of it.
 
     Args:
@@ -45,10 +46,11 @@ class NodeGraph(LightningDataModule, ABC):
     """
 
     def __init__(self, num_neighbors: list[int] | None = None, batch_size: PositiveInt = 32, seed: int = 42) -> None:
-        super().__init__()
+        super().__init__(batch_size, seed)
         if num_neighbors is not None:
             check_fan_outs(num_neighbors)
-        self.num_neighbors, self.batch_size, self.seed = num_neighbors, batch_size, seed
+        self.num_neighbors = num_neighbors
+        self._brought: tuple[torch.device, Data] | None = None
 
     @functools.cached_property
     def graph(self) -> Data:
@@ -75,26 +77,42 @@ class NodeGraph(LightningDataModule, ABC):
         """Number C of classes."""
         return int(self.graph.y.max()) + 1
 
-    def train_dataloader(self) -> DataLoader:
-        """Return the graph once an epoch, or its training nodes once, in another order every epoch."""
-        if self.num_neighbors is None:
-            return self._whole()
+    def count(self, split: str) -> int:
+        """Return the number of training nodes where neighbourhoods are sampled; otherwise the graph is one example."""
+        return len(self._seeds) if self._sampled(split) else 1
+
+    def examples(self, split: str, chosen: Tensor) -> Data:
+        """Return the graph, or a sampled neighbourhood of training nodes, by their numbers among these."""
+        return self._loader(self._seeds[chosen]) if self._sampled(split) else self.graph
+
+    def batch_of_step(self, step: int, rank: int) -> Data:
+        """Return the batch of a step; neighbourhoods too are a function of seed, process and step."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(step_generator(self.seed, rank, step).integers(2**63)))
+            return super().batch_of_step(step, rank)
+
+    def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
+        """Return a batch on a device; the whole graph is brought there once, so what is made of it can be kept."""
+        if batch is not self.graph:
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if self._brought is None or self._brought[0] != device:
+            batch = copy.copy(batch)  # PyG moves a graph in place, and samples are drawn from this one
+            self._brought = device, super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self._brought[1]
+
+    def _sampled(self, split: str) -> bool:
+        return split == "train" and self.num_neighbors is not None
+
+    @functools.cached_property
+    def _seeds(self) -> Tensor:
+        return torch.nonzero(self.graph.train_mask)[:, 0]
+
+    @functools.cached_property
+    def _loader(self) -> NodeLoader:
+        assert self.num_neighbors is not None
         graph = self.graph.clone()
         graph.x = graph.x.to_dense()
-        sampler = NeighborSampler(graph.edge_index, graph.num_nodes, self.num_neighbors)
-        return NodeLoader(graph, sampler, graph.train_mask, batch_size=self.batch_size, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the graph."""
-        return self._whole()
-
-    def test_dataloader(self) -> DataLoader:
-        """Return the graph."""
-        return self._whole()
-
-    def _whole(self) -> DataLoader:
-        # A generator of its own: a loader draws a seed when it starts, by default from torch's, and at every epoch.
-        return DataLoader([self.graph], batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+        return NodeLoader(graph, make_sampler(graph, self.num_neighbors))
 
 
 class Karate(NodeGraph):

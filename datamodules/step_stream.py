@@ -1,5 +1,9 @@
-"""Batches made anew at every step, each a pure function of (seed, rank, step): repeatable, resumable, never shared."""
+"""Batches made anew at every step, each a pure function of (seed, rank, step): repeatable, resumable, never shared.
 
+Of data without an end every batch is drawn; of data with so many examples an epoch asks for each once.
+"""
+
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +12,7 @@ import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 
@@ -93,3 +98,90 @@ class _StepStream(IterableDataset):
         while True:
             yield self.data.batch_of_step(step, rank)
             step += 1
+
+
+class EpochStreamDataModule(StepStreamDataModule, ABC):
+    """Data with so many examples: an epoch asks for every training example once, in an order of its own.
+
+    An evaluation asks for all examples in order, on every process: shared out unevenly, some would count twice.
+
+    Args:
+        batch_size: examples a batch, on each process.
+        seed: seed of the order; train.py passes seed_everything.
+    """
+
+    @abstractmethod
+    def count(self, split: str) -> int:
+        """Return the number of examples of "train", "val" or "test"."""
+
+    @abstractmethod
+    def examples(self, split: str, chosen: Tensor) -> Any:
+        """Return a batch of the examples of a split, by their numbers."""
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Number of examples of a batch in an evaluation."""
+        return self.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches, equal in size to one example, in which every training example comes once."""
+        return math.ceil(self.count("train") / (self.batch_size * self._ranks))
+
+    @property
+    def _ranks(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def make_batch(self, generator: np.random.Generator) -> Any:
+        """Draw training examples."""
+        return self.examples("train", self._order(generator)[: self.batch_size])
+
+    def batch_of_step(self, step: int, rank: int) -> Any:
+        """Return the batch of a step: the next examples in the order of the epoch, which all processes share."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = self._order(step_generator(self.seed, 0, epoch))
+        return self.examples("train", order[place * self._ranks + rank :: self.steps_per_epoch * self._ranks])
+
+    def _order(self, generator: np.random.Generator) -> Tensor:
+        return torch.from_numpy(generator.permutation(self.count("train")))
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the batches of an epoch, from where the training stands."""
+        return DataLoader(_Epoch(self), batch_size=None, generator=torch.Generator())
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation examples."""
+        return self._held_out("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the test examples."""
+        return self._held_out("test")
+
+    def _held_out(self, split: str) -> DataLoader:
+        return DataLoader(_HeldOut(self, split), batch_size=None, generator=torch.Generator())
+
+
+class _Epoch(IterableDataset):
+    def __init__(self, data: EpochStreamDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        rank = self.data.trainer.global_rank if self.data.trainer else 0
+        first, steps = self.data.batches_consumed, self.data.steps_per_epoch
+        for step in range(first, first - first % steps + steps):
+            yield self.data.batch_of_step(step, rank)
+
+
+class _HeldOut(IterableDataset):
+    def __init__(self, data: EpochStreamDataModule, split: str) -> None:
+        self.data, self.split = data, split
+
+    def __len__(self) -> int:
+        return math.ceil(self.data.count(self.split) / self.data.eval_batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        for chosen in torch.arange(self.data.count(self.split)).split(self.data.eval_batch_size):
+            yield self.data.examples(self.split, chosen)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.data_folders import DataError
-from datamodules.molecules import EpochOrder, Molecules
+from datamodules.molecules import Molecules
 
 pytestmark = pytest.mark.skipif(
     not (Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw").is_dir(),
@@ -24,12 +24,3 @@ def test_facts_and_parts() -> None:
         assert sum(batch.num_graphs for batch in loader) == len(data.parts[part])
     with pytest.raises(DataError, match=r"split_number must be 0\.\.9 \(MUTAG, folds\), got 10"):
         Molecules("MUTAG", split_number=10).parts  # noqa: B018
-
-
-def test_the_order_is_the_seeds_and_the_epochs() -> None:
-    order = EpochOrder(9, seed=1)
-    first = list(order)
-    assert sorted(first) == list(range(9))
-    assert list(order) == first != list(EpochOrder(9, seed=2))
-    order.set_epoch(1)
-    assert list(order) != first

@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import LinkLoader, NodeLoader
-from torch_geometric.sampler import NegativeSampling, NodeSamplerInput, SamplerOutput
+from torch_geometric.sampler import BaseSampler, NegativeSampling, NodeSamplerInput, SamplerOutput
+from torch_geometric.typing import WITH_PYG_LIB
 from torch_geometric.utils import k_hop_subgraph
 
 from datamodules.data_folders import DataError
-from datamodules.neighbor_sampler import NeighborSampler, _distinct
+from datamodules.neighbor_sampler import NeighborSampler, _distinct, make_sampler
 
 N = 60
 EDGES = torch.unique(torch.randint(0, N - 1, (2, 400), generator=torch.Generator().manual_seed(0)), dim=1)
 
 
-def draw(sampler: NeighborSampler, seeds: list[int]) -> SamplerOutput:
+def draw(sampler: BaseSampler, seeds: list[int]) -> SamplerOutput:
     return sampler.sample_from_nodes(NodeSamplerInput(None, torch.tensor(seeds)))
 
 
@@ -72,6 +73,26 @@ def test_the_mean_of_a_sample_expects_the_mean_of_all(replace: bool) -> None:
         means.append(x[sample.node[sample.row]].mean())
     expected = x[EDGES[0][EDGES[1] == seed]].mean()
     assert torch.stack(means).mean() == pytest.approx(expected.item(), abs=0.04)
+
+
+@pytest.mark.skipif(not WITH_PYG_LIB, reason="pyg-lib is not here")
+def test_pyg_lib_draws_alike() -> None:
+    torch.manual_seed(0)
+    graph, x, seeds = Data(edge_index=EDGES, num_nodes=N), torch.randn(N), list(range(8))
+    ours, theirs = draw(NeighborSampler(EDGES, N, [-1, -1]), seeds), draw(make_sampler(graph, [-1, -1]), seeds)
+    assert ours.node.sort().values.tolist() == theirs.node.sort().values.tolist()
+    assert len(ours.row) == len(theirs.row)
+    means = []
+    for sampler in (NeighborSampler(EDGES, N, [3]), make_sampler(graph, [3])):
+        samples = [draw(sampler, seeds) for _ in range(2000)]
+        assert {len(sample.row) for sample in samples} == {len(samples[0].row)}
+        means.append(torch.stack([x[sample.node[sample.row]].mean() for sample in samples]).mean())
+    assert means[0] == pytest.approx(means[1], abs=0.04)
+
+
+def test_ours_is_made_without_pyg_lib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.neighbor_sampler.WITH_PYG_LIB", False)
+    assert isinstance(make_sampler(Data(edge_index=EDGES, num_nodes=N), [3]), NeighborSampler)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -47,6 +47,29 @@ def test_unknown_files_pass_but_missing_ones_do_not(own_folder: Path) -> None:
         check_files("PubMed", [own_folder / "a", own_folder / "b"])
 
 
+def test_an_epoch_of_samples() -> None:
+    data = Karate([2, 2], batch_size=3, seed=1)
+    known = torch.nonzero(data.graph.train_mask)[:, 0].tolist()
+    epochs = [[data.batch_of_step(step, rank=0) for step in (first, first + 1)] for first in (0, 2)]
+    for batches in epochs:
+        assert [batch.batch_size for batch in batches] == [2, 2]
+        assert sorted(int(node) for batch in batches for node in batch.n_id[: batch.batch_size]) == known
+    assert len(list(data.train_dataloader())) == data.steps_per_epoch == 2
+    again = Karate([2, 2], batch_size=3, seed=1).batch_of_step(2, rank=0)
+    assert torch.equal(again.n_id, epochs[1][0].n_id)
+    assert [batch.num_nodes for batch in data.val_dataloader()] == [34]
+
+
+def test_the_whole_graph_is_brought_to_a_device_once() -> None:
+    data, there = Karate(), torch.device("meta")
+    (batch,) = data.train_dataloader()
+    (other,) = data.val_dataloader()
+    brought = data.transfer_batch_to_device(batch, there, 0)
+    assert brought.x.device == there
+    assert data.transfer_batch_to_device(other, there, 0).edge_index is brought.edge_index
+    assert data.transfer_batch_to_device(batch, torch.device("cpu"), 0).x.device.type == "cpu"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

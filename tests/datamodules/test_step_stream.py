@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from datamodules.step_stream import StepStreamDataModule, step_generator
+from datamodules.step_stream import EpochStreamDataModule, StepStreamDataModule, step_generator
 
 pytestmark = [
     # Lightning's advice on workers; batches here are made faster than workers could hand them over.
@@ -28,6 +28,14 @@ pytestmark = [
 class Numbers(StepStreamDataModule):
     def make_batch(self, generator: np.random.Generator) -> Tensor:
         return torch.from_numpy(generator.integers(2**62, size=self.batch_size))
+
+
+class Letters(EpochStreamDataModule):
+    def count(self, split: str) -> int:
+        return {"train": 11, "val": 5, "test": 4}[split]
+
+    def examples(self, split: str, chosen: Tensor) -> list[str]:
+        return [f"{split} {number}" for number in chosen.tolist()]
 
 
 def draws(seed: int, rank: int, step: int) -> bytes:
@@ -48,6 +56,22 @@ def test_stream_yields_the_steps_in_order() -> None:
     data = Numbers(batch_size=4, seed=3)
     for step, batch in enumerate(islice(data.train_dataloader(), 5)):
         torch.testing.assert_close(batch, data.make_batch(step_generator(3, 0, step)))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_epoch_has_every_example_once(ranks: int) -> None:
+    data = Letters(batch_size=2, seed=3)
+    data.trainer = SimpleNamespace(world_size=ranks)
+    orders = []
+    for epoch in range(2):
+        steps = range(epoch * data.steps_per_epoch, (epoch + 1) * data.steps_per_epoch)
+        batches = [data.batch_of_step(step, rank) for step in steps for rank in range(ranks)]
+        assert {len(batch) for batch in batches} <= {1, 2}
+        orders.append([example for batch in batches for example in batch])
+        assert sorted(orders[-1]) == sorted(f"train {number}" for number in range(11))
+    assert orders[0] != orders[1]
+    assert list(data.val_dataloader()) == [["val 0", "val 1"], ["val 2", "val 3"], ["val 4"]]
+    assert len(data.test_dataloader()) == 2
 
 
 def test_ranks_draw_different_data() -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def test_a_class(train: Train) -> None:
     rows = read_metrics(RUN / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+@needs_mutag
+def test_a_stopped_run_goes_on_exactly(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*WORDS, "--trainer.max_epochs", "3"]  # of five steps
+    train(*words, "--trainer.default_root_dir", "whole", small=False)
+
+    def stop_amid(system: GraphProperty, graphs: Batch, batch_idx: int) -> Tensor:
+        if system.global_step == 6:
+            signal.raise_signal(signal.SIGINT)
+        return system._loss(graphs, "train")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GraphProperty, "training_step", stop_amid)
+        assert train(*words, small=False)[0] == 130
+    assert train(*words, "--ckpt_path", "last", small=False)[0] == 0
+    assert (RUN / "metrics.csv").read_text() == (Path("whole") / RUN / "metrics.csv").read_text()
 
 
 @needs_freesolv

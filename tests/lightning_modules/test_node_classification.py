@@ -43,10 +43,13 @@ def test_a_weight_decay_for_each_part(train: Train) -> None:
     assert [group["weight_decay"] for group in system.configure_optimizers().param_groups] == [0, 0, 0.1, 0.1]
 
 
-def test_a_stopped_run_goes_on_exactly(train: Train) -> None:
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_stopped_run_goes_on_exactly(train: Train, sampled: bool) -> None:
     words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
+    if sampled:  # four steps an epoch: the run stops amid the second
+        words += ["--data.num_neighbors", "[2, 2]", "--data.batch_size", "1"]
     train(*words, "--trainer.max_epochs", "12", "--trainer.default_root_dir", "whole", small=False)
-    for more in (["--trainer.max_epochs", "7"], ["--trainer.max_epochs", "12", "--ckpt_path", "last"]):
+    for more in (["--trainer.max_steps", "7"], ["--trainer.max_epochs", "12", "--ckpt_path", "last"]):
         status, _, err = train(*words, *more, small=False)
         assert (status, err) == (0, "")
     assert (RUN / "metrics.csv").read_text() == (Path("whole") / RUN / "metrics.csv").read_text()
