@@ -46,7 +46,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save every `every_n_steps` optimizer steps, and a last step amid an epoch: at its end that counts as whole."""
+        """Save every `every_n_steps` optimizer steps, and one that ends the training amid an epoch."""
+        # At its end Lightning would count the epoch as whole.
         amid = trainer.global_step == trainer.max_steps and batch_idx + 1 < trainer.num_training_batches < math.inf
         if amid or trainer.global_step % self.every_n_steps == 0:
             self.save(trainer)
