@@ -268,6 +268,9 @@ class GCNII(NodeNetwork):
             SparseGCN2Conv(hidden_size, alpha, theta, k + 1, normalize=False) for k in range(num_layers)
         )
         self.last = nn.Linear(hidden_size, num_classes)
+        for layer in self.layers:  # as the authors; PyG draws them wider
+            nn.init.uniform_(layer.weight1, -(hidden_size**-0.5), hidden_size**-0.5)
+        nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)
         self._edges: Tensor | None = None
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
