@@ -5,19 +5,21 @@ train_mask, val_mask, test_mask [N]; or, sampled, the neighbourhood of some trai
 `batch_size`. Legend: N nodes, E edges, F features, C classes.
 """
 
+import contextlib
 import copy
 import functools
 import hashlib
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal
 
+import pooch
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.datasets import KarateClub, Planetoid
+from torch_geometric.datasets import KarateClub
+from torch_geometric.io import read_planetoid_data
 from torch_geometric.loader import NodeLoader
 
 from datamodules.data_folders import DataError, data_folders
@@ -25,6 +27,7 @@ from datamodules.neighbor_sampler import check_fan_outs, make_sampler
 from datamodules.step_stream import EpochStreamDataModule, step_generator
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")  # of a Planetoid graph: files ind.<name>.<part>
+URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
 # The files are pickles, which can run code: sha256 over the eight of them in this order. PubMed's are not known to us.
 SHA256 = {
     "Cora": "0ce1f9117972bdd087a19062d3decca8abfdfef042468c282c2b977642e057dd",
@@ -159,41 +162,38 @@ class Citations(NodeGraph):
 
     def load(self) -> Data:
         """Return the graph, from the data folders or, the first time, from the network."""
-        root = Path("data") / "Planetoid"
-        raw = root / self.dataset / "raw"
-        names = [f"ind.{self.dataset.lower()}.{part}" for part in PARTS]
-        for folder in data_folders():
-            source = folder / "Planetoid" / self.dataset / "raw"
-            if source != raw and all((source / name).is_file() for name in names) and not raw.exists():
-                raw.mkdir(parents=True)
-                for name in names:
-                    shutil.copy(source / name, raw / name)
-        if raw.exists():
-            check_files(self.dataset, [raw / name for name in names])
-        try:
-            graph = Planetoid(str(root), self.dataset)[0]
-        except OSError as error:
-            raise DataError(
-                f"{self.dataset} is not here and cannot be fetched ({type(error).__name__}): put the files ind."
-                f"{self.dataset.lower()}.* of github.com/kimiyoung/planetoid, folder data, into {raw}"
-            ) from error
+        graph = read_planetoid_data(str(find_planetoid(self.dataset)), self.dataset)
         graph.x = (graph.x / graph.x.sum(1, keepdim=True).clamp(min=1)).to_sparse_csr()
         return graph
 
 
-def check_files(name: str, paths: list[Path]) -> None:
-    """Refuse files of Planetoid that are missing, or not the published ones.
+def find_planetoid(name: str) -> Path:
+    """Return the folder with the files of a Planetoid graph; they are fetched to data/ where no data folder has them.
 
     Raises:
-        DataError: if so.
+        DataError: if they cannot be fetched, or are not the published ones.
     """
-    digest = hashlib.sha256()
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path} is missing; remove the folder to fetch {name} again")
-        digest.update(path.read_bytes())
-    if digest.hexdigest() != SHA256.get(name, digest.hexdigest()):
-        raise DataError(f"the files in {paths[0].parent} are damaged, or not Planetoid's; remove the folder")
+    folders = [folder / "Planetoid" / name / "raw" for folder in data_folders()]
+    files = [f"ind.{name.lower()}.{part}" for part in PARTS]
+    folder = next((folder for folder in folders if all((folder / file).is_file() for file in files)), folders[-1])
+    fetch = pooch.HTTPDownloader(timeout=30)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        for file in files:
+            if not (folder / file).is_file():
+                pooch.retrieve(f"{URL}/{file}", known_hash=None, fname=file, path=folder, downloader=fetch)
+    except Exception as error:  # a network fails in many ways
+        with contextlib.suppress(OSError):  # folders that stayed empty
+            for empty in (folder, *folder.parents[:3]):
+                empty.rmdir()
+        raise DataError(
+            f"{name} is not in {' or '.join(map(str, folders))}, and cannot be fetched ({type(error).__name__}): put "
+            f"the files ind.{name.lower()}.* of github.com/kimiyoung/planetoid, folder data, into {folder}"
+        ) from error
+    digest = hashlib.sha256(b"".join((folder / file).read_bytes() for file in files)).hexdigest()
+    if digest != SHA256.get(name, digest):
+        raise DataError(f"the files in {folder} are damaged, or not Planetoid's; remove them")
+    return folder
 
 
 def check_graph(graph: Data) -> None:

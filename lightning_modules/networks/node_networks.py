@@ -268,9 +268,7 @@ class GCNII(NodeNetwork):
             SparseGCN2Conv(hidden_size, alpha, theta, k + 1, normalize=False) for k in range(num_layers)
         )
         self.last = nn.Linear(hidden_size, num_classes)
-        for layer in self.layers:  # as the authors; PyG draws them wider
-            nn.init.uniform_(layer.weight1, -(hidden_size**-0.5), hidden_size**-0.5)
-        nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)
+        nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)  # as the authors
         self._edges: Tensor | None = None
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -289,6 +287,11 @@ class GCNII(NodeNetwork):
 
 class SparseGCN2Conv(GCN2Conv):
     """PyG's layer, which multiplies by a SparseMatrix instead of passing a message along every edge."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as the authors do, narrower than PyG."""
+        super().reset_parameters()
+        nn.init.uniform_(self.weight1, -(self.channels**-0.5), self.channels**-0.5)
 
     def propagate(self, edge_index: SparseMatrix, x: Tensor, edge_weight: None) -> Tensor:
         """Return Â x."""

@@ -1,6 +1,7 @@
 """Graphs of nodes: splits, checks, and Planetoid's files where they are."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from datamodules.data_folders import DataError
-from datamodules.node_graphs import Citations, Karate, check_files, check_graph
+from datamodules.node_graphs import Citations, Karate, check_graph, find_planetoid
 
 STAGED = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "Planetoid" / "Cora" / "raw"
 
@@ -25,26 +26,46 @@ def test_karate() -> None:
 
 
 @pytest.mark.skipif(not STAGED.is_dir(), reason="Cora's files are not here")
-def test_cora_and_what_is_done_to_its_files(own_folder: Path) -> None:
+def test_cora(own_folder: Path) -> None:
     data = Citations("Cora")
     graph = data.graph
     assert (graph.num_nodes, graph.num_edges, data.num_features, data.num_classes) == (2708, 10556, 1433, 7)
     assert [int(graph[f"{split}_mask"].sum()) for split in ("train", "val", "test")] == [140, 500, 1000]
     torch.testing.assert_close(graph.x.to_dense().sum(1), torch.ones(2708))
-    file = Path("data/Planetoid/Cora/raw/ind.cora.allx")
+    assert not Path("data").exists(), "they are read where they are"
+
+
+@pytest.mark.skipif(not STAGED.is_dir(), reason="Cora's files are not here")
+def test_damaged_files_are_refused(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = own_folder / "data/Planetoid/Cora/raw"
+    shutil.copytree(STAGED, folder)
+    monkeypatch.delenv("RESEARCH_DATA_DIR")
+    assert find_planetoid("Cora") == Path("data/Planetoid/Cora/raw")
+    file = folder / "ind.cora.allx"
+    file.chmod(0o644)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DataError, match="are damaged, or not Planetoid's"):
-        Citations("Cora").graph  # noqa: B018
-    file.unlink()
-    with pytest.raises(DataError, match=r"ind.cora.allx is missing"):
-        Citations("Cora").graph  # noqa: B018
+        find_planetoid("Cora")
 
 
-def test_unknown_files_pass_but_missing_ones_do_not(own_folder: Path) -> None:
-    (own_folder / "a").write_text("x")
-    check_files("PubMed", [own_folder / "a"])
-    with pytest.raises(DataError, match="b is missing"):
-        check_files("PubMed", [own_folder / "a", own_folder / "b"])
+def test_missing_files_are_fetched_or_named(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    folder = Path("data/Planetoid/PubMed/raw")  # whose hash is not known
+    fetched = []
+
+    def retrieve(url: str, known_hash: None, fname: str, path: Path, downloader: object) -> None:
+        if len(fetched) == 8:
+            raise OSError("no network")
+        fetched.append(url)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / fname).write_text("x")
+
+    monkeypatch.setattr("datamodules.node_graphs.pooch.retrieve", retrieve)
+    assert find_planetoid("PubMed") == folder
+    assert fetched[-1].endswith("/data/ind.pubmed.test.index")
+    with pytest.raises(DataError, match=r"Cora is not in data/Planetoid/Cora/raw, and cannot be fetched \(OSError\)"):
+        find_planetoid("Cora")
+    assert not folder.parent.with_name("Cora").exists()
 
 
 def test_an_epoch_of_samples() -> None:

@@ -61,10 +61,12 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -
     def no_network(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("datamodules.node_graphs.Planetoid", no_network)
+    monkeypatch.setattr("datamodules.node_graphs.pooch.retrieve", no_network)
     status, _, err = train("--config", "cora_gcn.yaml", small=False)
     assert status == 2
-    assert err.startswith("train.py: error: Cora is not here and cannot be fetched (OSError): put the files ind.cora.*")
+    assert err.startswith(
+        "train.py: error: Cora is not in data/Planetoid/Cora/raw, and cannot be fetched (OSError): put the files ind."
+    )
     assert err.count("\n") == 1
     assert not Path("runs").exists()
 
