@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch_geometric.data import Data
 
 from lightning_modules.runs import RunTensorBoard
@@ -57,10 +58,14 @@ def evaluate(network: nn.Module, method: str, graph: Data) -> Any:
 
 
 def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
-    """Draw nodes at the first two principal components of their features [N, H], coloured by class [N]."""
+    """Draw nodes at the first two principal components of their features' directions [N, H], coloured by class [N].
+
+    Without their lengths the classes lie further apart.
+    """
     from matplotlib.figure import Figure
 
-    centred = hidden - hidden.mean(0)
+    directions = normalize(hidden.float())
+    centred = directions - directions.mean(0)
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
     places = (centred @ axes[:2].T).numpy()
     figure = Figure(figsize=(5, 4.5), layout="constrained")
@@ -68,7 +73,11 @@ def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
     for label in range(int(classes.max()) + 1):
         own = places[(classes == label).numpy()]
         plot.scatter(own[:, 0], own[:, 1], s=max(3, 900 / len(places)), label=f"class {label}", alpha=0.7)
-    plot.set(xlabel="first principal component", ylabel="second", title=f"hidden features of {len(places)} nodes")
+    plot.set(
+        xlabel="first principal component",
+        ylabel="second",
+        title=f"directions of the hidden features of {len(places)} nodes",
+    )
     plot.legend(frameon=False, fontsize=8, markerscale=2)
     return figure
 
