@@ -118,7 +118,7 @@ def _through_reference(
 def _as(gradient: Tensor | None, tensor: Tensor) -> Tensor:
     if gradient is None:
         return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
-    return gradient.to(tensor.dtype)
+    return gradient.to(tensor.dtype).contiguous()  # as the fake says
 
 
 def _no_gradient(like: Tensor) -> Tensor:

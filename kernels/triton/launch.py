@@ -127,6 +127,8 @@ def launch(
         **constants: compile-time constants of the kernel.
     """
     T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
+    if B == 0:
+        return
     limits = _device(device)
     precision, size = _precision(weight.dtype)
     own = plan(len(weight) // H, H, B, size, reverse, limits)

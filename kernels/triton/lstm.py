@@ -231,7 +231,7 @@ def lstm_operator(
 def _(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, *_, h_0, c_0, _, _, _ = arguments
     T, (B, H) = inputs.shape[0], h_0.shape
-    return h_0.new_empty(T, B, H), torch.empty_like(h_0), torch.empty_like(c_0), c_0.new_empty(T, B, H)
+    return h_0.new_empty(T, B, H), h_0.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H)
 
 
 def lstm_backward(

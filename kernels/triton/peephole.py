@@ -185,7 +185,7 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, _, _, weight_ch, _, c_0, _, _, flag = arguments
     T, (B, H) = inputs.shape[0], c_0.shape
     hidden = weight_ch.new_empty(0 if flag else T, B, H)
-    return hidden, weight_ch.new_empty(B, H), torch.empty_like(c_0), c_0.new_empty(T, B, H)
+    return hidden, weight_ch.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H)
 
 
 def peephole_backward(

@@ -40,6 +40,8 @@ class Own(RecurrentLayer):
 KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
 NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
 triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
+NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
+triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
 backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native", triton])
 twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
 
@@ -158,8 +160,9 @@ def test_ids_equal_embedded_vectors(kind: type[RecurrentLayer], backend: str) ->
     )
 
 
-def test_non_contiguous_input() -> None:
-    layer = PeepholeLSTM(3, 5)
+@pytest.mark.parametrize("backend", ["auto", triton])
+def test_non_contiguous_input(backend: str) -> None:
+    layer = PeepholeLSTM(3, 5, backend=backend)
     x = torch.randn(3, 2, 6).permute(2, 1, 0)
     torch.testing.assert_close(layer(x), layer(x.contiguous()))
 
@@ -304,7 +307,7 @@ def test_weights_are_of_one_dtype_and_on_one_device(kind: type[RecurrentLayer]) 
 
 
 @pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
-@pytest.mark.parametrize("backend", ["auto", "reference", "torchscript"])
+@pytest.mark.parametrize("backend", ["auto", "reference", "torchscript", triton])
 def test_a_batch_of_no_rows(kind: type[RecurrentLayer], backend: str) -> None:
     layer = kind(3, 5, 2, bidirectional=True, backend=backend)
     x = torch.zeros(4, 0, 3, requires_grad=True)
