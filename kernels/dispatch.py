@@ -62,7 +62,7 @@ class Case(NamedTuple):
         I: input width.
         H: hidden width.
         dtype: of the products.
-        device: type of the device.
+        device: of the weights, such as "cpu" or "cuda:0".
     """
 
     cell: str
@@ -134,7 +134,7 @@ def _fastest(case: Case) -> Choice:
     """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
     refusal = script.refusal()
     special = case.recompute or not case.plain or torch.compiler.is_compiling()
-    if case.device == "cuda" and special and available.refusal(case.dtype, case.device) is None:
+    if case.device.startswith("cuda") and special and available.refusal(case.dtype, case.device) is None:
         return Choice("triton", "one kernel a pass for all steps, which keeps the states alone")
     if case.recompute:
         return Choice("torchscript", "it alone can recompute the gates")

@@ -182,7 +182,8 @@ class RecurrentLayer(nn.Module):
 
         Raises:
             RuntimeError: if a width, a state's shape or a device is wrong, as torch.nn does.
-            ValueError: if a rank, dtype, length or `output` is; the message names it.
+            ValueError: if a rank, dtype, length or `output` is; the message names it. Lengths that are on a GPU are
+                asserted there, for which nobody waits.
         """
         if embedding is not None:
             self._check_ids(input, embedding)  # type: ignore[arg-type]
@@ -278,7 +279,7 @@ class RecurrentLayer(nn.Module):
     def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
         if self.cell is None:
             return dispatch.Choice("reference", "this cell has its equations alone")
-        dtype, device = compute_dtype(self._stored), self._stored.device.type
+        dtype, device = compute_dtype(self._stored), str(self._stored.device)
         case = Case(
             cell=self.cell, plain=self.plain, tokens=tokens, ragged=ragged, learning=learning,
             recompute=self.recompute, T=T, B=B, I=I, H=self.hidden_size, dtype=dtype, device=device,
@@ -424,12 +425,16 @@ class RecurrentLayer(nn.Module):
         return torch.cat([final[0][-2], final[0][-1]], dim=1) if self.bidirectional else final[0][-1].clone()
 
     def _check_lengths(self, lengths: Tensor, T: int, B: int) -> Tensor:
-        lengths = torch.as_tensor(lengths, device=self._stored.device)
+        lengths = torch.as_tensor(lengths)
         if lengths.shape != (B,) or lengths.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"lengths must be {B} whole numbers, got {lengths.dtype} {list(lengths.shape)}")
-        if dispatch.values_can_be_read() and B and not (int(lengths.min()) > 0 and int(lengths.max()) <= T):
-            raise ValueError(f"lengths must be in 1..{T}, got {int(lengths.min())}..{int(lengths.max())}")
-        return lengths.long()
+        if dispatch.values_can_be_read() and lengths.device.type == "cpu" and B:
+            least, greatest = (int(bound) for bound in torch.aminmax(lengths))
+            if least < 1 or greatest > T:
+                raise ValueError(f"lengths must be in 1..{T}, got {least}..{greatest}")
+        elif dispatch.values_can_be_read() and lengths.device.type == "cuda":  # looked at there: nobody waits for it
+            torch._assert_async(((lengths > 0) & (lengths <= T)).all(), f"lengths must be in 1..{T}")
+        return lengths.to(self._stored.device, torch.int64)
 
     def _initial_state(self, hx: Any, B: int, batched: bool) -> States:
         """Return the checked initial state(s) [L·D, B, H]."""

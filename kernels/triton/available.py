@@ -1,7 +1,7 @@
 """Whether the Triton backend can run a case. Imports no triton: it costs nothing where that is absent or not used."""
 
-import functools
 import os
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -10,11 +10,18 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTERPRETING = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
+def _version() -> str | None:
+    """Return the version of triton, which torch's nightly builds bring as pytorch-triton."""
+    for name in ("triton", "pytorch-triton"):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return None
+
+
 def _missing() -> str | None:
     """Say why triton itself cannot be used."""
-    try:
-        found = version("triton")
-    except PackageNotFoundError:
+    found = _version()
+    if found is None:
         return "the package triton is not installed"
     release = tuple(int(part) for part in found.split(".")[:2])
     if release < (3, 6):
@@ -32,24 +39,28 @@ def refusal(dtype: torch.dtype, device: str) -> str | None:
 
     Args:
         dtype: of the products.
-        device: type of the device; on a CPU the kernels run under Triton's interpreter alone, TRITON_INTERPRET=1.
+        device: such as "cuda:0"; on a CPU the kernels run under Triton's interpreter alone, TRITON_INTERPRET=1.
     """
     if dtype not in DTYPES:
         return f"it has no kernels in {str(dtype).removeprefix('torch.')}"
     if MISSING is not None or INTERPRETING:
         return MISSING
-    if device != "cuda":
+    if not device.startswith("cuda"):
         return f"it runs on CUDA devices, and the weights are on {device}"
-    return None if torch.compiler.is_compiling() else _unfit()
+    return _unfit(device)
 
 
-@functools.cache
-def _unfit() -> str | None:
-    """Say why the current CUDA device cannot be used."""
+def _unfit(device: str) -> str | None:
+    """Say why a CUDA device cannot be used."""
     if torch.version.hip is not None:
         return "its kernels are for NVIDIA's devices"
     if not torch.cuda.is_available():
         return "there is no CUDA device"
-    if torch.cuda.get_device_capability() < (8, 0):
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs a device of compute capability 8.0 or later"
     return None
+
+
+# torch.compile asks once, and traces nothing of it. This is what torch.compiler.assume_constant_result does; it would
+# import the compiler, and triton with it.
+_unfit._dynamo_marked_constant = True  # type: ignore[attr-defined]

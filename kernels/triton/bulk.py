@@ -9,6 +9,7 @@ Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype
@@ -22,10 +23,14 @@ def project(inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tens
         embedding: [V, I] or None, of the accumulation dtype.
         weight: [G, I].
         bias: [G] or None.
+
+    Raises:
+        IndexError: if a token is not in 0…V − 1; on a GPU an assertion fails there.
     """
     if embedding is None:
         return linear(inputs, weight, bias)
     bias = None if bias is None else bias.to(embedding.dtype)
+    take_rows(inputs, embedding[:, :1])  # refuses tokens beyond the table, on a GPU too; the kernels do not look
     return linear(embedding, weight.to(embedding.dtype), bias)
 
 

@@ -1,7 +1,11 @@
 """Every backend against the reference: outputs, states and all gradients, over shapes, lengths and dtypes."""
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -435,6 +439,22 @@ def test_exports(cell: str, backend: str) -> None:
     layer, x = CELLS[cell](3, 4, num_layers=2, bidirectional=True, backend=backend), torch.randn(5, 2, 3)
     program = torch.export.export(layer, (x,))
     torch.testing.assert_close(program.module()(x), layer(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "module"), [("torchscript", "kernels"), triton("kernels.triton.cells")])
+def test_an_exported_program_runs_in_another_process(backend: str, module: str) -> None:
+    layer, x = LSTM(3, 4, backend=backend), torch.randn(5, 2, 3)
+    torch.export.save(torch.export.export(layer, (x,)), "lstm.pt2")
+    torch.save((x, layer(x)[0].detach()), "expected.pt")
+    code = f"""
+import {module}
+import torch
+x, expected = torch.load("expected.pt")
+torch.testing.assert_close(torch.export.load("lstm.pt2").module()(x)[0], expected)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @every_cell

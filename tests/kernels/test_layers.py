@@ -37,6 +37,7 @@ class Own(RecurrentLayer):
         return (projected,)
 
 
+ON_META, META = LSTM(3, 5, device="meta"), torch.zeros(4, 2, 3, device="meta")
 KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
 NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
 triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
@@ -251,6 +252,7 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         ),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), output="first"), ValueError, "'sequence' or 'last', got 'first'"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), lengths=torch.tensor([0, 4])), ValueError, r"1\.\.4, got 0\.\.4"),
+        (lambda: ON_META(META, lengths=torch.tensor([0, 4])), ValueError, r"1\.\.4, got 0\.\.4"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), lengths=torch.tensor([1, 5])), ValueError, r"1\.\.4, got 1\.\.5"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), lengths=torch.tensor([1])), ValueError, "2 whole numbers"),
         (

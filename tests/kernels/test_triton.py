@@ -11,7 +11,7 @@ import torch
 import kernels
 from kernels import LSTM, PeepholeLSTM, choose
 from kernels.dispatch import Case
-from kernels.triton import available, launch
+from kernels.triton import available, bulk, launch
 
 CASE = Case(
     cell="lstm", plain=True, tokens=False, ragged=False, learning=True, recompute=False,
@@ -46,6 +46,40 @@ def test_where_it_cannot_run_it_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ValueError, match="backend='triton' cannot run here: the package triton is not installed"):
         PeepholeLSTM(2, 3, backend="triton")(torch.zeros(1, 1, 2))
     assert choose("auto", CASE._replace(plain=False)).backend == "torchscript"
+
+
+def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"INTERPRETING": False, "MISSING": None}.items():
+        monkeypatch.setattr(available, name, value)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
+    for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
+        assert choose("auto", CASE._replace(plain=False, device=device)).backend == backend
+
+
+def test_the_device_is_asked_also_while_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"INTERPRETING": False, "MISSING": None}.items():
+        monkeypatch.setattr(available, name, value)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    case = CASE._replace(plain=False)
+
+    def tells(x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if choose("auto", case).backend == "triton" else x
+
+    torch.compiler.reset()
+    assert not torch.compile(tells, fullgraph=True, backend="eager")(torch.zeros(1)).any()
+
+
+def test_triton_has_several_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> str:
+        if name == "pytorch-triton":
+            return "3.6.0+git1234"
+        raise available.PackageNotFoundError
+
+    monkeypatch.setattr(available, "version", find)
+    monkeypatch.setattr(available, "INTERPRETING", False)
+    assert available._missing() is None
 
 
 def test_importing_kernels_imports_no_triton() -> None:
@@ -85,6 +119,13 @@ def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> 
     assert (large.programs, large.units, large.rows) == (4, 64, 16)
     assert launch.plan(4, 256, 4096, 2, False, H100) == large._replace(rows=32)
     assert launch.plan(4, 1024, 16, 4, False, H100).block == launch.STREAMED_BLOCK
+
+
+@pytest.mark.parametrize("token", [-100, -1, 3])
+def test_tokens_beyond_the_table_are_refused(token: int) -> None:
+    """By the operator itself, since a layer looks at tokens on a CPU alone."""
+    with pytest.raises(IndexError):
+        bulk.project(torch.tensor([[0, token]]), torch.zeros(3, 4), torch.zeros(8, 4), None)
 
 
 @needs_triton
