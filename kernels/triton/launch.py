@@ -69,6 +69,16 @@ class Plan(NamedTuple):
     warps: int
 
 
+def shared_bytes(gates: int, size: int, reverse: bool, units: int, width: int, block: int, rows: int) -> int:
+    """Return the shared memory that a program needs: its weights and what a step reads, or two blocks of both.
+
+    The arguments are those of `plan` and of a `Plan`.
+    """
+    read = gates * size if reverse else max(4, size)  # bytes that a step reads for a row and a unit
+    weights, states = gates * units * block * size, rows * block * read
+    return (weights + states) * (1 if block == width else 2) + SPARE_BYTES  # one is read ahead
+
+
 def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -> Plan:
     """Return how to spread a pass over a batch of B rows; only the height of a tile depends on B.
 
@@ -79,17 +89,16 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
         size: bytes that a weight takes on the chip.
         reverse: whether it is the backward pass, which reads the gradients of all gates in a step, not one state.
         device: what it runs on.
+
+    Raises:
+        ValueError: if a layer is too large for the device.
     """
     width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
-    read = gates * size if reverse else max(4, size)  # bytes that a step reads for a row and a unit
 
     def fits(units: int, block: int, rows: int) -> bool:
-        if block == width:
-            held = gates * units * width * size
-            need, allowed = held + rows * width * read, held <= HELD_BYTES and width * size <= HELD_LENGTH
-        else:
-            need, allowed = 2 * block * (gates * units * size + rows * read), True  # a block is read ahead
-        return allowed and need + SPARE_BYTES <= device.memory
+        held = gates * units * width * size <= HELD_BYTES and width * size <= HELD_LENGTH
+        need = shared_bytes(gates, size, reverse, units, width, block, rows)
+        return (held or block < width) and need <= device.memory
 
     units, block = width, width
     while units > LEAST_UNITS and not fits(units, width, HEIGHTS[0]):
@@ -101,6 +110,9 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     while block > LEAST_UNITS and not fits(units, block, HEIGHTS[0]):
         block //= 2
     programs = -(-H // units)
+    alone_in_blocks = programs == 1 and block < width  # kernels read no blocks of a state that is their own
+    if alone_in_blocks or not fits(units, block, HEIGHTS[0]):
+        raise ValueError(f"backend='triton' cannot run here: H={H} is too large for {device}")
     heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     return Plan(width, units, programs, block, rows, 4 if units <= 32 else 8)
@@ -171,8 +183,16 @@ def _precision(dtype: torch.dtype) -> tuple[str, int]:
 
 
 def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-    """Return the tensors as the kernel gets them: contiguous, and float32 for bfloat16, which the interpreter lacks."""
-    return [None if tensor is None else _as_read(tensor.contiguous()) for tensor in tensors]
+    """Return the tensors as the kernel gets them: contiguous, and float32 for bfloat16, which the interpreter lacks.
+
+    They begin at multiples of 16 bytes, so that nothing is compiled anew for those that do not: the states of a later
+    level or direction, at some batches and odd H.
+    """
+    return [None if tensor is None else _as_read(_aligned(tensor.contiguous())) for tensor in tensors]
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.data_ptr() % 16 else tensor
 
 
 def _as_read(tensor: Tensor) -> Tensor:
