@@ -6,6 +6,7 @@ for TF32. A backward pass has as many steps and twice the products. It is an est
 authors' kernels, not a measurement.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,23 @@ def time_on_gpu(work: Callable[[], object]) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1000
+
+
+def wall_time(work: Callable[[], object]) -> float:
+    """Return the seconds until some work is done, as a caller sees them: with its launches on the CPU."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def works(device: str) -> bool:
+    """Tell whether a device can still be used: some errors, such as a wrong address, end that for the whole process."""
+    try:
+        return bool(torch.ones(1, device=device).item())
+    except RuntimeError:
+        return False
 
 
 def floor_ms(shape: Any, gates: tuple[int, int], precision: str, backward: bool) -> float:

@@ -11,7 +11,9 @@ and of all gradients, whichever is larger; a row that fails its bound is not tim
 resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
 
 On a GPU 16-bit precisions are 16-bit weights and inputs, on a CPU autocast; times are the GPU's own, and beside them
-stands the floor of benchmarks/cuda_timing.py. `python -m benchmarks.recurrent_gpu` measures all that there is on a GPU.
+stand the floor of benchmarks/cuda_timing.py and the wall's time, with the launches on the CPU. `python -m
+benchmarks.recurrent_gpu` measures all that there is on a GPU. Rows are written as they come; a process whose GPU cannot
+be used any more ends with status 3.
 """
 
 import os
@@ -35,7 +37,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cuda_timing import flash_rnn, floor_ms, time_on_gpu
+from benchmarks.cuda_timing import flash_rnn, floor_ms, time_on_gpu, wall_time, works
 from benchmarks.jit_loops import jit_step
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, memory
 from kernels.recurrent_layer import RecurrentLayer
@@ -79,7 +81,8 @@ LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BOUND = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
 COLUMNS = ("cell", "shape", "precision", "implementation", "forward_ms", "both_ms", "forward_ratio", "both_ratio",
            "memory_mb", "error")  # fmt: skip
-FLOORS = ("forward_floor_ms", "both_floor_ms")  # further columns, on a GPU
+ON_GPU = ("forward_floor_ms", "both_floor_ms", "both_wall_ms")  # further columns
+UNUSABLE = 3  # status of a process whose GPU cannot be used any more
 
 
 class Case:
@@ -112,22 +115,23 @@ class Case:
         """Return the implementations by name: each runs forward and returns the results and the leaves of gradients."""
         runs = {}
         if self.device == "cpu":
-            runs["kernels, auto"] = self._ours("auto")
-            runs["kernels, recompute"] = self._ours("torchscript", recompute=True)
+            runs["kernels, auto"] = self.ours("auto")
+            runs["kernels, recompute"] = self.ours("torchscript", recompute=True)
             runs["jit loop"] = self._jit()
         else:
             flash = flash_rnn(self.cell, self.layer, self.dtype)
             runs |= {} if flash is None else {"FlashRNN": self._with_input(*flash)}
             if available.refusal(self.dtype, self.device) is None:
-                runs["kernels, triton"] = self._ours("triton")
+                runs["kernels, triton"] = self.ours("triton")
         if self.device == "cpu" or self.shape.T < LONG:
-            runs["kernels, torchscript"] = self._ours("torchscript")
-            runs["eager loop"] = self._ours("reference")
+            runs["kernels, torchscript"] = self.ours("torchscript")
+            runs["eager loop"] = self.ours("reference")
         if self.layer.plain:
             runs["torch.nn"] = self._torch_nn()
         return runs
 
-    def _ours(self, backend: str, recompute: bool = False) -> Callable[[], list[Tensor]]:
+    def ours(self, backend: str, recompute: bool = False) -> Callable[[], list[Tensor]]:
+        """Return this project's layer with a backend."""
         layer = CELLS[self.cell](self.shape.I, self.shape.H, device=self.device, backend=backend, recompute=recompute)
         layer = layer.to(self.dtype)
         layer.load_state_dict(self.layer.state_dict())
@@ -278,27 +282,25 @@ def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
             row["error"] = float("nan") if implementation in UNCHECKED else error(values, exact)
             wrong = implementation not in UNCHECKED and not row["error"] <= BOUND[case.precision]
             fault = f"error {row['error']:.1e}" if wrong else None
+            row["memory_mb"] = peak_memory(partial(case.both, run), case.device)
         except Exception as failure:  # a peer that does not run here must not end the measurement
-            fault = f"{type(failure).__name__}: {str(failure).splitlines()[:1]}"
+            if not works(case.device):
+                raise
+            fault = fault_of(failure)
         if fault is not None:
             print(f"WRONG: {case.cell}, {name}, {case.precision}, {implementation}: {fault}", file=sys.stderr)
             del runs[implementation]
             continue
-        rows[implementation]["memory_mb"] = peak_memory(partial(case.both, run), case.device)
     floor = gemms(case)
-    times: dict[tuple[str, str], list[float]] = {}
-    works: dict[tuple[str, str], Callable[[], object]] = {("GEMMs alone", "both_ms"): floor}
+    passes: dict[tuple[str, str], Callable[[], object]] = {("GEMMs alone", "both_ms"): floor}
     for implementation, run in runs.items():
-        works[implementation, "forward_ms"] = partial(case.forward, run)
-        works[implementation, "both_ms"] = partial(case.both, run)
-    once = {key: _time(work, case.device) for key, work in works.items()}
-    rounds = max(4, min(25, int(seconds * len(works) / sum(once.values()) / 2)))
-    order = random.Random(0)
-    for _ in range(rounds):
-        for key in order.sample(list(works), len(works)):
-            works[key]()
-            times.setdefault(key, []).append(_time(works[key], case.device))
-    medians = {key: 1000 * statistics.median(values) for key, values in times.items()}
+        passes[implementation, "forward_ms"] = partial(case.forward, run)
+        passes[implementation, "both_ms"] = partial(case.both, run)
+    medians = time_in_turn(passes, seconds, case.device)
+    if case.device == "cuda":
+        for implementation, run in runs.items():
+            wall = statistics.median(wall_time(partial(case.both, run)) for _ in range(5))
+            rows[implementation]["both_wall_ms"] = 1000 * wall
     rows["GEMMs alone"] = {"cell": case.cell, "shape": name, "precision": case.precision,
                            "implementation": "GEMMs alone"}  # fmt: skip
     for kind in ("forward_ms", "both_ms"):
@@ -314,6 +316,24 @@ def measure(case: Case, name: str, seconds: float) -> Iterator[dict[str, Any]]:
     yield from rows.values()
 
 
+def fault_of(failure: Exception) -> str:
+    """Return what went wrong, in one line."""
+    return f"{type(failure).__name__}: {str(failure).splitlines()[:1]}"
+
+
+def time_in_turn(passes: dict[Any, Callable[[], object]], seconds: float, device: str) -> dict[Any, float]:
+    """Return the median milliseconds of each pass: all take turns, in another order each time, about `seconds` each."""
+    times: dict[Any, list[float]] = {}
+    once = {key: _time(work, device) for key, work in passes.items()}
+    rounds = max(4, min(25, int(seconds * len(passes) / sum(once.values()) / 2)))
+    order = random.Random(0)
+    for _ in range(rounds):
+        for key in order.sample(list(passes), len(passes)):
+            passes[key]()
+            times.setdefault(key, []).append(_time(passes[key], device))
+    return {key: 1000 * statistics.median(values) for key, values in times.items()}
+
+
 def _time(work: Callable[[], object], device: str) -> float:
     if device != "cpu":
         return time_on_gpu(work)
@@ -324,7 +344,7 @@ def _time(work: Callable[[], object], device: str) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
-    columns = COLUMNS + tuple(column for column in FLOORS if any(column in row for row in rows))
+    columns = COLUMNS + tuple(column for column in ON_GPU if any(column in row for row in rows))
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         cells = []
@@ -376,20 +396,29 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    for precision, shape, cell in itertools.product(options.precisions, options.shapes, options.cells):
-        new = list(measure(Case(cell, SHAPES[shape], precision, options.device), shape, options.seconds))
-        print(table(new) if not rows else "\n".join(table(new).splitlines()[2:]), flush=True)
-        rows += new
+    failed = False
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "recurrent.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS + (FLOORS if options.device == "cuda" else ()))
+        writer = csv.DictWriter(file, COLUMNS + (ON_GPU if options.device == "cuda" else ()))
         writer.writeheader()
-        writer.writerows(rows)
+        for precision, shape, cell in itertools.product(options.precisions, options.shapes, options.cells):
+            try:
+                new = list(measure(Case(cell, SHAPES[shape], precision, options.device), shape, options.seconds))
+            except Exception as failure:  # must not end the measurement of the others
+                print(f"WRONG: {cell}, {shape}, {precision}: {fault_of(failure)}", file=sys.stderr, flush=True)
+                failed = True
+                if not works(options.device):
+                    return UNUSABLE
+                continue
+            print(table(new) if not rows else "\n".join(table(new).splitlines()[2:]), flush=True)
+            writer.writerows(new)
+            file.flush()
+            rows += new
     print(f"\n{options.out / 'recurrent.csv'}")
     if options.device == "cpu":
         draw(rows, options.out / "recurrent.png")
         print(options.out / "recurrent.png")
-    return int(any(row["implementation"] != "GEMMs alone" and "both_ms" not in row for row in rows))
+    return int(failed or any(row["implementation"] != "GEMMs alone" and "both_ms" not in row for row in rows))
 
 
 if __name__ == "__main__":

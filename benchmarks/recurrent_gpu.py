@@ -2,104 +2,282 @@
 
     python -m benchmarks.recurrent_gpu              # torch with CUDA and triton are all it needs, and a checkout
 
-First every cell in every precision is compared with float64, on small and odd shapes, then at the sizes that will be
-timed, in few steps: outputs and all gradients. That runs in processes of their own, one a cell and precision, side by
-side, each with a time limit, since a group of programs that fails to meet would wait for ever. What was wrong or did
-not end is not timed. Then `benchmarks.recurrent` times each cell, one after another. The table, with the device and the
-versions, is printed and saved as Markdown and CSV.
+In turn, each part in processes of its own with a time limit, since programs that fail to meet would wait for ever:
+
+1. A small check, with a group, alone. If it does not end, nothing else is tried.
+2. `benchmarks.recurrent_check`, every cell and precision side by side. What does not end is timed last.
+3. The small check under compute-sanitizer, where that is installed.
+4. `benchmarks.recurrent`, a cell and precision at a time, those first of which something is claimed; and the LSTM with
+   other shares of its weights in a program. A process that fails is started anew behind the shape at which it failed.
+
+The log, the table (Markdown and CSV) and the claims with what was found are on the disk after every part, also when the
+command is stopped. Returns 1 if something was wrong, 2 if nothing can run.
 """
 
 import argparse
 import csv
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
-from torch import Tensor
 
-from benchmarks.recurrent import BOUND, CELLS, COLUMNS, FLOORS, SHAPES, Case, Shape, error, table
-from kernels import forced
-from kernels.triton import available
+from benchmarks.cuda_timing import works
+from benchmarks.recurrent import (
+    BOUND,
+    CELLS,
+    COLUMNS,
+    LONG,
+    ON_GPU,
+    SHAPES,
+    Case,
+    error,
+    fault_of,
+    table,
+    time_in_turn,
+)
+from benchmarks.recurrent_check import TIMED
+from kernels.triton import available, launch
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
-PRECISIONS = ("tf32", "bf16", "fp16")
-SMALL = (
-    Shape(5, 7, 3, 37, False),
-    Shape(1, 1, 4, 16, True),
-    Shape(3, 9, 4, 128, True),
-    Shape(40, 6, 8, 200, False),
-    Shape(300, 3, 8, 256, True),
-)
-CHECK_SECONDS, TIME_SECONDS = 200, 100  # of one process at most
-CHECK_STEPS = 4
+PRECISIONS = ("bf16", "tf32", "fp16")  # that are timed
+CLAIMED = {"palindrome, vectors": 0.7, "palindrome20, vectors": 0.7, "book": 0.7, "large": 1.0, "wide": 1.0}
+SWEPT = ("palindrome, vectors", "book", "large")
+SHARES: dict[str, dict[str, int]] = {f"{kib} KiB": {"HELD_BYTES": kib << 10} for kib in (128, 64, 32)}
+FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 60, 150, 60, 90  # of a part at most
+NOT_ENDED = (124, 137)  # what the command timeout returns then
+Rows = list[dict[str, Any]]
 
 
-def check(cell: str, precision: str, device: str) -> bool:
-    """Compare one cell with float64 at all sizes; print a line each; return whether all were within the bound."""
-    good = True
-    bound = BOUND[precision]
-    for shape in (*SMALL, *(SHAPES[name] for name in TIMED)):
-        case = Case(cell, shape, precision, device, T=min(shape.T, CHECK_STEPS) if shape not in SMALL else None)
-        for ragged in (False, True) if shape in SMALL else (False,):
-            found = _distance(case, ragged)
-            good &= found <= bound
-            word = "ok" if found <= bound else "WRONG"
-            sizes = ", ".join(f"{name} {size}" for name, size in zip("BTIH", case.shape, strict=False))
-            print(f"{word}: {cell}, {precision}, {sizes}{', ragged' * ragged}: error {found:.1e}", flush=True)
-    return good
+def run(commands: Sequence[Sequence[str]], seconds: float) -> list[tuple[int, str]]:
+    """Run commands side by side; return the status of each and what it printed.
 
-
-def _distance(case: Case, ragged: bool) -> float:
-    """Return the error of the Triton backend's outputs and gradients."""
-    B, T = case.shape.B, case.shape.T
-    lengths = torch.arange(B, device=case.device) % T + 1 if ragged else None
-
-    def run(backend: str, dtype: torch.dtype) -> list[Tensor]:
-        layer = CELLS[case.cell](case.shape.I, case.shape.H, device=case.device).to(case.dtype)
-        layer.load_state_dict(case.layer.state_dict())
-        layer = layer.to(dtype)
-        leaf = (case.embedding.weight if case.shape.tokens else case.vectors).detach().to(dtype).requires_grad_()
-        with forced(backend):  # type: ignore[arg-type]
-            if case.shape.tokens:
-                out, final = layer.forward_ids(case.ids, leaf, lengths=lengths)
-            else:
-                out, final = layer(leaf, lengths=lengths)
-        last = torch.cat([value.flatten() for value in (final if isinstance(final, tuple) else (final,))])
-        ((out.float() * case.weight).sum() + last.float().pow(2).sum()).backward()
-        leaves = (leaf, *layer.parameters())
-        return [out.detach(), *(value.grad for value in leaves if value.grad is not None)]
-
-    return error(run("triton", case.dtype), run("reference", torch.float64))
-
-
-def versions() -> str:
-    """Return what the numbers depend on, in one line."""
-    properties = torch.cuda.get_device_properties(0)
-    return (
-        f"{properties.name}, {properties.multi_processor_count} processors, torch {torch.__version__}, "
-        f"triton {triton.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, "
-        f"{time.strftime('%Y-%m-%d')}"
-    )
-
-
-def _run(words: list[str], seconds: float) -> tuple[bool, str]:
-    """Run this module's or another's command; return whether it ended well in time, and what it printed."""
+    Each ends with its time limit, whatever becomes of this process, and with this process where that is stopped.
+    """
+    children: list[tuple[subprocess.Popen[bytes], Any]] = []
+    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONUNBUFFERED": "1"}
     try:
-        result = subprocess.run(
-            [sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT, timeout=max(1.0, seconds),
-            env=os.environ | {"TRITON_INTERPRET": "0"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as late:
-        printed = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
-        return False, f"{printed}DID NOT END in {seconds:.0f} s: {' '.join(words)}\n"
-    return result.returncode == 0, result.stdout + result.stderr[-3000:]
+        for words in commands:
+            printed = tempfile.TemporaryFile()  # noqa: SIM115 - read below
+            limited = ["timeout", "-k", "5", f"{max(1.0, seconds):.0f}", *words]
+            child = subprocess.Popen(limited, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+            children.append((child, printed))
+        found = []
+        for child, printed in children:
+            status = child.wait()
+            printed.seek(0)
+            text = printed.read().decode(errors="replace")
+            note = f"DID NOT END in {seconds:.0f} s: {' '.join(map(str, child.args[4:]))}\n"  # type: ignore[index]
+            found.append((status, text + note * (status in NOT_ENDED)))
+        return found
+    finally:
+        for child, printed in children:
+            if child.poll() is None:
+                child.terminate()
+            printed.close()
+
+
+class Report:
+    """Log, table and claims in a folder, whole after every part.
+
+    Args:
+        folder: where they are written.
+        versions: what the numbers depend on.
+    """
+
+    def __init__(self, folder: Path, versions: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.versions, self.running = folder, versions, folder.absolute() / "running"
+        shutil.rmtree(self.running, ignore_errors=True)
+        self.rows: Rows = []
+        (folder / "log.txt").write_text("")
+        self.note(versions)
+
+    def note(self, text: str) -> None:
+        """Print a text, and add it to the log."""
+        print(text, flush=True)
+        with (self.folder / "log.txt").open("a") as file:
+            file.write(text.rstrip() + "\n")
+
+    def collect(self) -> set[str]:
+        """Add the rows of the process that has ended, write table and claims anew; return the shapes of these rows."""
+        rows = read(self.running / "recurrent.csv")
+        shutil.rmtree(self.running, ignore_errors=True)
+        self.rows += rows
+        with (self.folder / "recurrent_gpu.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, (*COLUMNS, *ON_GPU, "versions"))
+            writer.writeheader()
+            writer.writerows(row | {"versions": self.versions} for row in self.rows)
+        lines = [self.versions, "", table(self.rows), "", *(f"- {line}" for line in claims(self.rows))]
+        (self.folder / "recurrent_gpu.md").write_text("\n".join(lines) + "\n")
+        return {row["shape"] for row in rows}
+
+
+def claims(rows: Rows) -> list[str]:
+    """Return what is demanded of the kernels, a line each: whether it was found, the ratio, the limit."""
+    found = {(row["cell"], row["shape"], row["precision"], row["implementation"]): row for row in rows}
+    lines: list[str] = []
+
+    def claim(
+        column: str, limit: float, precision: str, shape: str, ours: tuple[str, str], theirs: tuple[str, str]
+    ) -> None:
+        value, other = (found.get((cell, shape, precision, name), {}).get(column) for cell, name in (ours, theirs))
+        where = f"{column} of {' '.join(ours)} / {' '.join(theirs)}, {precision}, {shape}"
+        if value is None or other is None:
+            lines.append(f"not measured: {where}")
+        else:
+            lines.append(
+                f"{'yes' if value <= limit * other else 'NO'}: {where}: {value / other:.3f}, limit {limit:.2f}"
+            )
+
+    own = "kernels, triton"
+    lstm, peephole = ("lstm", own), ("peephole_full", own)
+    for precision, shape in product(("bf16", "tf32"), CLAIMED):
+        claim("both_ms", CLAIMED[shape], precision, shape, lstm, ("lstm", "torch.nn"))
+        claim("both_ms", 0.8, precision, shape, peephole, lstm)
+        if SHAPES[shape].T < LONG:
+            claim("both_ms", 1 / 20, precision, shape, peephole, ("peephole_full", "eager loop"))
+    for cell, precision, shape in product(("lstm", "gru", "rnn"), PRECISIONS, CLAIMED):
+        claim("error", 1.2, precision, shape, (cell, own), (cell, "torch.nn"))
+    return lines
+
+
+def read(path: Path) -> Rows:
+    """Return the rows of a CSV of `benchmarks.recurrent`, as far as it was written."""
+    if not path.exists():
+        return []
+    words = ("cell", "shape", "precision", "implementation")
+    with path.open() as file:
+        lines = [row for row in csv.DictReader(file) if None not in row.values()]
+    return [
+        {name: value if name in words else float(value) for name, value in row.items() if value != ""} for row in lines
+    ]
+
+
+def time_cell(report: Report, cell: str, precision: str, end: float) -> bool:
+    """Time a cell at all shapes; where a process fails, go on behind the shape at which it did."""
+    shapes, good = list(TIMED), True
+    while shapes and (left := min(TIME_SECONDS, end - time.monotonic())) > 10:
+        words = ["-m", "benchmarks.recurrent", "--device", "cuda", "--seconds", "0.1", "--out", str(report.running)]
+        words += ["--cells", cell, "--precisions", precision, "--shapes", *shapes]
+        [(status, text)] = run([[sys.executable, *words]], left)
+        report.note(text)
+        done = report.collect()
+        good &= status == 0
+        left_out = [shape for shape in shapes if shape not in done]
+        shapes = [] if status in (0, 1) else left_out[1:]
+    if shapes:
+        report.note(f"not timed: {cell}, {precision}: {', '.join(shapes)}: no time is left")
+    return good and not shapes
+
+
+def time_sweep(report: Report, precision: str, end: float) -> bool:
+    """Run `sweep` in a process of its own, if there is time."""
+    if (left := min(TIME_SECONDS, end - time.monotonic())) <= 10:
+        report.note(f"no time is left to sweep, {precision}")
+        return False
+    words = ["-m", "benchmarks.recurrent_gpu", "--sweep", precision, "--out", str(report.running)]
+    [(status, text)] = run([[sys.executable, *words]], left)
+    report.note(text)
+    report.collect()
+    return status == 0
+
+
+def sweep(precision: str, folder: Path) -> None:
+    """Time the LSTM with other shares of the recurrent weights in a program; write the rows as they come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "recurrent.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, (*COLUMNS, *ON_GPU))
+        writer.writeheader()
+        for shape, (name, constants) in product(SWEPT, SHARES.items()):
+            row: dict[str, Any] = {"cell": "lstm", "shape": shape, "precision": precision}
+            row["implementation"] = f"kernels, triton, {name}"
+            try:
+                with planned(constants):
+                    case = Case("lstm", SHAPES[shape], precision, "cuda")
+                    layer = case.ours("triton")
+                    row["error"] = error(case.both(layer), case.oracle())
+                    passes: dict[Any, Any] = {
+                        "forward_ms": partial(case.forward, layer),
+                        "both_ms": partial(case.both, layer),
+                    }
+                    row |= time_in_turn(passes, 0.1, "cuda")
+            except Exception as failure:  # must not end the others
+                print(f"WRONG: {row['implementation']}, {shape}, {precision}: {fault_of(failure)}", flush=True)
+                if not works("cuda"):
+                    sys.exit(1)
+            writer.writerow(row)
+            file.flush()
+            print(table([row]).splitlines()[-1], flush=True)
+
+
+@contextmanager
+def planned(constants: dict[str, int]) -> Iterator[None]:
+    """Plan with other constants of `kernels/triton/launch.py`."""
+    previous = {name: getattr(launch, name) for name in constants}
+    try:
+        for name, value in constants.items():
+            setattr(launch, name, value)
+        yield
+    finally:
+        for name, value in previous.items():
+            setattr(launch, name, value)
+
+
+def check_all(report: Report, cells: list[str], end: float) -> tuple[bool, set[tuple[str, str]] | None]:
+    """Check every cell and precision; return whether all was right, and what did not end, None for the very first."""
+    first = [sys.executable, "-m", "benchmarks.recurrent_check", "lstm", "bf16", "--small"]
+    [(status, text)] = run([first], min(FIRST_SECONDS, end - time.monotonic()))
+    report.note(text)
+    if status in NOT_ENDED:
+        report.note("a small group does not end: nothing else is tried")
+        return False, None
+    good, hung = status == 0, set()
+    jobs = list(product(cells, (*PRECISIONS, "float32")))
+    commands = [[sys.executable, "-m", "benchmarks.recurrent_check", *job] for job in jobs]
+    for job, (status, text) in zip(jobs, run(commands, min(CHECK_SECONDS, end - time.monotonic())), strict=True):
+        report.note(text if status else f"ok: {', '.join(job)}, {len(text.splitlines())} cases")
+        good &= status == 0
+        if status in NOT_ENDED:
+            hung.add(job)
+    path = f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin"
+    if (sanitizer := shutil.which("compute-sanitizer", path=path)) is not None:
+        words = [sanitizer, "--error-exitcode", "9", *first]
+        [(status, text)] = run([words], min(SANITIZER_SECONDS, end - time.monotonic()))
+        report.note(f"compute-sanitizer, status {status}:\n{text[-6000:]}")
+        good &= status == 0
+    else:
+        report.note("there is no compute-sanitizer")
+    return good, hung
+
+
+def measure_all(report: Report, cells: list[str], end: float) -> bool:
+    """Check, then time everything; return whether all was right."""
+    good, hung = check_all(report, cells, end)
+    if hung is None:
+        return False
+    claimed = [
+        (cell, precision) for precision in ("bf16", "tf32") for cell in ("lstm", "peephole_full") if cell in cells
+    ]
+    swept = [("sweep", precision) for precision in ("bf16", "tf32")]
+    others = [job for job in product(cells, PRECISIONS) if job not in claimed]
+    for cell, precision in sorted([*claimed, *swept, *others], key=lambda job: job in hung):
+        if cell == "sweep":
+            good &= time_sweep(report, precision, end)
+        else:
+            good &= time_cell(report, cell, precision, end)
+    return good
 
 
 def main() -> int:
@@ -108,56 +286,29 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.5, help="of all together; what does not fit is named")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent_gpu"), help="folder of the results")
-    parser.add_argument("--check", nargs=2, metavar=("CELL", "PRECISION"), help="compare one cell here, and end")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="of --check; a CPU interprets")
+    parser.add_argument("--sweep", choices=BOUND, help="time other shares of the LSTM's weights here, and end")
     options = parser.parse_args()
-    if options.check:
-        cell, precision = options.check
-        return int(not check(cell, precision, options.device))
+    if options.sweep:
+        sweep(options.sweep, options.out)
+        return 0
     reason = "there is no CUDA device" if not torch.cuda.is_available() else available.refusal(torch.float32, "cuda")
     if reason is not None:
         print(f"nothing is measured: {reason}", file=sys.stderr)
         return 2
-    end = time.monotonic() + 60 * options.minutes
-    print(versions(), flush=True)
-    jobs = list(product(options.cells, (*PRECISIONS, "float32")))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        words = [["benchmarks.recurrent_gpu", "--check", *job] for job in jobs]
-        checked = dict(zip(jobs, pool.map(lambda job: _run(job, CHECK_SECONDS), words), strict=True))
-    for job, (good, printed) in checked.items():
-        print(printed if not good else f"ok: {', '.join(job)}", flush=True)
-    rows, wrong = [], not all(good for good, _ in checked.values())
-    for cell in options.cells:
-        right = [precision for precision in PRECISIONS if checked[cell, precision][0]]
-        left = min(TIME_SECONDS, end - time.monotonic())
-        if not right or left < 10:
-            print(f"not timed: {cell}, {'no time is left' if right else 'it is wrong'}", flush=True)
-            continue
-        folder = options.out.absolute() / cell
-        own = ["--cells", cell, "--shapes", *TIMED, "--precisions", *right, "--out", str(folder)]
-        good, printed = _run(["benchmarks.recurrent", "--device", "cuda", "--seconds", "0.1", *own], left)
-        print(printed, flush=True)
-        wrong |= not good
-        if (folder / "recurrent.csv").exists():
-            rows += list(csv.DictReader((folder / "recurrent.csv").open()))
-    _save(options.out, rows)
-    return int(wrong)
-
-
-def _save(folder: Path, rows: list[dict[str, str]]) -> None:
-    """Write the rows of all cells as CSV and as Markdown below a line of versions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "recurrent_gpu.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, (*COLUMNS, *FLOORS, "versions"))
-        writer.writeheader()
-        writer.writerows(row | {"versions": versions()} for row in rows)
-    words = ("cell", "shape", "precision", "implementation")
-    numbers = [
-        {name: value if name in words else float(value) for name, value in row.items() if value != ""} for row in rows
-    ]
-    text = f"{versions()}\n\n{table(numbers)}\n"
-    (folder / "recurrent_gpu.md").write_text(text)
-    print(f"{text}\n{folder / 'recurrent_gpu.md'}\n{folder / 'recurrent_gpu.csv'}")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    properties = torch.cuda.get_device_properties(0)
+    report = Report(
+        options.out,
+        f"{properties.name}, {properties.multi_processor_count} processors, torch {torch.__version__}, "
+        f"triton {triton.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, "
+        f"{time.strftime('%Y-%m-%d')}",
+    )
+    try:
+        good = measure_all(report, options.cells, time.monotonic() + 60 * options.minutes)
+    finally:
+        report.collect()
+        report.note((report.folder / "recurrent_gpu.md").read_text())
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int) -> None:
 def test_equals_float64_on_a_gpu(cell: str, precision: str) -> None:
     """In a process with a time limit: programs that fail to meet would wait for ever."""
     root = Path(kernels.__path__[0]).parent
-    words = ["-m", "benchmarks.recurrent_gpu", "--check", cell, precision]
+    words = ["-m", "benchmarks.recurrent_check", cell, precision]
     environment = os.environ | {"TRITON_INTERPRET": "0"}
     result = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, cwd=root, env=environment, timeout=300

@@ -1,0 +1,160 @@
+"""One cell of the Triton backend against float64, on a device: outputs, last states, all gradients; and twice the same.
+
+    python -m benchmarks.recurrent_check lstm bf16                               # all sizes, those that are timed, too
+    python -m benchmarks.recurrent_check lstm bf16 --small                       # a few, in seconds
+    TRITON_INTERPRET=1 python -m benchmarks.recurrent_check lstm float32 --small --device cpu
+
+What goes wrong in one case is told in its line and does not end the others, unless the GPU cannot be used any more. A
+race between the programs of a group shows as results that differ from run to run. If programs fail to meet, this waits
+for ever: give it a time limit. Returns 1 if something was wrong.
+"""
+
+import argparse
+import sys
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.cuda_timing import works
+from benchmarks.recurrent import BOUND, CELLS, LOW, SHAPES, Shape, error, fault_of
+from kernels import forced
+
+TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
+STEPS = 4  # of those that are timed
+REPEATS = 20
+OTHER_FUNCTION = {
+    "rnn": {"nonlinearity": "relu"},
+    "peephole_full": {"candidate": "tanh"},
+    "peephole_diagonal": {"candidate": "sigmoid"},
+}
+
+
+class Check(NamedTuple):
+    """What is compared.
+
+    Args:
+        shape: sizes.
+        ragged: whether rows have lengths of their own.
+        states: whether there are initial states, and gradients of them.
+        last: whether the last state alone is wanted.
+        options: further ones of the layer.
+        repeats: runs that must give the same, to the bit.
+    """
+
+    shape: Shape
+    ragged: bool = False
+    states: bool = False
+    last: bool = False
+    options: dict[str, Any] | None = None
+    repeats: int = 0
+
+
+SMALL = (
+    Check(Shape(5, 7, 3, 37, False), ragged=True, states=True),
+    Check(Shape(3, 4, 4, 64, True), last=True),
+    Check(Shape(20, 4, 8, 256, False), states=True, repeats=2),  # programs in groups
+)
+
+
+def checks(cell: str) -> tuple[Check, ...]:
+    """Return what is compared of a cell, small sizes first."""
+    both_ways: dict[str, Any] = {"num_layers": 2, "bidirectional": True}
+    other: dict[str, Any] | None = OTHER_FUNCTION.get(cell)
+    return (
+        *SMALL,
+        Check(Shape(1, 1, 4, 16, True), states=True),
+        Check(Shape(40, 6, 8, 200, True), ragged=True, states=True, options=other),
+        Check(Shape(9, 5, 8, 37, False), ragged=True, states=True, options=both_ways),
+        Check(Shape(33, 5, 8, 128, True), last=True, ragged=True, options=both_ways),
+        Check(Shape(300, 3, 8, 256, False), states=True, options=other),
+        Check(Shape(600, 3, 8, 512, False), ragged=True),  # several launches
+        *(Check(SHAPES[name]._replace(T=STEPS), last=SHAPES[name].tokens) for name in TIMED),
+        *(Check(Shape(64, 50, 8, H, False), repeats=REPEATS) for H in (256, 512)),
+    )
+
+
+class Problem:
+    """Weights and inputs of a check, and what a backend makes of them.
+
+    Args:
+        cell: a name in `benchmarks.recurrent.CELLS`.
+        check: what is compared.
+        precision: a name in `benchmarks.recurrent.BOUND`; on a CPU the 16-bit ones are float32.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, cell: str, check: Check, precision: str, device: str) -> None:
+        torch.manual_seed(0)
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        (B, T, I, H, tokens), self.check = check.shape, check
+        self.dtype = LOW.get(precision, torch.float32) if device == "cuda" else torch.float32
+        self.layer = CELLS[cell](I, H, device=device, **check.options or {}).to(self.dtype)
+        D = self.layer.num_layers * (2 if self.layer.bidirectional else 1)
+        self.ids = torch.randint(0, 3, (T, B), device=device)
+        self.inputs = torch.randn(*((3, I) if tokens else (T, B, I)), device=device).to(self.dtype)
+        self.states = [torch.randn(D, B, H, device=device).to(self.dtype) for _ in range(self.layer.num_states)]
+        self.lengths = torch.arange(B, device=device) % T + 1 if check.ragged else None
+
+    def run(self, backend: Literal["triton", "reference"], dtype: torch.dtype) -> list[Tensor]:
+        """Return all results in one tensor, then the gradients of inputs, states and weights."""
+        layer, check = self.layer.to(dtype), self.check
+        leaf, *states = (value.to(dtype, copy=True).requires_grad_() for value in (self.inputs, *self.states))
+        given: Any = (states[0] if len(states) == 1 else tuple(states)) if check.states else None
+        output: Literal["last", "sequence"] = "last" if check.last else "sequence"
+        with forced(backend):
+            if check.shape.tokens:
+                out, final = layer.forward_ids(self.ids, leaf, given, lengths=self.lengths, output=output)
+            else:
+                out, final = layer(leaf, given, lengths=self.lengths, output=output)
+        values = [out, *(final if isinstance(final, tuple) else (final,))]
+        generator = torch.Generator().manual_seed(1)
+        weights = [torch.randn(value.shape, generator=generator).to(value.device) for value in values]
+        loss = sum((value.float() * weight).sum() for value, weight in zip(values, weights, strict=True))
+        leaves = (leaf, *(states if check.states else ()), *layer.parameters())
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        self.layer.to(self.dtype)
+        return [torch.cat([value.detach().double().flatten() for value in values]), *gradients]
+
+
+def compare(cell: str, check: Check, precision: str, device: str) -> tuple[bool, str]:
+    """Return whether a check is met, and by how much, or what is wrong."""
+    problem = Problem(cell, check, precision, device)
+    values = problem.run("triton", problem.dtype)
+    for k in range(check.repeats):
+        again = problem.run("triton", problem.dtype)
+        if not all(torch.equal(once, value) for once, value in zip(values, again, strict=True)):
+            return False, f"run {k + 2} differs from the first"
+    found = error(values, problem.run("reference", torch.float64))
+    return found <= BOUND[precision], f"error {found:.1e}"
+
+
+def main() -> int:
+    """Compare one cell; return 1 if something was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cell", choices=CELLS)
+    parser.add_argument("precision", choices=BOUND)
+    parser.add_argument("--small", action="store_true", help="a few small sizes alone")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    options = parser.parse_args()
+    good = True
+    for check in SMALL if options.small else checks(options.cell):
+        try:
+            fine, found = compare(options.cell, check, options.precision, options.device)
+        except Exception as failure:  # must not end the other cases
+            fine, found = False, fault_of(failure)
+        good &= fine
+        what = [f"{name} {value}" for name, value in zip("BTIH", check.shape, strict=False)]
+        what += [word for word in ("ragged", "states", "last") if getattr(check, word)]
+        what += ["tokens"] * check.shape.tokens + [f"{name}={value}" for name, value in (check.options or {}).items()]
+        print(
+            f"{'ok' if fine else 'WRONG'}: {options.cell}, {options.precision}, {', '.join(what)}: {found}", flush=True
+        )
+        if not fine and not works(options.device):
+            print("WRONG: the device cannot be used any more, the rest is left out", flush=True)
+            break
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""What the one command for a GPU does around the measurements; nothing here needs a GPU."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import recurrent, recurrent_check, recurrent_gpu
+from kernels.triton import available
+
+OURS = {"cell": "lstm", "shape": "book", "precision": "bf16", "implementation": "kernels, triton"}
+
+
+def test_commands_end_with_their_limit_and_keep_what_they_printed() -> None:
+    sleep = "import time; print('begun', flush=True); time.sleep(100)"
+    commands = [[sys.executable, "-c", code] for code in ("print('done')", "raise SystemExit(3)", sleep)]
+    (fine, done), (failed, _), (hung, text) = recurrent_gpu.run(commands, 2)
+    assert (fine, done.strip(), failed) == (0, "done", 3)
+    assert hung in recurrent_gpu.NOT_ENDED
+    assert text.startswith("begun\nDID NOT END in 2 s: ")
+
+
+def test_claims_are_found_or_not_or_not_measured() -> None:
+    rows = [
+        OURS | {"both_ms": 1.0, "error": 0.02},
+        OURS | {"implementation": "torch.nn", "both_ms": 2.0, "error": 0.01},
+    ]
+    found = [line for line in recurrent_gpu.claims(rows) if "lstm torch.nn, bf16, book" in line]
+    assert [line.split(":")[0] for line in found] == ["yes", "NO"]
+    assert all(line.startswith("not measured") for line in recurrent_gpu.claims([]))
+
+
+def test_a_process_that_fails_goes_on_behind_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(commands: list[list[str]], seconds: float) -> list[tuple[int, str]]:
+        (words,) = commands
+        shapes = words[words.index("--shapes") + 1 :]
+        asked.append(shapes)
+        report.running.mkdir()
+        with (report.running / "recurrent.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, (*recurrent.COLUMNS, *recurrent.ON_GPU))
+            writer.writeheader()
+            for shape in shapes:
+                if shape == "book":
+                    return [(recurrent.UNUSABLE, "WRONG")]
+                writer.writerow(OURS | {"shape": shape, "both_ms": 1.0})
+        return [(0, "")]
+
+    monkeypatch.setattr(recurrent_gpu, "run", run)
+    report = recurrent_gpu.Report(tmp_path / "out", "a GPU")
+    assert not recurrent_gpu.time_cell(report, "lstm", "bf16", float("inf"))
+    assert asked == [list(recurrent_check.TIMED), ["large", "wide"]]
+    assert {row["shape"] for row in report.rows} == set(recurrent_check.TIMED) - {"book"}
+    assert {path.name for path in report.folder.iterdir()} == {"log.txt", "recurrent_gpu.csv", "recurrent_gpu.md"}
+
+
+@pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
+def test_a_check_of_the_triton_backend() -> None:
+    check = recurrent_check.SMALL[0]._replace(repeats=1)
+    fine, found = recurrent_check.compare("peephole_diagonal", check, "float32", "cpu")
+    assert fine, found
