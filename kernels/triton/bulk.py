@@ -1,8 +1,9 @@
 """What surrounds the time loops: GEMMs over all steps at once.
 
 The inputs' share of the gates, W x + b, is one GEMM, or for tokens a table of V rows, of which the kernels read those
-they need. Gates are not kept for the backward pass: from the stored states the recurrent share of all steps is one GEMM
-again. The loop's gradients of the gates go into all other gradients by one GEMM each; none is summed by atomics.
+they need. Gates are not kept for the backward pass: there the rows of all steps are laid out, and the recurrent share,
+from the stored states, is added to them by one GEMM. The loop's gradients of the gates go into all other gradients by
+one GEMM each; none is summed by atomics.
 
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary.
 """
@@ -34,6 +35,14 @@ def project(inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tens
     return linear(embedding, weight.to(embedding.dtype), bias)
 
 
+def project_all(
+    inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """Return the inputs' share of the gates of all steps [T, B, G] in a dtype, also for tokens; as `project`."""
+    share = project(inputs, embedding, weight, bias)
+    return share if embedding is None else take_rows(inputs, share.to(dtype))
+
+
 def input_gradients(
     rows: Tensor, inputs: Tensor, embedding: Tensor | None, weight: Tensor, wanted: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
@@ -55,17 +64,14 @@ def input_gradients(
     return None, table @ weight.to(table.dtype), table.T @ embedding, table.sum(0)
 
 
-def recurrent_share(states: Tensor, first: Tensor, weight: Tensor) -> Tensor:
-    """Return W s(t − 1) of all steps [T, B, G]; `states` [T, B, H], `first` [B, H] before them, W [G, H]."""
-    T, B = states.shape[:2]
-    share = weight.new_empty(T, B, len(weight))
-    torch.mm(first.to(weight.dtype), weight.T, out=share[0])
-    torch.mm(states[:-1].flatten(0, 1).to(weight.dtype), weight.T, out=share[1:].flatten(0, 1))
-    return share
+def add_recurrent(rows: Tensor, states: Tensor, first: Tensor, weight: Tensor) -> None:
+    """Add W s(t − 1) to rows [T, B, G] of all steps; `states` [T, B, H], `first` [B, H] before them, W [G, H]."""
+    rows[0].addmm_(first.to(weight.dtype), weight.T)
+    rows[1:].view(-1, len(weight)).addmm_(states[:-1].flatten(0, 1).to(weight.dtype), weight.T)
 
 
 def recurrent_gradient(rows: Tensor, states: Tensor, first: Tensor) -> Tensor:
-    """Return Σ_t rows(t)ᵀ s(t − 1) [G, H]; arguments as of `recurrent_share`, rows [T, B, G]."""
+    """Return Σ_t rows(t)ᵀ s(t − 1) [G, H]; arguments as of `add_recurrent`."""
     later = rows[1:].flatten(0, 1).T @ states[:-1].flatten(0, 1).to(rows.dtype)
     return torch.addmm(later, rows[0].T, first.to(rows.dtype))
 

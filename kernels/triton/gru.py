@@ -17,11 +17,19 @@ from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.chunks import lower
 from kernels.torchscript.operator import recurrent_operator, register_backward
-from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.bulk import (
+    add_recurrent,
+    initial_gradient,
+    input_gradients,
+    project,
+    project_all,
+    recurrent_gradient,
+)
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
+    fetch,
     place,
     read,
     share_rows,
@@ -56,7 +64,8 @@ def forward_kernel(
         w_n = weight_block(weight + 2 * H * H, 0, units, H, BLOCK)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
-        r, z, n = read(x, mask), read(x + H, mask), read(x + 2 * H, mask)
+        r, z, n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        r, z, n = r.to(tl.float32), z.to(tl.float32), n.to(tl.float32)
         q = tl.zeros([ROWS, UNITS], tl.float32) + b_n
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
@@ -80,17 +89,17 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor,
-    lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
-    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
-    H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    PRECISION: tl.constexpr,
+    gates: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
+    grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor,
+    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients δn, δr, δz, δq; those of step T are zeros beforehand.
 
     δn = ∂h ⊙ (1 − z) ⊙ (1 − n²),  δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δr = δn ⊙ q ⊙ r(1 − r),  δq = δn ⊙ r,
     ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
-    `grad_h` [B, H] holds ∂h, and is taken back to before the first step but for its product with W_hh.
+    `gates` [T, B, 3H] are r̃, z̃ and ñ, `recurrent` [T, B, H] is q. `grad_h` [B, H] holds ∂h, and is taken back to before
+    the first step but for its product with W_hh.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
@@ -99,7 +108,6 @@ def backward_kernel(
     own_delta = rows * (4 * H) + units
     low = deltas.dtype.element_ty
     dh = read(grad_h + own, mask)
-    b_n = read(bias_n + units, units < H)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
@@ -111,14 +119,13 @@ def backward_kernel(
         d_z, d_q = d_r, d_r
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
-        x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
-        s = recurrent + t * (3 * slab) + rows * (3 * H) + units
-        h = read(before(h_0, hidden, t, slab) + own, mask)
-        r, z = tl.sigmoid(read(x, mask) + read(s, mask)), tl.sigmoid(read(x + H, mask) + read(s + H, mask))
-        q = read(s + 2 * H, mask) + b_n
-        n = tanh(read(x + 2 * H, mask) + r * q)
+        x = gates + t * (3 * slab) + rows * (3 * H) + units
+        r, z, n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        q, h = fetch(recurrent + t * slab + own, mask), fetch(before(h_0, hidden, t, slab) + own, mask)
         if grad_hidden is not None:
             dh += read(grad_hidden + t * slab + own, mask)
+        r, z, q = tl.sigmoid(r.to(tl.float32)), tl.sigmoid(z.to(tl.float32)), q.to(tl.float32)
+        n = tanh(n.to(tl.float32) + r * q)
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
@@ -175,8 +182,8 @@ def gru_operator(
     used.
     """
     hidden = h_0.new_empty(len(inputs), *h_0.shape)
-    share, bias_n = _project(inputs, embedding, weight_ih, bias_ih, bias_hh, h_0)
-    tokens = None if embedding is None else inputs
+    bias, bias_n = _biases(bias_ih, bias_hh, h_0)
+    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
     launch(forward_kernel, weight_hh, (share, tokens, weight_hh, bias_n, h_0, lengths), (hidden,))
     return hidden, hidden[-1].clone()
 
@@ -195,15 +202,17 @@ def gru_backward(
     hidden, _ = results
     inputs, embedding, weight_ih, weight_hh, bias_ih, bias_hh, h_0, lengths = tensors
     T, B, H = hidden.shape
-    share, bias_n = _project(inputs, embedding, weight_ih, bias_ih, bias_hh, h_0)
-    tokens = None if embedding is None else inputs
+    bias, bias_n = _biases(bias_ih, bias_hh, h_0)
+    gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
+    add_recurrent(gates[..., : 2 * H], hidden, h_0, weight_hh[: 2 * H])
+    recurrent = bias_n.to(gates.dtype).repeat(T, B, 1)
+    add_recurrent(recurrent, hidden, h_0, weight_hh[2 * H :])
     deltas = weight_hh.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
     grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
     launch(
-        backward_kernel, weight_hh,
-        (share, tokens, recurrent_share(hidden, h_0, weight_hh), weight_hh, bias_n, h_0, lengths, hidden, grad_hidden),
-        (deltas, grad_h), reverse=True,
+        backward_kernel, weight_hh, (gates, recurrent, weight_hh, h_0, lengths, hidden, grad_hidden), (deltas, grad_h),
+        reverse=True,
     )  # fmt: skip
     input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
@@ -249,18 +258,11 @@ def gru(
     )
 
 
-def _project(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    h_0: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Return the inputs' share of the gates, with both biases of r and z, and b_hn."""
+def _biases(bias_ih: Tensor | None, bias_hh: Tensor | None, h_0: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return the bias of r̃, z̃ and ñ, with both of r and z, and b_hn."""
     H = h_0.shape[1]
     if bias_ih is None or bias_hh is None:
-        return project(inputs, embedding, weight_ih, None), h_0.new_zeros(H)
+        return None, h_0.new_zeros(H)
     bias = bias_ih.to(bias_hh.dtype, copy=True)
     bias[: 2 * H] += bias_hh[: 2 * H]
-    return project(inputs, embedding, weight_ih, bias.to(bias_ih.dtype)), bias_hh[2 * H :]
+    return bias.to(bias_ih.dtype), bias_hh[2 * H :]

@@ -18,13 +18,21 @@ from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.chunks import lower
 from kernels.torchscript.operator import recurrent_operator, register_backward
-from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.bulk import (
+    add_recurrent,
+    initial_gradient,
+    input_gradients,
+    project,
+    project_all,
+    recurrent_gradient,
+)
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
     candidate,
     candidate_slope,
+    fetch,
     place,
     read,
     share_rows,
@@ -65,7 +73,8 @@ def forward_kernel(
         w_o = weight_block(weight + 3 * H * H, 0, units, H, BLOCK)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        i, f, g, o = read(x, mask), read(x + H, mask), read(x + 2 * H, mask), read(x + 3 * H, mask)
+        i, f, g, o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
+        i, f, g, o = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32), o.to(tl.float32)
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             h_before = before(h_0, hidden, t, slab)
@@ -99,11 +108,10 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor,
-    lengths: tl.tensor, cells: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor,
-    grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
-    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    gates: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
+    grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
+    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients before each σ and tanh; those of step T are zeros beforehand.
 
@@ -111,7 +119,8 @@ def backward_kernel(
     ∂h += ∂h of the output,  δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²c) + δo ⊙ p_o,
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ (1 − g²), or g(1 − g) for a logistic,
     ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh.
-    `grad_h` and `grad_c` [B, H] hold ∂h and ∂c, and are taken back to before the first step but for its ∂h′.
+    `gates` [T, B, 4H] are W x + b + W_hh h′. `grad_h` and `grad_c` [B, H] hold ∂h and ∂c, and are taken back to before
+    the first step but for its ∂h′.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
@@ -120,6 +129,7 @@ def backward_kernel(
     own_delta = rows * (4 * H) + units
     low = deltas.dtype.element_ty
     dh, dc = read(grad_h + own, mask), read(grad_c + own, mask)
+    c = read(cells + (end_step - 1) * slab + own, mask)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if peephole is not None:
@@ -137,19 +147,18 @@ def backward_kernel(
         d_f, d_g, d_o = d_i, d_i, d_i
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
-        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        r = recurrent + t * (4 * slab) + own_delta
-        c, c_before = read(cells + t * slab + own, mask), read(before(c_0, cells, t, slab) + own, mask)
-        i, f = read(x, mask) + read(r, mask), read(x + H, mask) + read(r + H, mask)
-        g, o = read(x + 2 * H, mask) + read(r + 2 * H, mask), read(x + 3 * H, mask) + read(r + 3 * H, mask)
+        x = gates + t * (4 * slab) + own_delta
+        i, f, g, o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
+        c_before = fetch(before(c_0, cells, t, slab) + own, mask)
+        if grad_hidden is not None:
+            dh += read(grad_hidden + t * slab + own, mask)
+        i, f, g, o = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32), o.to(tl.float32)
         if peephole is not None:
             i += p_i * c_before
             f += p_f * c_before
             o += p_o * c
         i, f, g, o = tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o)
         tanh_c = tanh(c)
-        if grad_hidden is not None:
-            dh += read(grad_hidden + t * slab + own, mask)
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
@@ -194,6 +203,7 @@ def backward_kernel(
             arrive(counter)
         else:
             d_i, d_f, d_g, d_o = delta_i.to(low), delta_f.to(low), delta_g.to(low), delta_o.to(low)
+        c = c_before
     tl.store(grad_h + own, dh, mask=mask)
     tl.store(grad_c + own, dc, mask=mask)
 
@@ -242,13 +252,13 @@ def lstm_backward(
     hidden, _, _, cells = results
     inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
     T, B, H = hidden.shape
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
+    add_recurrent(gates, hidden, h_0, weight_hh)
     deltas = weight_hh.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
     grad_h, grad_c = (initial_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
     launch(
-        backward_kernel, weight_hh,
-        (share, tokens, recurrent_share(hidden, h_0, weight_hh), weight_hh, peephole, c_0, lengths, cells, grad_hidden),
+        backward_kernel, weight_hh, (gates, weight_hh, peephole, c_0, lengths, cells, grad_hidden),
         (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

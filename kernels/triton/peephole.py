@@ -23,13 +23,21 @@ from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype
 from kernels.torchscript.chunks import last_rows, lower, spread_last
 from kernels.torchscript.operator import recurrent_operator, register_backward
-from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient, recurrent_share
+from kernels.triton.bulk import (
+    add_recurrent,
+    initial_gradient,
+    input_gradients,
+    project,
+    project_all,
+    recurrent_gradient,
+)
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
     candidate,
     candidate_slope,
+    fetch,
     place,
     read,
     share_rows,
@@ -61,7 +69,8 @@ def forward_kernel(
         w_f = weight_block(weight + H * H, 0, units, H, BLOCK)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        i, f, z = read(x, mask), read(x + H, mask), candidate(read(x + 2 * H, mask), TANH)
+        i, f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        i, f, z = i.to(tl.float32), f.to(tl.float32), candidate(z.to(tl.float32), TANH)
         if PROGRAMS > 1:
             wait(counter, (t - first_step) * PROGRAMS)
             c_before = before(c_0, cells, t, slab)
@@ -81,8 +90,8 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    share: tl.tensor, tokens: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor,
-    cells: tl.tensor, grad_cells: tl.tensor, deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
+    gates: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
+    deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
     ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -90,8 +99,8 @@ def backward_kernel(
 
     δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ z(1 − z), or 1 − z² for a tanh,
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
-    `recurrent` [T, B, 3H] is W c′ of i, f and o. `grad_c` [B, H] holds ∂c, and is taken back to before the first step
-    but for its product with W.
+    `gates` [T, B, 4H] are W x + b, with W c′ for i and f. `grad_c` [B, H] holds ∂c, and is taken back to before the
+    first step but for its product with W.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
@@ -110,13 +119,12 @@ def backward_kernel(
         d_f = d_i
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
-        x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        r = recurrent + t * (3 * slab) + rows * (3 * H) + units
-        c = read(before(c_0, cells, t, slab) + own, mask)
-        i, f = tl.sigmoid(read(x, mask) + read(r, mask)), tl.sigmoid(read(x + H, mask) + read(r + H, mask))
-        z = candidate(read(x + 2 * H, mask), TANH)
+        x = gates + t * (4 * slab) + own_delta
+        i, f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        c = fetch(before(c_0, cells, t, slab) + own, mask)
         if grad_cells is not None:
             dc += read(grad_cells + t * slab + own, mask)
+        i, f, z = tl.sigmoid(i.to(tl.float32)), tl.sigmoid(f.to(tl.float32)), candidate(z.to(tl.float32), TANH)
         if PROGRAMS > 1:
             wait(counter, (step - first_step) * PROGRAMS)
             after = deltas + (t + 1) * (4 * slab)
@@ -172,11 +180,14 @@ def peephole_operator(
     launch(forward_kernel, weight_ch[: 2 * H], (share, tokens, weight_ch, c_0, lengths), (cells,), TANH=word == "tanh")
     weight_o = weight_ch[2 * H :]
     if flag:
-        c_before, share_o = _last_step(cells, c_0, share, tokens, lengths)
-        recurrent = c_before.to(weight_o.dtype) @ weight_o.T
-        h_n = _state(cells[-1], share_o, recurrent).to(weight_ch.dtype)
+        own = _output_gate(share)
+        own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
+        h_n = _state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths)).to(weight_ch.dtype)
         return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
-    hidden = _state(cells, _output_share(share, tokens), recurrent_share(cells, c_0, weight_o)).to(weight_ch.dtype)
+    gate_o = _output_gate(share)
+    gate_o = gate_o if tokens is None else take_rows(tokens, gate_o.to(weight_o.dtype))
+    add_recurrent(gate_o, cells, c_0, weight_o)
+    hidden = _state(cells, gate_o).to(weight_ch.dtype)
     return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
 
@@ -199,9 +210,9 @@ def peephole_backward(
     hidden, _, _, cells = results
     inputs, embedding, weight_ih, weight_ch, bias, c_0, lengths = tensors
     T, B, H = cells.shape
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
+    gates = project_all(inputs, embedding, weight_ih, bias, weight_ch.dtype)
     weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-    recurrent = recurrent_share(cells, c_0, weight_ch)
+    add_recurrent(gates[..., : 2 * H], cells, c_0, weight_fi)
     deltas = weight_ch.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
     delta_o = deltas[:T, :, 3 * H :]
@@ -210,9 +221,8 @@ def peephole_backward(
     if len(hidden) == 0:  # the output gate of one step, back to the cell before it
         delta_o.zero_()
         if grad_h_n is not None:
-            c_before, share_o = _last_step(cells, c_0, share, tokens, lengths)
-            share_last = c_before.to(weight_o.dtype) @ weight_o.T
-            delta, grad = _state_back(grad_h_n, cells[-1], share_o, share_last)
+            gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
+            delta, grad = _state_back(grad_h_n, cells[-1], gate_o)
             delta, steps = delta.to(deltas.dtype), torch.arange(B, device=c_0.device)
             delta_o[ends - 1, steps] = delta
             grad_c += grad
@@ -220,7 +230,9 @@ def peephole_backward(
             grad_c_0 = torch.where(first, grad_before, grad_c_0)
             grad_cells = spread_last(None, grad_before.masked_fill(first, 0), (ends - 1).clamp(min=1), cells)
     elif (grad_all := spread_last(grad_hidden, grad_h_n, ends, cells)) is not None:
-        delta, grad_cells = _state_back(grad_all, cells, _output_share(share, tokens), recurrent[..., 2 * H :])
+        gate_o = _output_gate(gates)
+        add_recurrent(gate_o, cells, c_0, weight_o)
+        delta, grad_cells = _state_back(grad_all, cells, gate_o)
         delta_o.copy_(delta)
         grad_before = (delta_o.flatten(0, 1) @ weight_o).view_as(cells)
         grad_cells[:-1] += grad_before[1:]
@@ -228,8 +240,8 @@ def peephole_backward(
     else:
         delta_o.zero_()
     launch(
-        backward_kernel, weight_fi, (share, tokens, recurrent, weight_ch, c_0, lengths, cells, grad_cells),
-        (deltas, grad_c), reverse=True, TANH=word == "tanh",
+        backward_kernel, weight_fi, (gates, weight_ch, c_0, lengths, cells, grad_cells), (deltas, grad_c),
+        reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
@@ -279,34 +291,27 @@ def peephole_lstm(
     return hidden, h_n, c_n.to(low)
 
 
-def _output_share(share: Tensor, tokens: Tensor | None) -> Tensor:
-    """Return the inputs' share of the output gate [T, B, H]."""
-    own = share[..., -(share.shape[-1] // 4) :]
-    return own if tokens is None else take_rows(tokens, own)
+def _output_gate(gates: Tensor) -> Tensor:
+    """Return the output gate's part […, H] of rows of all four […, 4H]."""
+    return gates[..., -(gates.shape[-1] // 4) :]
 
 
-def _last_step(
-    cells: Tensor, c_0: Tensor, share: Tensor, tokens: Tensor | None, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return the cell before each row's last valid step [B, H], and the inputs' share of its output gate [B, H]."""
-    T, _B, _H = cells.shape
-    own = _output_share(share, None)
+def _last_gate(share: Tensor, cells: Tensor, c_0: Tensor, weight_o: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return õ + W_oc c′ of each row's last valid step [B, H]; `share` is its õ."""
     if lengths is None:
-        c_before = cells[T - 2] if T > 1 else c_0
+        c_before = cells[-2] if len(cells) > 1 else c_0
     else:
         c_before = torch.where((lengths > 1)[:, None], last_rows(cells, (lengths - 1).clamp(min=1)), c_0)
-    if tokens is None:
-        return c_before, last_rows(own, lengths)
-    return c_before, own[last_rows(tokens, lengths)]
+    return share.to(cells.dtype) + c_before.to(weight_o.dtype) @ weight_o.T
 
 
-def _state(cells: Tensor, share: Tensor, recurrent: Tensor) -> Tensor:
-    """Return h = tanh(c) ⊙ o."""
-    return torch.tanh(cells).mul_(torch.sigmoid(share.to(cells.dtype) + recurrent))
+def _state(cells: Tensor, gate_o: Tensor) -> Tensor:
+    """Return h = tanh(c) ⊙ σ(gate_o)."""
+    return torch.tanh(cells).mul_(torch.sigmoid(gate_o.to(cells.dtype)))
 
 
-def _state_back(grad: Tensor, cells: Tensor, share: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
+def _state_back(grad: Tensor, cells: Tensor, gate_o: Tensor) -> tuple[Tensor, Tensor]:
     """Return δo and ∂c of a state's gradient."""
-    o, tanh_c = torch.sigmoid(share.to(cells.dtype) + recurrent), torch.tanh(cells)
+    o, tanh_c = torch.sigmoid(gate_o.to(cells.dtype)), torch.tanh(cells)
     through = grad * o
     return through * tanh_c * (1 - o), torch.addcmul(through, through * tanh_c, tanh_c, value=-1)

@@ -21,9 +21,15 @@ def place(
 
 
 @triton.jit
+def fetch(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
+    """Return values, 0 outside the mask. What a step reads is fetched all at once, and only then made float32."""
+    return tl.load(array, mask=mask, other=0.0)
+
+
+@triton.jit
 def read(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
     """Return values in float32, 0 outside the mask."""
-    return tl.load(array, mask=mask, other=0.0).to(tl.float32)
+    return fetch(array, mask).to(tl.float32)
 
 
 @triton.jit
