@@ -7,8 +7,8 @@ written once; before it reads, the group meets at a counter in memory. So all pr
 grid is launched cooperatively and has no more programs than the device has processors; a larger batch takes several
 launches. Weights that would not fit are read again in every step.
 
-What is compiled depends on the cell, H and the dtype, and on the batch only by the height of a tile; not on the number
-of steps.
+What is compiled depends on the cell, H and the dtype, and on the batch only by the height of a tile and the number of
+programs, a few variants in all; not on the number of steps.
 
 Under Triton's interpreter programs run one after another. There a group is launched for one step at a time, so that
 nobody has to wait for a program that has not begun; the kernels are the same.
@@ -28,6 +28,7 @@ HELD_BYTES = 128 << 10  # of recurrent weights in one program
 HELD_LENGTH = 2 << 10  # bytes of one unit's weights of a gate, beyond which registers run out
 SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
 LEAST_UNITS = 16  # of a program
+SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
 HEIGHTS = (16, 32)  # rows of the batch in a tile
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
@@ -80,7 +81,9 @@ def shared_bytes(gates: int, size: int, reverse: bool, units: int, width: int, b
 
 
 def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -> Plan:
-    """Return how to spread a pass over a batch of B rows; only the height of a tile depends on B.
+    """Return how to spread a pass over a batch of B rows.
+
+    On B depend the height of a tile and, in a group, the units of a program: fewer where processors would idle.
 
     Args:
         gates: of the cell, those that see the state.
@@ -109,6 +112,10 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
         units *= 2
     while block > LEAST_UNITS and not fits(units, block, HEIGHTS[0]):
         block //= 2
+    tiles = -(-B // HEIGHTS[0])
+    spread = size <= 4 or block < width  # held weights in three products of halves would cost registers, spilled ones
+    while spread and H > units >= 2 * SPREAD_UNITS and 2 * tiles * -(-H // units) <= device.processors:
+        units //= 2
     programs = -(-H // units)
     alone_in_blocks = programs == 1 and block < width  # kernels read no blocks of a state that is their own
     if alone_in_blocks or not fits(units, block, HEIGHTS[0]):

@@ -122,9 +122,12 @@ def test_plans_fit_the_device(gates: int, size: int, reverse: bool) -> None:
 def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
     small = launch.plan(4, 128, 256, 2, False, H100)
     assert (small.programs, small.units) == (1, 128)
-    large = launch.plan(4, 256, 256, 2, False, H100)
-    assert (large.programs, large.units, large.rows) == (4, 64, 16)
-    assert launch.plan(4, 256, 4096, 2, False, H100) == large._replace(rows=32)
+    large = launch.plan(4, 256, 4096, 2, False, H100)
+    assert (large.programs, large.units, large.rows) == (4, 64, 32)
+    for B, programs in ((256, 8), (64, 16), (1, 16)):  # fewer units where processors would idle
+        own = launch.plan(4, 256, B, 2, False, H100)
+        assert (own.programs, own.units, own.rows) == (programs, 256 // programs, 16)
+    assert launch.plan(4, 128, 1, 2, False, H100) == small._replace(rows=16)  # one program meets nobody
     assert launch.plan(4, 1024, 16, 4, False, H100).block == launch.STREAMED_BLOCK
 
 
