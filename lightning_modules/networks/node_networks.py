@@ -314,13 +314,23 @@ class LSTMAggregation(Aggregation):
         dim: int = -2,
         max_num_elements: int | None = None,
     ) -> Tensor:
-        """Return one vector a node, zeros for one without neighbours."""
+        """Return one vector a node, zeros for one without neighbours.
+
+        Nodes of up to 1, 2, 4, 8, … neighbours are padded apart, so that one with many does not pad all others.
+        """
         if index is not None:
             index, order = index.sort(stable=True)
             x = x[order]
-        neighbours, there = self.to_dense_batch(x, index, ptr, dim_size, dim, max_num_elements=max_num_elements)
-        lengths = there.sum(1)
-        some = lengths > 0
-        result = x.new_zeros(len(lengths), x.shape[1])
-        result[some], _ = self.lstm(neighbours[some], lengths=lengths[some], output="last")
+            degree = torch.bincount(index, minlength=dim_size or 0)
+        else:
+            assert ptr is not None
+            degree = ptr.diff()
+        starts = degree.cumsum(0) - degree
+        result = x.new_zeros(len(degree), x.shape[1])
+        octave = degree.clamp(min=1).log2().ceil()
+        for power in octave[degree > 0].unique():
+            nodes = torch.nonzero((octave == power) & (degree > 0))[:, 0]
+            steps = torch.arange(int(degree[nodes].max()), device=x.device)
+            slots = (starts[nodes, None] + steps).clamp(max=len(x) - 1)  # beyond a node's own they are not read
+            result[nodes], _ = self.lstm(x[slots], lengths=degree[nodes], output="last")
         return result
