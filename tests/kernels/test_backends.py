@@ -231,7 +231,7 @@ class _Ids(torch.nn.Module):
 
 
 @every_cell
-@loops
+@pytest.mark.parametrize("backend", ["torchscript", triton(slow=True)])
 def test_second_backward_with_a_retained_graph(cell: str, backend: str) -> None:
     layer = CELLS[cell](3, 4, backend=backend)
     out, _ = layer(torch.randn(5, 2, 3))
@@ -291,7 +291,10 @@ def test_checkpointing_and_other_devices(cell: str, backend: str) -> None:
 
 
 @every_cell
-@loops_and_inputs
+@pytest.mark.parametrize(
+    ("backend", "tokens"),
+    [("torchscript", False), ("torchscript", True), *(triton(ids, slow=True) for ids in (False, True))],
+)
 def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, backend: str) -> None:
     """bfloat16 products, float32 cells: no further from float64 than torch.nn, or for peepholes the plain loop."""
     torch.manual_seed(0)
@@ -363,8 +366,10 @@ class _Operators(TorchDispatchMode):
 
 
 @every_cell
-@loops
-@pytest.mark.parametrize("output", ["sequence", "last"])
+@pytest.mark.parametrize(
+    ("backend", "output"),
+    [("torchscript", "sequence"), ("torchscript", "last"), triton("sequence"), triton("last", slow=True)],
+)
 def test_operators_are_what_their_fakes_say(cell: str, backend: str, output: str) -> None:
     """Also for a state that is not contiguous, as torch.compile's code is laid out after the fakes."""
     torch.manual_seed(0)
@@ -390,8 +395,14 @@ def test_second_derivatives_of_one_step(cell: str, backend: str) -> None:
 
 
 @every_cell
-@pytest.mark.parametrize("backend", ["auto", triton()])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [
+        ("auto", torch.bfloat16), ("auto", torch.float16), triton(torch.bfloat16),
+        triton(torch.float16, slow=True),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_autocast_trains(cell: str, backend: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     layer = CELLS[cell](8, 16, backend=backend)
