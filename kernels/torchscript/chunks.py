@@ -19,6 +19,7 @@ from kernels.memory import workspace
 from kernels.torchscript.script import add_product
 
 CHUNK_ROWS = 1024
+GPU_SYMBOLS = 1024  # of a table at most on a GPU, where its gradient is a product with a one-hot matrix
 
 
 def chunks(T: int, B: int) -> list[tuple[int, int]]:
@@ -37,10 +38,11 @@ def lower(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     """Return inputs, embedding, input weight and bias in the dtype of the products.
 
-    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols
-    there is none: the tokens become vectors.
+    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols, or
+    on a GPU many symbols, there is none: the tokens become vectors.
     """
-    if embedding is not None and len(embedding) > inputs.numel():
+    most = inputs.numel() if inputs.device.type == "cpu" else min(inputs.numel(), GPU_SYMBOLS)
+    if embedding is not None and len(embedding) > most:
         inputs, embedding = take_rows(inputs, embedding), None
     if embedding is None:
         inputs = inputs.to(dtype)

@@ -489,6 +489,14 @@ def test_weights_that_do_not_fit_are_read_in_blocks(
     compare(cell, 2, 3, 3, 37, torch.float32, ragged, True, "sequence", backend)
 
 
+@pytest.mark.parametrize(("device", "V", "table"), [("cpu", 2000, True), ("meta", 2000, False), ("meta", 300, True)])
+def test_large_vocabulary_has_no_table_on_a_gpu(device: str, V: int, table: bool) -> None:
+    """The gradient of a table is a product with a one-hot matrix there, as large as symbols times tokens."""
+    tokens, weight = torch.zeros(100, 50, dtype=torch.int64, device=device), torch.zeros(16, 3, device=device)
+    _, embedding, _, _ = chunks.lower(tokens, torch.zeros(V, 3, device=device), weight, None, torch.float32)
+    assert (embedding is not None) == table
+
+
 @pytest.mark.parametrize("backend", ["auto", triton(slow=True)])
 def test_large_vocabulary_sums_gradients_by_token(backend: str) -> None:
     """Where there are more symbols than tokens there is no table."""
