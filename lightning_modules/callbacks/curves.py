@@ -33,7 +33,7 @@ class Curves(Callback):
 
 
 def draw_curves(run: Path, headline: str) -> None:
-    """Draw loss and headline, training pale by step and strong as a running mean of 50 steps, validation beside it."""
+    """Draw loss and headline, training pale by step and strong as a running mean, validation beside it."""
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
     rows = read_metrics(run / "metrics.csv")
@@ -46,7 +46,7 @@ def draw_curves(run: Path, headline: str) -> None:
             steps, values = curve(rows, f"{split}/{quantity}")
             if split == "train":
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-                window = min(50, len(values))
+                window = max(1, min(50, len(values) // 10))
                 smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
                 axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=f"train, mean of {window}")
             elif values:

@@ -85,23 +85,26 @@ class Summary(Callback):
     def _table(self, trainer: Trainer, facts: dict[str, Any]) -> Table:
         table = Table(show_header=False, box=None)
         last = f"over the last {facts.get('iterations')} iterations"
+        held_out = trainer.val_dataloaders is not None or trainer.test_dataloaders is not None
+        train = "train/" if held_out else ""
         if "accuracy" in facts:
-            table.add_row("accuracy", f"{100 * facts['accuracy']:.2f} % {last}")
-            held_out = trainer.val_dataloaders is not None or trainer.test_dataloaders is not None
+            table.add_row(f"{train}accuracy", f"{100 * facts['accuracy']:.2f} % {last}")
             if facts["solved_at"] or not held_out:  # a task with held-out data is not one to be solved
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
                 table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")
         elif facts["headline"] in facts and facts["headline"] != "loss":
-            table.add_row(facts["headline"], f"{facts[facts['headline']]:.4f} {last}")
+            table.add_row(f"{train}{facts['headline']}", f"{facts[facts['headline']]:.4f} {last}")
         if "loss" in facts:
-            table.add_row("loss", f"{facts['loss']:.4f} {last}")
+            table.add_row(f"{train}loss", f"{facts['loss']:.4f} {last}")
         for tag in sorted(facts):
             if tag.startswith("test/"):
                 table.add_row(tag, f"{facts[tag]:.4f}")
         if facts["steps_per_second"]:
             table.add_row("speed", f"{facts['steps_per_second']:.1f} steps/s")
-        for name, file in {"curves": "curves.png", "checkpoint": "last.ckpt", "numbers": "metrics.csv"}.items():
+        for picture in sorted(self.run.glob("*.png")):
+            table.add_row(picture.stem, str(picture))
+        for name, file in {"checkpoint": "last.ckpt", "best": "best.ckpt", "numbers": "metrics.csv"}.items():
             if (self.run / file).exists():
                 table.add_row(name, str(self.run / file))
         table.add_row("dashboard", f"tensorboard --logdir {self.run.parent.parent}")
