@@ -86,7 +86,7 @@ def read_pairs(path: Path) -> tuple[Tensor, int]:
         content = path.read_bytes()
         lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
+        raise DataError(f"{path} is missing; an edge list is wanted, two names a line") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged, or no text: {error}") from error
     rows = [line.split() for line in lines]

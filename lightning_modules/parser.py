@@ -172,12 +172,17 @@ def plain(problem: str) -> str:
     )
     if union:
         reasons = [line for line in union[2].split("\n") if "NoneType" not in line]
+        given = union[3].split("\n")[0].strip()
         if len(reasons) > 1:
-            if union[3].startswith("{"):
+            if given.startswith("{"):
                 return "class_path is missing, which names a class by its import path"
             types = union[1].replace("typing.Literal", "").replace("<class 'NoneType'>", "null")
-            return f"{union[3].strip()!r} is none of {_type_names(types)}"
-        problem = reasons[0].strip().removeprefix("- ") if reasons else problem
+            return f"{given!r} is none of {_type_names(types)}"
+        if reasons:
+            problem = reasons[0].strip().removeprefix("- ")
+            if problem.startswith("Expected") and "Got value" not in problem:
+                problem += f". Got value: {given}"
+            problem = problem.replace(": does not conform", f": {given} does not conform")
     problem = re.split(r"\n\s*(?:- Expected a <class 'NoneType'>|Given value type:)", problem)[0]
     problem = re.sub(
         r"Expected an? typing\.Literal\[(.*?)\]\. Got value: (\S+?)\.?(?:\s.*)?$",

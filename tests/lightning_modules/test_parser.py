@@ -99,6 +99,20 @@ def test_bad_words_are_one_line_and_status_2(train: Train, words: list[str], mes
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.split", "banana"], "data.split: 'banana' is none of 'random', 'scaffold', 'folds'"),
+        (["--data.split_number", "-1"], "data.split_number: -1 is not >=0"),
+        (["--data.split_number", "first"], "data.split_number: 'first' is not of type NonNegativeInt"),
+    ],
+)
+def test_values_of_options_that_may_be_left_out(train: Train, words: list[str], message: str) -> None:
+    status, _, err = train("--config", "molecules.yaml", *words, small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("max_steps", "max_stepz", "unknown key trainer.max_stepz; did you mean 'max_steps'?"),
