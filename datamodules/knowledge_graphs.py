@@ -16,18 +16,25 @@ from datamodules.link_graphs import LinkGraph, Links
 
 
 class Published(NamedTuple):
-    """Where a published graph lies under a data folder, and which columns hold head, relation and tail."""
+    """Where a published graph lies under a data folder, and how it is known to be whole.
+
+    Args:
+        folder: below a data folder.
+        sizes: numbers of entities, relations, and triples to train, validate and test.
+        columns: which columns hold head, relation and tail.
+    """
 
     folder: str
+    sizes: tuple[int, int, int, int, int]
     columns: tuple[int, int, int] = (0, 1, 2)
 
 
 PUBLISHED = {
-    "Nations": Published("KG/nations", (1, 0, 2)),
-    "Kinship": Published("KG/kinship", (1, 0, 2)),
-    "UMLS": Published("KG/umls"),
-    "WN18RR": Published("KG/WordNet18RR/raw"),
-    "FB15k-237": Published("KG/FB15k-237/raw"),
+    "Nations": Published("KG/nations", (14, 56, 1619, 202, 203), (1, 0, 2)),
+    "Kinship": Published("KG/kinship", (104, 25, 8548, 1069, 1069), (1, 0, 2)),
+    "UMLS": Published("KG/umls", (135, 46, 5216, 652, 661)),
+    "WN18RR": Published("KG/WordNet18RR/raw", (40943, 11, 86835, 3034, 3134)),
+    "FB15k-237": Published("KG/FB15k-237/raw", (14541, 237, 272115, 17535, 20466)),
 }
 FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
 
@@ -46,7 +53,7 @@ class KnowledgeGraph(LinkGraph):
         seed: seed of the order of the questions.
 
     Raises:
-        DataError: if the files are not there, or a line has not three columns.
+        DataError: if the files are not there, a line has not three columns, or a published graph is not whole.
     """
 
     def __init__(
@@ -68,6 +75,12 @@ class KnowledgeGraph(LinkGraph):
         every = [triple for triples in named.values() for triple in triples]
         nodes = _numbers({name for head, _, tail in every for name in (head, tail)})
         relations = _numbers({relation for _, relation, _ in every})
+        sizes = (len(nodes), len(relations), *(len(rows) for rows in lines.values()))
+        if self.path is None and sizes != (wanted := PUBLISHED[self.dataset].sizes):
+            raise DataError(
+                f"{folder} is cut short or not {self.dataset}: entities, relations and triples are "
+                f"{', '.join(map(str, sizes))} instead of {', '.join(map(str, wanted))}"
+            )
         sought = {
             split: with_inverses(
                 torch.tensor([(nodes[h], relations[r], nodes[t]) for h, r, t in triples], dtype=torch.int64),
@@ -102,12 +115,14 @@ def read_triples(path: Path) -> list[list[str]]:
         DataError: if the file cannot be read, or a line has not three columns.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from error
-    rows = [line.split("\t") for line in lines]
+    if not lines:
+        raise DataError(f"{path} is empty")
+    rows = [[name.strip() for name in line.split("\t")] for line in lines]
     for number, row in enumerate(rows, 1):
         if len(row) != 3 or not all(row):
             raise DataError(

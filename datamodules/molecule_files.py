@@ -5,6 +5,7 @@ Legend: N atoms, E bonds (each in both directions), F and G features of an atom 
 
 import csv
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch_geometric.utils.smiles import e_map, from_smiles, x_map
 
 from datamodules.data_folders import DataError, data_folders
 
+LABELS = 1000  # at most, of a node or an edge: each gets a column
 RDKIT_MISSING = "{name} is read with rdkit, which is not installed: pip install '.[molecules]', or --data.name MUTAG"
 
 
@@ -98,7 +100,7 @@ def find_files(name: str) -> list[Path]:
             raise DataError(f"{folder / missing[0]} is missing; the other files of {name} are there")
     raise DataError(
         f"{name} is not here: looked for {', '.join(source.files)} in {' and '.join(map(str, folders))}; "
-        f"get {source.url} and put it into {folders[-1]}"
+        f"put {'the files of ' if source.url.endswith('.zip') else ''}{source.url} into {folders[-1]}"
     )
 
 
@@ -113,19 +115,31 @@ def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
         target: the column of the quantity.
 
     Raises:
-        ValueError: if a molecule cannot be read, or a quantity is no finite number.
+        ValueError: if a column is not there, a molecule cannot be read, or a quantity is no finite number.
     """
     graphs: list[Data] = []
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            graph = from_smiles(row[smiles].strip())
-            quantity = float(row[target])
-            if graph.num_nodes == 0 or not np.isfinite(quantity):
-                raise ValueError(f"row {len(graphs) + 2}: no molecule or no number")
+        rows = csv.DictReader(file)
+        for column in (smiles, target):
+            if column not in (rows.fieldnames or ()):
+                raise ValueError(f"there is no column {column!r}")
+        for number, row in enumerate(rows, 2):
+            graph, quantity = from_smiles((row[smiles] or "").strip()), _finite(row[target])
+            if graph.num_nodes == 0 or quantity is None:
+                given = f"{row[smiles]!r} and {row[target]!r}"
+                raise ValueError(f"row {number}: a molecule and a number are wanted, got {given}")
             graph.x, graph.edge_attr = _codes(graph.x, x_map), _codes(graph.edge_attr, e_map)
             graph.y = torch.tensor([quantity])
             graphs.append(graph)
     return graphs
+
+
+def _finite(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
 
 
 def _codes(values: Tensor, known: dict[str, list]) -> Tensor:
@@ -143,9 +157,10 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
     Raises:
         ValueError: if the files do not fit each other.
     """
-    edges, graph_of, classes, *labels = [np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=1) for path in paths]
-    if len(labels[0]) != len(graph_of) or (len(labels) > 1 and len(labels[1]) != len(edges)):
-        raise ValueError("there is not one label for each node and edge")
+    edges, graph_of, classes, *labels = [_whole_numbers(path) for path in paths]
+    for path, own, wanted in zip(paths[3:], labels, (graph_of, edges), strict=False):
+        if len(own) != len(wanted):
+            raise ValueError(f"{path.name} has {len(own)} labels, {len(wanted)} are wanted")
     if edges.ndim != 2 or not 1 <= edges.min() <= edges.max() <= len(graph_of):
         raise ValueError(f"edges must join nodes 1..{len(graph_of)}")
     if not np.array_equal(np.unique(graph_of), np.arange(1, len(classes) + 1)) or (np.diff(graph_of) < 0).any():
@@ -168,7 +183,21 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
     return graphs
 
 
+def _whole_numbers(path: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, of an empty file
+        try:
+            values = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=1)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+    if not len(values):
+        raise ValueError(f"{path.name} is empty")
+    return values
+
+
 def _one_hot(labels: np.ndarray) -> Tensor:
+    if int(labels.max()) - int(labels.min()) >= LABELS:
+        raise ValueError(f"labels are numbers less than {LABELS} apart, got {labels.min()} and {labels.max()}")
     return one_hot(torch.from_numpy(labels - labels.min())).float()
 
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from jsonargparse.typing import OpenUnitInterval, PositiveInt
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from datamodules.data_folders import DataError, data_folders
@@ -42,7 +42,7 @@ class SocialGraph(LinkGraph):
         test_share: OpenUnitInterval = 0.1,
         batch_size: PositiveInt = 512,
         seed: int = 42,
-        split_seed: int = 0,
+        split_seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed)
         if val_share + test_share >= 1:
@@ -51,8 +51,13 @@ class SocialGraph(LinkGraph):
 
     def load(self) -> Links:
         """Return the graph."""
-        pairs, N = read_pairs(Path(self.path) if self.path is not None else find_facebook())
+        path = Path(self.path) if self.path is not None else find_facebook()
+        pairs, N = read_pairs(path)
         parts = split_pairs(pairs, self.val_share, self.test_share, self.split_seed)
+        for split, part in parts.items():
+            if not len(part):
+                shares = f"val_share {self.val_share:g} and test_share {self.test_share:g}"
+                raise DataError(f"{path} has {len(pairs)} friendships: with {shares} none is left for {split}")
         sought = {split: both_ways(part) for split, part in parts.items()}
         oneself = torch.stack([torch.arange(N), torch.zeros(N, dtype=torch.int64), torch.arange(N)], 1)
         before_test = torch.cat([oneself, sought["train"]])

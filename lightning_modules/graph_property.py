@@ -3,10 +3,12 @@
 Legend: B graphs, K outputs.
 """
 
+import math
 from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch_geometric.data import Batch
@@ -50,7 +52,8 @@ class GraphProperty(TrainingSystem):
 
     def forward(self, graphs: Batch) -> Tensor:
         """Return logits [B, K], or the quantity in its own unit [B]."""
-        outputs = self.network(graphs.x, graphs.edge_index, graphs.edge_attr, graphs.batch, graphs.num_graphs)
+        x, edge_attr = (None if each is None else each.to(self.dtype) for each in (graphs.x, graphs.edge_attr))
+        outputs = self.network(x, graphs.edge_index, edge_attr, graphs.batch, graphs.num_graphs)
         return outputs[:, 0] * self.std + self.mean if graphs.y.is_floating_point() else outputs
 
     def training_step(self, graphs: Batch, batch_idx: int) -> Tensor:
@@ -68,8 +71,10 @@ class GraphProperty(TrainingSystem):
     def configure_optimizers(self) -> Any:
         """Return AdamW, and the fall of its step size over the whole training."""
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
+        if not 0 < steps < math.inf:
+            raise MisconfigurationException("the step size falls to the end; give --trainer.max_epochs or max_steps")
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _loss(self, graphs: Batch, split: str) -> Tensor:

@@ -47,6 +47,13 @@ class NodeClassification(TrainingSystem):
         """See that neighbourhoods are sampled as far as the network sees."""
         fan_outs = getattr(self.trainer.datamodule, "num_neighbors", None)  # type: ignore[attr-defined]
         hops = getattr(self.network, "hops", None)
+        if fan_outs is not None and hops == 0:
+            raise MisconfigurationException("num_neighbors samples neighbours, and the network sees none: leave it out")
+        if fan_outs is not None and getattr(self.network, "whole_graph", False):
+            raise MisconfigurationException(
+                f"{type(self.network).__name__} weighs by degrees in the whole graph: leave num_neighbors out, or take "
+                "GraphSAGE or GAT"
+            )
         if fan_outs is not None and hops is not None and len(fan_outs) != hops:
             raise MisconfigurationException(
                 f"num_neighbors must have a number for each of the network's {hops} layers, got {fan_outs}"

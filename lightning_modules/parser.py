@@ -174,7 +174,7 @@ def plain(problem: str) -> str:
         reasons = [line for line in union[2].split("\n") if "NoneType" not in line]
         given = union[3].split("\n")[0].strip()
         if len(reasons) > 1:
-            if given.startswith("{"):
+            if given.startswith("{") and "dict" not in union[1]:
                 return "class_path is missing, which names a class by its import path"
             types = union[1].replace("typing.Literal", "").replace("<class 'NoneType'>", "null")
             return f"{given!r} is none of {_type_names(types)}"

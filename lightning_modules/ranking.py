@@ -26,19 +26,19 @@ def mid_ranks(
         known_rows: question of each known answer [K].
         known: nodes that take part in no ranking [K].
     """
-    asked = scores[rows, answers]
-    wrong = scores.index_put(
-        (torch.cat([rows, known_rows]), torch.cat([answers, known])), scores.new_tensor(-torch.inf)
-    )
+    least = torch.finfo(scores.dtype).min
+    wrong = scores.clamp(min=least)  # below it are those alone that take no part
+    asked = wrong[rows, answers].nan_to_num(nan=least, posinf=torch.inf)
+    wrong[torch.cat([rows, known_rows]), torch.cat([answers, known])] = -torch.inf
     filtered, listed = [], []
     for part in torch.arange(len(rows), device=rows.device).split(CHUNK):
         own = asked[part, None]
         nodes = wrong[rows[part]]  # [chunk, N]
-        equal, worse = (nodes == own).sum(1), (nodes < own).sum(1)
+        equal, worse = (nodes == own).sum(1).float(), (nodes < own).sum(1)
         filtered.append(1 + nodes.shape[1] - worse - equal + equal / 2)
         rivals = rows[part, None] == rows  # [chunk, A], itself among them
         ahead, level = (rivals & (asked > own)).sum(1), (rivals & (asked == own)).sum(1) - 1
-        listed.append(filtered[-1] + ahead + level / 2)
+        listed.append(filtered[-1] + ahead + level.float() / 2)
     return torch.cat(filtered), torch.cat(listed)
 
 
@@ -57,14 +57,14 @@ class RankMetrics(nn.Module):
         super().__init__()
         self.hits_at, self.recall_at = hits_at, recall_at
         names = ["mrr", *(f"hits@{k}" for k in hits_at), *(f"recall@{k}" for k in recall_at)]
-        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.means = nn.ModuleDict({name: MeanMetric().set_dtype(torch.float32) for name in names})
 
     def update(self, filtered: Tensor, listed: Tensor, rows: Tensor) -> None:
         """Take in the ranks of a batch, as `mid_ranks` returns them, and the question of each [A]."""
         figures = {"mrr": 1 / filtered} | {f"hits@{k}": (filtered <= k).float() for k in self.hits_at}
         for name, values in figures.items():
             self.means[name].update(values)  # type: ignore[operator]
-        shares = 1 / torch.bincount(rows)[rows]  # of a question's answers
+        shares = 1 / torch.bincount(rows)[rows].float()  # of a question's answers
         for k in self.recall_at:
             self.means[f"recall@{k}"].update((listed <= k).float(), shares)  # type: ignore[operator]
 

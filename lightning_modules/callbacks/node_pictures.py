@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 from torch_geometric.data import Data
 
 from lightning_modules.runs import RunTensorBoard
@@ -34,6 +34,8 @@ class NodePictures(Callback):
             return
         graph: Data = next(iter(loaders)).to(pl_module.device)
         hidden = evaluate(network, "hidden", graph).cpu()
+        if not hidden.isfinite().all():  # a training that went astray has no map
+            return
         pictures = {"nodes": draw_map(hidden, graph.y.cpu())}
         if hasattr(network, "attention") and len(graph.y) <= LEGIBLE:
             edges, weights = evaluate(network, "attention", graph)
@@ -67,7 +69,8 @@ def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
     directions = normalize(hidden.float())
     centred = directions - directions.mean(0)
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
-    places = (centred @ axes[:2].T).numpy()
+    two = pad(centred @ axes[:2].T, (0, max(0, 2 - len(axes))))  # a layer of one unit has but one axis
+    places = two.numpy()
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     plot = figure.add_subplot()
     for label in range(int(classes.max()) + 1):
@@ -93,7 +96,7 @@ def draw_attention(edges: Tensor, weights: Tensor, names: Sequence[str] | None =
     from matplotlib.figure import Figure
 
     N = int(edges.max()) + 1
-    table = torch.zeros(N, N).index_put_((edges[1], edges[0]), weights.mean(1))
+    table = torch.zeros(N, N).index_put_((edges[1], edges[0]), weights.mean(1).float())
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     plot = figure.add_subplot()
     picture = plot.imshow(table.numpy(), cmap="Blues", vmin=0, vmax=float(table.max()))

@@ -7,8 +7,6 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
-from rich.table import Table
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
@@ -67,7 +65,9 @@ class Summary(Callback):
                 headline = facts["headline"]
                 logger.log_hyperparams(hyperparameters(self.config), {f"{headline}_last_{LAST}": facts[headline]})
                 logger.finalize("success")
-        Console().print(self._table(trainer, facts))
+        rows = self._rows(trainer, facts)
+        width = max(len(name) for name, _ in rows)
+        print("\n".join(f" {name:<{width}}  {value}" for name, value in rows), flush=True)
 
     def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
         """Return what summary.json holds."""
@@ -82,33 +82,33 @@ class Summary(Callback):
         facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second, **test_metrics}
         return facts
 
-    def _table(self, trainer: Trainer, facts: dict[str, Any]) -> Table:
-        table = Table(show_header=False, box=None)
+    def _rows(self, trainer: Trainer, facts: dict[str, Any]) -> list[tuple[str, str]]:
+        rows = []
         last = f"over the last {facts.get('iterations')} iterations"
         held_out = trainer.val_dataloaders is not None or trainer.test_dataloaders is not None
         train = "train/" if held_out else ""
         if "accuracy" in facts:
-            table.add_row(f"{train}accuracy", f"{100 * facts['accuracy']:.2f} % {last}")
+            rows.append((f"{train}accuracy", f"{100 * facts['accuracy']:.2f} % {last}"))
             if facts["solved_at"] or not held_out:  # a task with held-out data is not one to be solved
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
-                table.add_row("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})")
+                rows.append(("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})"))
         elif facts["headline"] in facts and facts["headline"] != "loss":
-            table.add_row(f"{train}{facts['headline']}", f"{facts[facts['headline']]:.4f} {last}")
+            rows.append((f"{train}{facts['headline']}", f"{facts[facts['headline']]:.4f} {last}"))
         if "loss" in facts:
-            table.add_row(f"{train}loss", f"{facts['loss']:.4f} {last}")
+            rows.append((f"{train}loss", f"{facts['loss']:.4f} {last}"))
         for tag in sorted(facts):
             if tag.startswith("test/"):
-                table.add_row(tag, f"{facts[tag]:.4f}")
+                rows.append((tag, f"{facts[tag]:.4f}"))
         if facts["steps_per_second"]:
-            table.add_row("speed", f"{facts['steps_per_second']:.1f} steps/s")
+            rows.append(("speed", f"{facts['steps_per_second']:.1f} steps/s"))
         for picture in sorted(self.run.glob("*.png")):
-            table.add_row(picture.stem, str(picture))
+            rows.append((picture.stem, str(picture)))
         for name, file in {"checkpoint": "last.ckpt", "best": "best.ckpt", "numbers": "metrics.csv"}.items():
             if (self.run / file).exists():
-                table.add_row(name, str(self.run / file))
-        table.add_row("dashboard", f"tensorboard --logdir {self.run.parent.parent}")
-        return table
+                rows.append((name, str(self.run / file)))
+        rows.append(("dashboard", f"tensorboard --logdir {self.run.parent.parent}"))
+        return rows
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:

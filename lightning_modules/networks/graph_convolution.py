@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import add_remaining_self_loops
 
-from lightning_modules.networks.sparse_matrix import SparseMatrix
+from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 Form = Literal["sparse", "edges", "dense"]
 
@@ -25,7 +26,7 @@ def normalized_edges(edge_index: Tensor, N: int) -> tuple[Tensor, Tensor]:
         N: number of nodes.
     """
     edges, _ = add_remaining_self_loops(edge_index, num_nodes=N)
-    degree = torch.bincount(edges[1], minlength=N).to(torch.get_default_dtype())
+    degree = torch.bincount(edges[1], minlength=N).to(entries_dtype())
     return edges, degree[edges].rsqrt().prod(0)
 
 
@@ -38,8 +39,7 @@ def dense_adjacency(edge_index: Tensor, N: int) -> Tensor:
 def sparse_adjacency(edge_index: Tensor, N: int) -> SparseMatrix:
     """Return Â [N, N] with its non-zero entries alone."""
     (source, target), weight = normalized_edges(edge_index, N)
-    matrix = torch.sparse_coo_tensor(torch.stack([target, source]), weight, (N, N), check_invariants=False)
-    return SparseMatrix.from_csr(matrix.coalesce().to_sparse_csr())
+    return SparseMatrix.from_entries(target, source, weight, (N, N))
 
 
 class GraphConvolution(nn.Module):
@@ -58,7 +58,7 @@ class GraphConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.form = form
-        self._edges: Tensor | None = None
+        self._memo = Memo()
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor) -> Tensor:
@@ -70,11 +70,12 @@ class GraphConvolution(nn.Module):
         """
         projected = x @ self.weight
         N = len(projected)
-        if self._edges is not edge_index:
-            make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[self.form]
-            self._edges, self._adjacency = edge_index, make(edge_index, N)
-        if self.form == "edges":
-            edges, weights = self._adjacency
-            messages = weights[:, None] * projected[edges[0]]
-            return torch.zeros_like(projected).index_add(0, edges[1], messages) + self.bias
-        return self._adjacency @ projected + self.bias
+        make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[self.form]
+        adjacency = self._memo(edge_index, lambda: make(edge_index, N), N)
+        if self.form == "sparse":
+            return adjacency @ projected + self.bias
+        if self.form == "dense":
+            return adjacency.to(projected.dtype) @ projected + self.bias
+        edges, weights = adjacency
+        messages = weights[:, None].to(projected.dtype) * projected[edges[0]]
+        return torch.zeros_like(projected).index_add(0, edges[1], messages) + self.bias

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kernels.dtypes import without_autocast
+
 Baseline = Literal["popularity", "relation_frequency", "common_neighbours", "adamic_adar"]
 
 
@@ -26,7 +28,7 @@ def relation_frequency(heads: Tensor, relations: Tensor, edge_index: Tensor, edg
 
 def common_neighbours(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
     """Score a node by the neighbours that it shares with the one who asks: |Γ(i) ∩ Γ(j)|."""
-    return _shared(heads, edge_index, torch.ones(N, device=edge_index.device))
+    return _shared(heads, edge_index, torch.ones(N, dtype=torch.float32, device=edge_index.device))
 
 
 def adamic_adar(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
@@ -38,11 +40,12 @@ def adamic_adar(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type:
 def _shared(heads: Tensor, edge_index: Tensor, weights: Tensor) -> Tensor:
     """Return A[heads] diag(weights) A with the adjacency matrix A, as a sparse product."""
     N = len(weights)
-    ones = torch.ones(edge_index.shape[1], device=edge_index.device)
+    ones = weights.new_ones(edge_index.shape[1])
     adjacency = torch.sparse_coo_tensor(edge_index, ones, (N, N), check_invariants=False).coalesce().to_sparse_csr()
-    one_hot = torch.zeros(N, len(heads), device=heads.device)
+    one_hot = weights.new_zeros(N, len(heads))
     one_hot[heads, torch.arange(len(heads), device=heads.device)] = 1
-    return (adjacency @ (weights[:, None] * (adjacency @ one_hot))).T
+    with without_autocast(weights.device):
+        return (adjacency @ (weights[:, None] * (adjacency @ one_hot))).T
 
 
 BASELINES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]] = {

@@ -12,8 +12,9 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
+from lightning_modules.networks.memo import Memo
 from lightning_modules.networks.relational_convolution import RelationalConvolution
-from lightning_modules.networks.sparse_matrix import SparseMatrix
+from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 
 class BilinearDecoder(nn.Module, ABC):
@@ -145,7 +146,7 @@ class FriendSAGE(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_nodes))
         self.own = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(num_layers))
         self.neighbours = nn.ModuleList(nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(num_layers))
-        self._edges: Tensor | None = None
+        self._memo = Memo()
 
     def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return scores [B, N]."""
@@ -154,19 +155,17 @@ class FriendSAGE(nn.Module):
 
     def encode(self, edge_index: Tensor) -> Tensor:
         """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
-        if self._edges is not edge_index:
-            self._edges, self._mean = edge_index, mean_adjacency(edge_index, len(self.nodes))
+        mean = self._memo(edge_index, lambda: mean_adjacency(edge_index, len(self.nodes)))
         h = dropout(self.nodes, self.p, self.training)
         for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
             if depth:
                 h = dropout(relu(h), self.p, self.training)
-            h = own(h) + self._mean @ neighbours(h)
+            h = own(h) + mean @ neighbours(h)
         return h
 
 
 def mean_adjacency(edge_index: Tensor, N: int) -> SparseMatrix:
     """Return D⁻¹ A [N, N]: its row i takes the mean over the nodes that have an edge to i, or zero."""
     source, target = edge_index
-    weights = 1 / torch.bincount(target, minlength=N)[target].to(torch.get_default_dtype())
-    matrix = torch.sparse_coo_tensor(torch.stack([target, source]), weights, (N, N), check_invariants=False)
-    return SparseMatrix.from_csr(matrix.coalesce().to_sparse_csr())
+    weights = 1 / torch.bincount(target, minlength=N)[target].to(entries_dtype())
+    return SparseMatrix.from_entries(target, source, weights, (N, N))

@@ -15,11 +15,14 @@ from torch_geometric.nn.aggr import Aggregation
 
 from kernels import LSTM
 from lightning_modules.networks.graph_convolution import Form, GraphConvolution, sparse_adjacency
+from lightning_modules.networks.memo import Memo
 from lightning_modules.networks.sparse_matrix import SparseMatrix
 
 
 class NodeNetwork(nn.Module):
     """What the networks share: the check of the data's facts, and features that may be sparse.
+
+    `whole_graph` marks those that weigh by degrees, which a sampled neighbourhood does not show.
 
     Args:
         num_features: width F of a node's features.
@@ -31,28 +34,32 @@ class NodeNetwork(nn.Module):
         ValueError: if the data do not tell their number of features or classes.
     """
 
+    whole_graph = False
+
     def __init__(self, num_features: int, num_classes: int, dropout: float, hops: int) -> None:
         super().__init__()
         if not num_features or not num_classes:
             raise ValueError(f"{type(self).__name__} needs num_features and num_classes, and the data tell none")
         self.num_features, self.num_classes, self.p, self.hops = num_features, num_classes, dropout, hops
-        self._given: Tensor | None = None
+        self._memo = Memo()  # of the input features
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, and so of dense features."""
+        return next(self.parameters()).dtype
 
     def features(self, x: Tensor) -> Tensor | SparseMatrix:
         """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
-            return dropout(x, self.p, self.training)
-        if self._given is not x:
-            self._given, self._sparse = x, SparseMatrix.from_csr(x)
-        return self._sparse.dropout(self.p) if self.training else self._sparse
+            return dropout(x.to(self.dtype), self.p, self.training)
+        sparse: SparseMatrix = self._memo(x, lambda: SparseMatrix.from_csr(x))
+        return sparse.dropout(self.p) if self.training else sparse
 
     def dense(self, x: Tensor) -> Tensor:
         """Return the input features as a dense matrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
-            return x
-        if self._given is not x:
-            self._given, self._dense = x, x.to_dense()
-        return self._dense
+            return x.to(self.dtype)
+        return self._memo(x, lambda: x.to_dense().to(self.dtype))
 
     def drop(self, h: Tensor) -> Tensor:
         """Return features after dropout."""
@@ -113,6 +120,8 @@ class GCN(NodeNetwork):
         dropout: probability of dropping before each.
         form: how Â is multiplied, see `GraphConvolution`.
     """
+
+    whole_graph = True
 
     def __init__(
         self,
@@ -252,6 +261,8 @@ class GCNII(NodeNetwork):
         theta: strength of the layers' own weights.
     """
 
+    whole_graph = True
+
     def __init__(
         self,
         num_features: int,
@@ -269,7 +280,7 @@ class GCNII(NodeNetwork):
         )
         self.last = nn.Linear(hidden_size, num_classes)
         nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)  # as the authors
-        self._edges: Tensor | None = None
+        self._adjacency = Memo()
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return logits [N, C]."""
@@ -277,11 +288,10 @@ class GCNII(NodeNetwork):
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the last hidden layer [N, H]."""
-        if self._edges is not edge_index:
-            self._edges, self._adjacency = edge_index, sparse_adjacency(edge_index, len(x))
+        adjacency = self._adjacency(edge_index, lambda: sparse_adjacency(edge_index, len(x)), len(x))
         h = start = relu(self.first(self.features(x)))
         for layer in self.layers:
-            h = relu(layer(self.drop(h), start, self._adjacency))
+            h = relu(layer(self.drop(h), start, adjacency))
         return h
 
 
@@ -332,5 +342,6 @@ class LSTMAggregation(Aggregation):
             nodes = torch.nonzero((octave == power) & (degree > 0))[:, 0]
             steps = torch.arange(int(degree[nodes].max()), device=x.device)
             slots = (starts[nodes, None] + steps).clamp(max=len(x) - 1)  # beyond a node's own they are not read
-            result[nodes], _ = self.lstm(x[slots], lengths=degree[nodes], output="last")
+            last, _ = self.lstm(x[slots], lengths=degree[nodes], output="last")
+            result[nodes] = last.to(result.dtype)
         return result

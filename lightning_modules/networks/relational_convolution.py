@@ -11,7 +11,8 @@ Legend: N nodes, E edges, R relations, P pairs.
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.networks.sparse_matrix import SparseMatrix
+from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 
 class RelationalConvolution(nn.Module):
@@ -30,7 +31,7 @@ class RelationalConvolution(nn.Module):
         self.root, self.bases = nn.Parameter(matrices[0]), nn.Parameter(torch.stack(matrices[1:]))
         self.shares = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_relations, num_bases)))
         self.bias = nn.Parameter(torch.zeros(out_features))
-        self._edges: Tensor | None = None
+        self._memo = Memo()
 
     def forward(self, h: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return the next features [N, out].
@@ -40,9 +41,8 @@ class RelationalConvolution(nn.Module):
             edge_index: edges from row 0 to row 1 [2, E]. M and G are made once for the same tensor.
             edge_type: relation of each edge [E].
         """
-        if self._edges is not edge_index:
-            self._edges, self._pairs = edge_index, pair_matrices(edge_index, edge_type, len(h), len(self.shares))
-        mean, total, relations = self._pairs
+        N, R = len(h), len(self.shares)
+        mean, total, relations = self._memo(edge_index, lambda: pair_matrices(edge_index, edge_type, N, R), N)
         means = mean @ h  # [P, in]
         result = torch.addmm(self.bias, h, self.root)
         for basis, share in zip(self.bases, self.shares[relations].T, strict=True):
@@ -57,9 +57,8 @@ def pair_matrices(
     source, target = edge_index
     pairs, place, counts = torch.unique(target * num_relations + edge_type, return_inverse=True, return_counts=True)
     P = len(pairs)
-    weights = 1 / counts[place].to(torch.get_default_dtype())
-    mean = torch.sparse_coo_tensor(torch.stack([place, source]), weights, (P, N), check_invariants=False)
-    at = torch.stack([pairs // num_relations, torch.arange(P, device=pairs.device)])
-    total = torch.sparse_coo_tensor(at, weights.new_ones(P), (N, P), check_invariants=False)
-    mean, total = mean.coalesce().to_sparse_csr(), total.coalesce().to_sparse_csr()
-    return SparseMatrix.from_csr(mean), SparseMatrix.from_csr(total), pairs % num_relations
+    weights = 1 / counts[place].to(entries_dtype())
+    mean = SparseMatrix.from_entries(place, source, weights, (P, N))
+    each = torch.arange(P, device=pairs.device)
+    total = SparseMatrix.from_entries(pairs // num_relations, each, weights.new_ones(P), (N, P))
+    return mean, total, pairs % num_relations

@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from kernels.dtypes import without_autocast
+
 
 class SparseMatrix(NamedTuple):
     """A sparse matrix [N, M] beside its transpose, both in compressed rows: `matrix @ dense` with a fast gradient.
 
-    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values.
+    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values. The
+    product is taken in the matrix's precision, under autocast too, and given in that of the dense matrix; torch has no
+    16-bit one on a CPU.
 
     Args:
         rows: the matrix, torch.sparse_csr [N, M].
@@ -21,6 +25,12 @@ class SparseMatrix(NamedTuple):
     rows: Tensor
     columns: Tensor
     order: Tensor
+
+    @classmethod
+    def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Self:
+        """Make one from the row, column and value of every entry [n]; those at one place are added."""
+        matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
+        return cls.from_csr(matrix.coalesce().to_sparse_csr())
 
     @classmethod
     def from_csr(cls, matrix: Tensor) -> Self:
@@ -50,12 +60,22 @@ def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
     )
 
 
+def entries_dtype() -> torch.dtype:
+    """Return the dtype of a matrix that is made of counts: the default one, but of no less than 32 bits."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
+def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:
+    with without_autocast(dense.device):
+        return (matrix @ dense.to(matrix.dtype)).to(dense.dtype)
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dense: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         ctx.columns = columns
-        return rows @ dense
+        return _multiply(rows, dense)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.columns @ gradient, None, None
+        return _multiply(ctx.columns, gradient), None, None

@@ -43,8 +43,10 @@ def test_a_small_tu_dataset(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"node_labels": "0\n1\n"}, "not one label for each"),
-        ({"edge_labels": "0\n"}, "not one label for each"),
+        ({"node_labels": "0\n1\n"}, "node_labels has 2 labels, 5 are wanted"),
+        ({"node_labels": "0\n1\n2\n3\n9223372036854775807\n"}, "less than 1000 apart"),
+        ({"edge_labels": "0\n"}, "edge_labels has 1 labels, 6 are wanted"),
+        ({"edge_labels": ""}, "edge_labels is empty"),
         ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 6\n"}, r"join nodes 1\.\.5"),
         ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 1\n"}, "leaves graph 2"),
         ({"graph_labels": "1\n-1\n1\n"}, r"of the graphs 1\.\.3"),
@@ -83,8 +85,9 @@ def test_freesolv() -> None:
     ("rows", "message"),
     [
         ("C,1.5\n", "SAMPL.csv is cut short or not FreeSolv's: 1 graphs instead of 642"),
-        ("C,1.5\nCC,\n", "is damaged: could not convert"),
-        ("C,1.5\nnot a molecule,1\n", "is damaged: row 3: no molecule"),
+        ("C,1.5\nCC,\n", "is damaged: row 3: a molecule and a number are wanted, got 'CC' and ''"),
+        ("C,1.5\nnot a molecule,1\n", "row 3: a molecule and a number are wanted, got 'not a molecule' and '1'"),
+        ("C,1.5\nCC", "row 3: a molecule and a number are wanted, got 'CC' and None"),
     ],
 )
 def test_tables_that_are_refused(rows: str, message: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +107,7 @@ def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(molecule_files, "from_smiles", no_rdkit)
     folder = own_folder / "data" / SOURCES["ESOL"].folder
     folder.mkdir(parents=True)
-    (folder / "delaney-processed.csv").write_text("smiles\nC\n")
+    (folder / "delaney-processed.csv").write_text(f"{','.join(SOURCES['ESOL'].columns or ())}\nC,1\n")
     with pytest.raises(DataError, match=r"rdkit, which is not installed: pip install '\.\[molecules\]'"):
         read_graphs("ESOL")
 
@@ -112,7 +115,7 @@ def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_files_that_are_missing_or_cut_short(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
     with pytest.raises(
-        DataError, match=r"MUTAG is not here: looked for MUTAG_A.txt.* in data/TUDataset/MUTAG/raw; get"
+        DataError, match=r"MUTAG is not here: looked for MUTAG_A.txt.* in data/TUDataset/MUTAG/raw; put the files of"
     ):
         read_graphs("MUTAG")
     folder = own_folder / "data" / SOURCES["MUTAG"].folder

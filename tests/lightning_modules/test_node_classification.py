@@ -11,6 +11,7 @@ from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.node_classification import NodeClassification
 
 Train = Callable[..., tuple[int, str, str]]
+SAGE = ["--model.network", "lightning_modules.networks.node_networks.GraphSAGE"]
 RUN = Path("runs/karate_gcn/version_0")
 
 
@@ -48,7 +49,7 @@ def test_a_weight_decay_for_each_part(train: Train) -> None:
 def test_a_stopped_run_goes_on_exactly(train: Train, sampled: bool) -> None:
     words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
     if sampled:  # four steps an epoch: the run stops amid the second
-        words += ["--data.num_neighbors", "[2, 2]", "--data.batch_size", "1"]
+        words += [*SAGE, "--data.num_neighbors", "[2, 2]", "--data.batch_size", "1"]
     train(*words, "--trainer.max_epochs", "12", "--trainer.default_root_dir", "whole", small=False)
     for more in (["--trainer.max_steps", "7"], ["--trainer.max_epochs", "12", "--ckpt_path", "last"]):
         status, _, err = train(*words, *more, small=False)
@@ -75,7 +76,7 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -
 def test_all_neighbours_are_the_whole_graph(train: Train) -> None:
     losses = {}
     for name, more in {"whole": [], "sampled": ["--data.num_neighbors", "[-1, -1]"]}.items():
-        words = ["--config", "karate_gcn.yaml", "--model.network", "lightning_modules.networks.node_networks.GraphSAGE"]
+        words = ["--config", "karate_gcn.yaml", *SAGE]
         words += ["--model.network.dropout", "0", "--trainer.max_epochs", "6", "--trainer.accelerator", "cpu"]
         status, _, err = train(*words, *more, "--trainer.default_root_dir", name, small=False)
         assert (status, err) == (0, "")
@@ -88,7 +89,12 @@ def test_bad_fan_outs_are_one_line(train: Train) -> None:
     status, _, err = train("--config", "karate_gcn.yaml", "--data.num_neighbors", "[3, 0]", small=False)
     assert status == 2
     assert err == "train.py: error: fan-outs must be positive, or −1 for all neighbours, got [3, 0]\n"
-    status, _, err = train("--config", "karate_gcn.yaml", "--data.num_neighbors", "[3]", small=False)
-    assert status == 2
-    assert err == "train.py: error: num_neighbors must have a number for each of the network's 2 layers, got [3]\n"
+    for network, message in {
+        "GraphSAGE": "num_neighbors must have a number for each of the network's 2 layers, got [3]",
+        "GCN": "GCN weighs by degrees in the whole graph: leave num_neighbors out, or take GraphSAGE or GAT",
+        "MLP": "num_neighbors samples neighbours, and the network sees none: leave it out",
+    }.items():
+        words = ["--model.network", f"lightning_modules.networks.node_networks.{network}"]
+        status, _, err = train("--config", "karate_gcn.yaml", *words, "--data.num_neighbors", "[3]", small=False)
+        assert (status, err) == (2, f"train.py: error: {message}\n")
     assert not Path("runs").exists()

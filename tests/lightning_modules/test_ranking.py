@@ -35,6 +35,26 @@ def test_known_ranks() -> None:
     assert listed.tolist() == [1, 2.5, 3.5]
 
 
+@pytest.mark.parametrize(
+    ("own", "others", "rank"),
+    [
+        (torch.nan, 0.0, 3),
+        (torch.nan, torch.nan, 3),
+        (-torch.inf, 0.0, 3),
+        (-torch.inf, -torch.inf, 2),
+        (torch.inf, torch.inf, 2),
+        (0.0, torch.nan, 3),
+    ],
+)
+def test_scores_that_are_no_numbers(own: float, others: float, rank: float) -> None:
+    """Three nodes take part: the answer is last, or in the middle where all are alike."""
+    scores = torch.full((1, 5), others)
+    scores[0, 0] = own
+    known_rows, known = torch.tensor([0, 0]), torch.tensor([3, 4])
+    filtered, listed = mid_ranks(scores, torch.tensor([0]), torch.tensor([0]), known_rows, known)
+    assert filtered.tolist() == listed.tolist() == [rank]
+
+
 @pytest.mark.parametrize("levels", [1, 3, 1000])
 def test_a_loop_agrees(levels: int) -> None:
     torch.manual_seed(levels)
@@ -72,3 +92,19 @@ def test_figures() -> None:
         metrics.update(torch.tensor([2.0]), torch.tensor([2.0]), torch.tensor([0]))
         values = {name: float(value) for name, value in metrics.compute().items()}
         assert values == pytest.approx({"mrr": 1.75 / 3, "hits@1": 1 / 3, "hits@3": 2 / 3, "recall@2": 0.75})
+
+
+def test_ranks_are_exact_in_a_16_bit_training() -> None:
+    """Lightning makes 16 bits the default dtype there."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        metrics = RankMetrics([1], [5])
+        scores = torch.arange(1001, dtype=torch.float32)[None]
+        ranks = mid_ranks(scores, torch.tensor([0]), torch.tensor([0]), NONE, NONE)
+        metrics.update(*ranks, torch.tensor([0]))
+        metrics.update(torch.ones(2), torch.ones(2), torch.tensor([0, 0]))
+        mrr = metrics.compute()["mrr"].item()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [rank.item() for rank in ranks] == [1001, 1001]
+    assert mrr == pytest.approx((2 + 1 / 1001) / 3, rel=1e-6)

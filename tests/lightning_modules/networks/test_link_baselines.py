@@ -13,6 +13,7 @@ EDGES = torch.cat([PAIRS, PAIRS.flip(0)], 1)
 HEADS = torch.tensor([0, 4])
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -21,9 +22,10 @@ HEADS = torch.tensor([0, 4])
         ("adamic_adar", [[2 / math.log(3), 1 / math.log(3), 1 / math.log(3), 2 / math.log(3), 0], [0] * 5]),
     ],
 )
-def test_friends(name: str, expected: list[list[float]]) -> None:
+def test_friends(name: str, expected: list[list[float]], mixed: bool) -> None:
     zeros = torch.zeros(10, dtype=torch.int64)
-    scores = BASELINES[name](HEADS, torch.zeros(2, dtype=torch.int64), EDGES, zeros, 5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        scores = BASELINES[name](HEADS, torch.zeros(2, dtype=torch.int64), EDGES, zeros, 5)
     torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float32))
 
 

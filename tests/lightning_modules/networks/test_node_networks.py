@@ -1,5 +1,7 @@
 """Networks on nodes: sparse features, permutations, attention, aggregation by an LSTM."""
 
+import copy
+import pickle
 from functools import partial
 from typing import Any
 
@@ -137,3 +139,41 @@ def test_sparse_matrix() -> None:
     kept = dropped.rows.to_dense() != 0
     torch.testing.assert_close(dropped.rows.to_dense()[kept], 2 * dense[kept])
     assert 0 < kept.sum() < (dense != 0).sum()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("precision", ["autocast", torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", [*NETWORKS, "gcn_dense"])
+def test_other_precisions(name: str, precision: str | torch.dtype, sparse: bool) -> None:
+    torch.manual_seed(0)
+    network = (partial(GCN, form="dense") if name == "gcn_dense" else NETWORKS[name])(F, C).eval()
+    x = torch.randn(6, F)
+    expected = network(x, six_nodes()).detach()
+    if isinstance(precision, torch.dtype):
+        network.to(precision)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+        out = network(x.to_sparse_csr() if sparse else x, six_nodes())
+    out.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert precision == "autocast" or out.dtype == precision
+    bound = 1e-5 if precision == torch.float64 else 0.05
+    torch.testing.assert_close(out.float(), expected, atol=bound, rtol=bound)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_ran_can_be_copied(name: str) -> None:
+    network, x = make(name)
+    expected = network(x.to_sparse_csr(), six_nodes())
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(other(x.to_sparse_csr(), six_nodes()), expected)
+
+
+@pytest.mark.parametrize("name", ["gcn", "gcn_edges", "gcn2"])
+def test_what_is_kept_of_a_graph_follows_it(name: str) -> None:
+    network, x = make(name)
+    edges = six_nodes()
+    network(x, edges)
+    edges[1, 1] = 5  # the same tensor, another graph
+    assert torch.equal(network(x, edges), network(x, edges.clone()))
+    more = torch.cat([x, x[:1]])  # the same edges, a node more
+    assert torch.equal(network(more, edges)[:6], network(x, edges.clone()))
