@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -111,10 +112,11 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
             raise UserError(f"{word.partition('=')[0]} is not for a study: {reason}")
     if any(not values for values in choices):
         raise UserError("--vary takes a key and at least one value: --vary data.length 10 20")
+    names = {key: short_names(values) for key, *values in vary}
     runs = []
     for config, chosen, seed in itertools.product(configs, itertools.product(*choices), dict.fromkeys(seeds)):
         words = [word for key, value in chosen for word in (f"--{key}", value)]
-        setting = " ".join([Path(config).stem, *(f"{key}={value}" for key, value in chosen)])
+        setting = " ".join([Path(config).stem, *(f"{key}={names[key][value]}" for key, value in chosen)])
         runs.append(Run(setting, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
     return runs
 
@@ -197,6 +199,14 @@ def report(finished: dict[Run, Path], out: Path) -> None:
     print(f"\n{table}\n\n{note}\n{out / 'table.md'}\n{out / 'curves.png'}")
 
 
+def short_names(values: list[str]) -> dict[str, str]:
+    """Return what a table calls each value: a class by the last part of its import path, if that tells them apart."""
+    short = {
+        value: value.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", value) else value for value in values
+    }
+    return short if len(set(short.values())) == len(short) else {value: value for value in values}
+
+
 def spread(values: list[float]) -> str:
     """Return the mean, and the standard deviation (n − 1) of several."""
     return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
@@ -212,7 +222,7 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4 + 0.25 * len(settings)), layout="constrained")
     axes = figure.subplots()
     headlines = []
     for setting, folders in settings.items():
@@ -222,11 +232,11 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
         values = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
         mean, std = values.mean(0), values.std(0, ddof=min(1, len(curves) - 1))
         upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
-        (line,) = axes.plot(np.arange(1, shortest + 1), mean, linewidth=1, label=f"{setting}, {len(curves)} seeds")
+        (line,) = axes.plot(np.arange(1, shortest + 1), mean, linewidth=1, label=f"{setting}, {len(curves)} seed{'s' * (len(curves) > 1)}")
         axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=line.get_color(), alpha=0.25)
     axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center")
     figure.savefig(path, dpi=120)
 
 

@@ -66,6 +66,11 @@ class KnowledgeGraph(LinkGraph):
         super().__init__(batch_size, seed)
         self.dataset, self.path = name, path
 
+    @property
+    def split_name(self) -> str:
+        """The graph's name or folder; it has one split."""
+        return self.path or self.dataset
+
     def load(self) -> Links:
         """Return the graph, its nodes and relations in the order of their names."""
         folder = find_folder(self.dataset) if self.path is None else Path(self.path)

@@ -55,12 +55,22 @@ class Molecules(EpochStreamDataModule):
         Raises:
             DataError: if there is no such split, or it does not fit the graphs.
         """
+        _, split = self._split
+        held_out = {*split["val"], *split["test"]}
+        return {"train": [n for n in range(len(self.graphs)) if n not in held_out], **split}
+
+    @property
+    def split_name(self) -> str:
+        """Data set, kind of the split and its number."""
+        return f"{self.dataset}, {self.kind}, split_number {self._split[0]}"
+
+    @functools.cached_property
+    def _split(self) -> tuple[int, dict[str, list[int]]]:
         splits = read_splits(self.dataset, self.kind, self.graphs)
         number = self.seed % len(splits) if self.split_number is None else self.split_number
         if number >= len(splits):
             raise DataError(f"split_number must be 0..{len(splits) - 1} ({self.dataset}, {self.kind}), got {number}")
-        held_out = {*splits[number]["val"], *splits[number]["test"]}
-        return {"train": [n for n in range(len(self.graphs)) if n not in held_out], **splits[number]}
+        return number, splits[number]
 
     @property
     def num_features(self) -> int:

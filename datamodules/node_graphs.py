@@ -134,6 +134,11 @@ class Karate(NodeGraph):
             graph[name] = torch.zeros_like(graph.train_mask).index_fill_(0, nodes, True)
         return graph
 
+    @property
+    def split_name(self) -> str:
+        """The seed of the split."""
+        return f"the karate club split by seed {self.seed}"
+
 
 class Citations(NodeGraph):
     """Planetoid's citation graphs with the public split: 20 labels a class, 500 nodes to validate, 1000 to test.
@@ -170,6 +175,11 @@ class Citations(NodeGraph):
         graph.x = (graph.x / graph.x.sum(1, keepdim=True).clamp(min=1)).to_sparse_csr()
         return graph
 
+    @property
+    def split_name(self) -> str:
+        """The graph's name; it has one split."""
+        return self.dataset
+
 
 def find_planetoid(name: str) -> Path:
     """Return the folder with the files of a Planetoid graph; they are fetched to data/ where no data folder has them.
@@ -204,10 +214,25 @@ def check_graph(graph: Data) -> None:
     """Refuse a graph that no network could learn from.
 
     Raises:
-        DataError: if it has no edges, an edge to no node, a feature that is no number, a split without a node, or a
-            class without a training node.
+        DataError: if a part is not there or of another shape, it has no edges, an edge to no node, a feature that is
+            no number, a split without a node, a node in two, or a class without a training node.
     """
+    missing = [
+        name
+        for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask")
+        if getattr(graph, name, None) is None
+    ]
+    if missing:
+        raise DataError(f"the graph lacks {', '.join(missing)}")
     N = graph.y.shape[0]
+    if graph.y.dim() != 1 or graph.y.is_floating_point():
+        raise DataError(f"classes must be whole numbers [N], got {graph.y.dtype} {list(graph.y.shape)}")
+    if graph.x.dim() != 2 or graph.x.shape[0] != N or graph.x.layout not in (torch.strided, torch.sparse_csr):
+        raise DataError(
+            f"features must be [{N}, F], dense or torch.sparse_csr, got {list(graph.x.shape)}, {graph.x.layout}"
+        )
+    if graph.edge_index.dtype != torch.int64 or graph.edge_index.dim() != 2 or graph.edge_index.shape[0] != 2:
+        raise DataError(f"edges must be int64 [2, E], got {graph.edge_index.dtype} {list(graph.edge_index.shape)}")
     if graph.edge_index.numel() == 0:
         raise DataError("the graph has no edges")
     least, greatest = int(graph.edge_index.min()), int(graph.edge_index.max())
@@ -216,9 +241,15 @@ def check_graph(graph: Data) -> None:
     values = graph.x.values() if graph.x.layout == torch.sparse_csr else graph.x
     if not torch.isfinite(values).all():
         raise DataError("the graph has features that are not finite numbers")
-    for split in ("train", "val", "test"):
-        if not graph[f"{split}_mask"].any():
+    masks = {split: graph[f"{split}_mask"] for split in ("train", "val", "test")}
+    for split, mask in masks.items():
+        if mask.shape != (N,) or mask.dtype != torch.bool:
+            raise DataError(f"{split}_mask must be bool [{N}], got {mask.dtype} {list(mask.shape)}")
+        if not mask.any():
             raise DataError(f"the graph has no node in its {split} split")
+    twice = torch.stack(list(masks.values())).sum(0) > 1
+    if twice.any():
+        raise DataError(f"node {int(twice.nonzero()[0])} is in two splits")
     if int(graph.y.min()) < 0:
         raise DataError(f"classes are numbered from 0, got {int(graph.y.min())}")
     never = set(range(int(graph.y.max()) + 1)) - set(graph.y[graph.train_mask].tolist())

@@ -49,6 +49,12 @@ class SocialGraph(LinkGraph):
             raise DataError(f"validation and test take {val_share + test_share:g} of the links; none is left to train")
         self.path, self.val_share, self.test_share, self.split_seed = path, val_share, test_share, split_seed
 
+    @property
+    def split_name(self) -> str:
+        """The file, the shares held out and the seed by which they are drawn."""
+        shares = f"val_share {self.val_share:g}, test_share {self.test_share:g}, split_seed {self.split_seed}"
+        return f"{self.path or 'ego-Facebook'}, {shares}"
+
     def load(self) -> Links:
         """Return the graph."""
         path = Path(self.path) if self.path is not None else find_facebook()

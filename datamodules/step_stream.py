@@ -75,11 +75,11 @@ class StepStreamDataModule(LightningDataModule, ABC):
             return self._batches_loaded
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the number of batches consumed, for the checkpoint."""
         return {"batches_consumed": self.batches_consumed}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the stream start where a checkpoint's stood. A trainer restores its own count, and that one decides.
 
         Raises:
@@ -124,9 +124,25 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         return self.batch_size
 
     @property
+    def split_name(self) -> str:
+        """What the examples are and how they are split, in words; "" if that never differs.
+
+        A checkpoint holds it, so that nothing is tested on examples that it was trained on.
+        """
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of batches consumed and the split, for the checkpoint."""
+        return {**super().state_dict(), "split": self.split_name}
+
+    @property
     def steps_per_epoch(self) -> int:
-        """Number of batches, equal in size to one example, in which every training example comes once."""
-        return math.ceil(self.count("train") / (self.batch_size * self._ranks))
+        """Number of batches, equal in size to one example, in which every training example comes once.
+
+        Each process has an example in each, as long as there are so many.
+        """
+        n = self.count("train")
+        return max(1, min(math.ceil(n / (self.batch_size * self._ranks)), n // self._ranks))
 
     @property
     def _ranks(self) -> int:

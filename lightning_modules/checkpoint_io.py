@@ -62,6 +62,21 @@ def plain(tree: Any) -> Any:
     return tree
 
 
+def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
+    """See that a checkpoint was trained on the split that it is to be tested on.
+
+    Raises:
+        UserError: if it was another one.
+    """
+    state, ours = checkpoint.get(type(data).__qualname__), getattr(data, "split_name", "")
+    theirs = state.get("split", ours) if isinstance(state, dict) else ours
+    if theirs != ours:
+        raise UserError(
+            f"{path} was trained on {theirs}, and the data are {ours}: some that it was trained on may be tested; give "
+            "its own --seed_everything and --data settings"
+        )
+
+
 def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, training: bool) -> None:
     """See that a checkpoint belongs to this model, and can continue its training.
 

@@ -28,7 +28,7 @@ from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal, Stopped
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits
+from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_split
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
@@ -156,6 +156,7 @@ class StudyCLI(LightningCLI):
         if self.checkpoint is not None:
             content = read_checkpoint(self.checkpoint)
             check_fits(content, self.model, self.checkpoint, training=self.config.stage == "fit")
+            check_split(content, self.datamodule, self.checkpoint)
             continued_step = content["global_step"] if self.config.stage == "fit" else 0
             self._refuse_what_is_finished(continued_step)
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:

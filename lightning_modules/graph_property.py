@@ -74,8 +74,9 @@ class GraphProperty(TrainingSystem):
         steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
         if not 0 < steps < math.inf:
             raise MisconfigurationException("the step size falls to the end; give --trainer.max_epochs or max_steps")
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        # As a function of the step alone: a longer run that goes on from a shorter one falls to its own end.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _loss(self, graphs: Batch, split: str) -> Tensor:
         outputs, y = self(graphs), graphs.y

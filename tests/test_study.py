@@ -155,3 +155,10 @@ def test_a_task_without_accuracy_is_told_by_its_loss_and_its_test_figures(
     study.report(finished, own_folder)
     assert "| knowledge_graph | 1 2 | 0.150 ± 0.071 | 10.0 |" in capsys.readouterr().out
     assert (own_folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_classes_are_named_by_the_last_part_of_their_path() -> None:
+    assert study.short_names(["kernels.GRU", "kernels.LSTM", "0.5"]) == {
+        "kernels.GRU": "GRU", "kernels.LSTM": "LSTM", "0.5": "0.5",
+    }  # fmt: skip
+    assert study.short_names(["torch.nn.LSTM", "kernels.LSTM"])["kernels.LSTM"] == "kernels.LSTM", "two of one name"

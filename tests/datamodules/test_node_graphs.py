@@ -95,17 +95,27 @@ def test_the_whole_graph_is_brought_to_a_device_once() -> None:
     ("changes", "message"),
     [
         ({"edge_index": torch.empty(2, 0, dtype=torch.int64)}, "no edges"),
-        ({"edge_index": torch.tensor([[0, 1], [1, 3]])}, r"must join nodes 0..2, got 3"),
-        ({"edge_index": torch.tensor([[0, -1], [1, 2]])}, r"must join nodes 0..2, got -1"),
-        ({"x": torch.tensor([[1.0], [float("nan")], [0.0]])}, "not finite"),
-        ({"val_mask": torch.zeros(3, dtype=torch.bool)}, "no node in its val split"),
-        ({"y": torch.tensor([0, 3, 1])}, "no training node is of class 2"),
-        ({"y": torch.tensor([0, -1, 1])}, "classes are numbered from 0, got -1"),
+        ({"edge_index": torch.tensor([[0, 1], [1, 5]])}, r"must join nodes 0..4, got 5"),
+        ({"edge_index": torch.tensor([[0, -1], [1, 2]])}, r"must join nodes 0..4, got -1"),
+        ({"edge_index": torch.tensor([[0.0, 1.0], [1.0, 2.0]])}, r"edges must be int64 \[2, E\], got torch.float32"),
+        ({"edge_index": torch.zeros(3, 4, dtype=torch.int64)}, r"edges must be int64 \[2, E\], got .* \[3, 4\]"),
+        ({"x": torch.full((5, 1), float("nan"))}, "not finite"),
+        ({"x": torch.ones(4, 1)}, r"features must be \[5, F\]"),
+        ({"x": torch.ones(5, 1).to_sparse_coo()}, "sparse_coo"),
+        ({"x": None}, "the graph lacks x"),
+        ({"val_mask": torch.zeros(5, dtype=torch.bool)}, "no node in its val split"),
+        ({"val_mask": torch.arange(5) < 1}, "node 0 is in two splits"),
+        ({"val_mask": torch.ones(4, dtype=torch.bool)}, r"val_mask must be bool \[5\]"),
+        ({"test_mask": None}, "the graph lacks test_mask"),
+        ({"y": torch.tensor([0, 3, 1, 0, 0])}, "no training node is of class 2"),
+        ({"y": torch.tensor([0, -1, 1, 0, 0])}, "classes are numbered from 0, got -1"),
+        ({"y": torch.zeros(5)}, r"classes must be whole numbers \[N\], got torch.float32"),
     ],
 )
 def test_graphs_that_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:
-    masks = {f"{split}_mask": torch.ones(3, dtype=torch.bool) for split in ("train", "val", "test")}
-    graph = Data(x=torch.ones(3, 1), edge_index=torch.tensor([[0, 1], [1, 2]]), y=torch.arange(3), **masks)
+    nodes = torch.arange(5)
+    masks = {"train_mask": nodes < 3, "val_mask": nodes == 3, "test_mask": nodes == 4}
+    graph = Data(x=torch.ones(5, 1), edge_index=torch.tensor([[0, 1], [1, 2]]), y=nodes % 3, **masks)
     check_graph(graph)
     graph.update(changes)
     with pytest.raises(DataError, match=message):

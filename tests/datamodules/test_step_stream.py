@@ -58,9 +58,9 @@ def test_stream_yields_the_steps_in_order() -> None:
         torch.testing.assert_close(batch, data.make_batch(step_generator(3, 0, step)))
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_an_epoch_has_every_example_once(ranks: int) -> None:
-    data = Letters(batch_size=2, seed=3)
+@pytest.mark.parametrize(("ranks", "size"), [(1, 2), (2, 2), (2, 1), (3, 2), (11, 1)])
+def test_an_epoch_has_every_example_once(ranks: int, size: int) -> None:
+    data = Letters(batch_size=size, seed=3)
     data.trainer = SimpleNamespace(world_size=ranks)
     orders = []
     for epoch in range(2):
@@ -70,6 +70,7 @@ def test_an_epoch_has_every_example_once(ranks: int) -> None:
         orders.append([example for batch in batches for example in batch])
         assert sorted(orders[-1]) == sorted(f"train {number}" for number in range(11))
     assert orders[0] != orders[1]
+    data.batch_size = 2
     assert list(data.val_dataloader()) == [["val 0", "val 1"], ["val 2", "val 3"], ["val 4"]]
     assert len(data.test_dataloader()) == 2
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -50,6 +51,26 @@ def test_a_class(train: Train) -> None:
     rows = read_metrics(RUN / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+@needs_mutag
+def test_a_checkpoint_is_tested_on_its_own_split_alone(train: Train) -> None:
+    assert train(*WORDS, "--seed_everything", "3", "--trainer.max_epochs", "1", small=False)[0] == 0
+    words = [*WORDS, "--stage", "test", "--ckpt_path", str(RUN / "last.ckpt")]
+    status, _, err = train(*words, small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "was trained on MUTAG, folds, split_number 3, and the data are MUTAG, folds, split_number 2" in err
+    assert train(*words, "--seed_everything", "3", small=False)[0] == 0
+
+
+@needs_mutag
+def test_a_longer_run_falls_to_its_own_end(train: Train) -> None:
+    for more in (["--trainer.max_epochs", "1"], ["--trainer.max_epochs", "2", "--ckpt_path", "last"]):
+        assert train(*WORDS, *more, small=False)[0] == 0
+    rates = [row["learning_rate"] for row in read_metrics(RUN / "metrics.csv") if "learning_rate" in row]
+    assert len(rates) == 10
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[6:] == pytest.approx([0.5e-3 * (1 + math.cos(math.pi * step / 10)) for step in range(6, 10)])
 
 
 @needs_mutag
