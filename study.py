@@ -232,7 +232,12 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
         values = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
         mean, std = values.mean(0), values.std(0, ddof=min(1, len(curves) - 1))
         upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
-        (line,) = axes.plot(np.arange(1, shortest + 1), mean, linewidth=1, label=f"{setting}, {len(curves)} seed{'s' * (len(curves) > 1)}")
+        (line,) = axes.plot(
+            np.arange(1, shortest + 1),
+            mean,
+            linewidth=1,
+            label=f"{setting}, {len(curves)} seed{'s' * (len(curves) > 1)}",
+        )
         axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=line.get_color(), alpha=0.25)
     axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
     axes.grid(alpha=0.3)

@@ -101,9 +101,7 @@ def draw_attention(edges: Tensor, weights: Tensor, names: Sequence[str] | None =
     plot = figure.add_subplot()
     picture = plot.imshow(table.numpy(), cmap="Blues", vmin=0, vmax=float(table.max()))
     figure.colorbar(picture, label="attention α, mean of the heads")
-    plot.set(
-        xlabel="to what this node sends", ylabel="how much this node attends", title="attention of the first layer"
-    )
+    plot.set(xlabel="sending node", ylabel="receiving node", title="attention of the first layer")
     every = max(1, N // 10)
     for set_ticks in (plot.set_xticks, plot.set_yticks):
         set_ticks(range(0, N, every), (names or [str(node) for node in range(N)])[::every])

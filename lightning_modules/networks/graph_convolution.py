@@ -19,10 +19,10 @@ Form = Literal["sparse", "edges", "dense"]
 
 
 def normalized_edges(edge_index: Tensor, N: int) -> tuple[Tensor, Tensor]:
-    """Return edges [2, E + N] with a self-loop at every node, and the weight 1 / √(d_i d_j) of each.
+    """Return edges [2, E′] with one self-loop at every node, and the weight 1 / √(d_i d_j) of each.
 
     Args:
-        edge_index: edges from row 0 to row 1 [2, E]; a self-loop that is there already is not added again.
+        edge_index: edges from row 0 to row 1 [2, E]; self-loops that are there count as one, other equal edges each.
         N: number of nodes.
     """
     edges, _ = add_remaining_self_loops(edge_index, num_nodes=N)

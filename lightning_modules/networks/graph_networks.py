@@ -51,7 +51,7 @@ class Head(nn.Sequential):
 
 
 class Counts(GraphNetwork):
-    """An MLP on how often each atom and bond feature occurs; the baseline that sees no structure.
+    """An MLP on how often each atom and bond feature occurs, batch-normalised; the baseline that sees no structure.
 
     Args:
         num_features: width F of a node's features.
@@ -81,7 +81,7 @@ class Counts(GraphNetwork):
 
 
 class GINE(GraphNetwork):
-    """Hu et al. (2020): h_v⁺ = h_v + MLP(h_v + Σ_u relu(h_u + W e_uv)), each MLP with batch norm.
+    """Hu et al. (2020): h_v⁺ = h_v + relu(MLP(h_v + Σ_u relu(h_u + W e_uv))), each MLP with batch norm.
 
     Args:
         num_features: width F of a node's features.

@@ -160,7 +160,7 @@ class GraphSAGE(NodeNetwork):
         hidden_size: width of the hidden layers.
         num_layers: number of layers.
         dropout: probability of dropping before each.
-        aggregate: "mean", "max", or "lstm" over the neighbours in the order of their numbers.
+        aggregate: "mean", "max", or "lstm" over the neighbours in the order of their edges.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class GAT(NodeNetwork):
         return elu(self.first(self._ends(x), edge_index))
 
     def attention(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return edges [2, E + N], with a self-loop at every node, and the first layer's weights α [E + N, heads]."""
+        """Return edges [2, E′], with one self-loop at every node, and the first layer's weights α [E′, heads]."""
         _, weighed = self.first(self._ends(x), edge_index, return_attention_weights=True)
         return weighed
 

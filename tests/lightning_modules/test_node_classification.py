@@ -1,10 +1,12 @@
 """Node classification through train.py: the club with all networks, and data that are not there."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
@@ -83,6 +85,21 @@ def test_all_neighbours_are_the_whole_graph(train: Train) -> None:
         rows = read_metrics(Path(name) / RUN / "metrics.csv")
         losses[name] = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses["sampled"] == pytest.approx(losses["whole"], rel=1e-4)
+
+
+def test_the_docs_own_graph_trains(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/graphs.md").read_text()
+    code = re.search(r"```python\n(# datamodules/my_graph.py.*?)```", page, re.DOTALL)
+    assert code
+    (tmp_path / "my_graph.py").write_text(code[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    nodes = torch.arange(12)
+    edges = torch.stack([nodes, (nodes + 3) % 12])  # of the same class
+    torch.save({"x": torch.randn(12, 4), "edges": edges, "classes": nodes % 3, "split": nodes // 4}, "my_graph.pt")
+    words = ["--config", "cora_graph_sage.yaml", "--data", "my_graph.MyGraph", "--data.num_neighbors", "[2, 2]"]
+    status, out, err = train(*words, "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", small=False)
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
 
 
 def test_bad_fan_outs_are_one_line(train: Train) -> None:
