@@ -1,5 +1,6 @@
 """The command-line parser of train.py: one clear line for what a person mistyped, exit status 2."""
 
+import difflib
 import importlib
 import inspect
 import re
@@ -151,7 +152,7 @@ def _unknown_class(path: str) -> str:
     """Say what is wrong with an import path."""
     module, _, name = path.rpartition(".")
     if not module:
-        return f"{path!r} is no class; give its import path, such as kernels.LSTM or datamodules.toy_tasks.BaumSweet"
+        return f"{path!r} is no class; give its import path, such as {_nearest_class(name)}"
     try:
         known = {key: value for key, value in vars(importlib.import_module(module)).items() if inspect.isclass(value)}
     except ImportError as error:
@@ -163,6 +164,19 @@ def _unknown_class(path: str) -> str:
         )
         return f"{path} does not fit here" + (f", or lacks its arguments ({required})" if required else "")
     return f"{module} has no {name!r}{did_you_mean(name, known)}"
+
+
+def _nearest_class(name: str) -> str:
+    """Return the import path of the class whose name is nearest, of kernels and the modules that configs/ names."""
+    texts = [config.read_text() for config in sorted(CONFIGS.glob("*.yaml"))]
+    modules = ["kernels", *re.findall(r"class_path: ([\w.]+)\.\w+", "\n".join(texts))]
+    paths: dict[str, str] = {}
+    for module in dict.fromkeys(modules):
+        for key, value in vars(importlib.import_module(module)).items():
+            if inspect.isclass(value) and value.__module__.startswith(module):
+                paths.setdefault(key.lower(), f"{module}.{key}")
+    near = difflib.get_close_matches(name.lower(), paths, n=1)
+    return paths[near[0]] if near else "kernels.LSTM or datamodules.toy_tasks.BaumSweet"
 
 
 def plain(problem: str) -> str:

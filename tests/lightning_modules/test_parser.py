@@ -84,6 +84,7 @@ def test_missing_configs(train: Train, words: list[str], message: str) -> None:
         (["--stage", "train"], "stage: 'train' is none of 'fit', 'test'"),
         (["--model.network.layer", "kernels.LTSM"], "model.network.layer: kernels has no 'LTSM'; did you mean 'LSTM'?"),
         (["--model.network.layer", "lstm"], "'lstm' is no class; give its import path, such as kernels.LSTM"),
+        (["--data", "BinaryPalindromes"], "import path, such as datamodules.toy_tasks.BinaryPalindrome"),
         (["--model.network.layer", "kernel.LSTM"], "cannot import kernel"),
         (["--model.network.layer.backend", "cudnn"], "'cudnn' is none of 'auto', 'reference', 'torchscript'"),
         (["--model.learning_rate", "-1"], "model.learning_rate: -1 is not >0"),
