@@ -7,6 +7,7 @@ answers known already, E edges.
 """
 
 import functools
+import itertools
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Self
 
@@ -109,12 +110,18 @@ class LinkGraph(EpochStreamDataModule, ABC):
         """The graph, checked.
 
         Raises:
-            DataError: if a split has no link.
+            DataError: if a split has no link, or a link of another split.
         """
         links = self.load()
+        numbers = {}  # of each link
         for split, triples in links.sought.items():
             if not len(triples):
                 raise DataError(f"the graph has no link in its {split} split")
+            head, relation, tail = triples.T
+            numbers[split] = ((head * links.num_relations + relation) * links.num_nodes + tail).unique()
+        for one, other in itertools.combinations(numbers, 2):
+            if shared := int(torch.isin(numbers[other], numbers[one]).sum()):
+                raise DataError(f"{shared} links of the {other} split are in the {one} split, too; each belongs in one")
         return links
 
     @property

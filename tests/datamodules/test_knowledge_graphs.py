@@ -69,6 +69,7 @@ def test_a_published_graph_that_is_not_whole(own_folder: Path, monkeypatch: pyte
         ("valid.txt", b"a\tkn\xff", r"valid\.txt cannot be read as text: 'utf-8' codec"),
         ("train.txt", b"", "train.txt is empty"),
         ("test.txt", None, r"test\.txt is missing"),
+        ("test.txt", b"b\tlikes\tc\na\tlikes\tc\n", "2 links of the test split are in the train split, too"),
     ],
 )
 def test_files_that_are_refused(toy: Path, file: str, content: bytes | None, message: str) -> None:
