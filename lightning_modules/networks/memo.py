@@ -13,9 +13,9 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        self._made: tuple[Tensor, tuple[int, ...], Any] | None = None
+        self._made: tuple[Tensor, tuple[object, ...], Any] | None = None
 
-    def __call__(self, tensor: Tensor, make: Callable[[], Any], *facts: int) -> Any:
+    def __call__(self, tensor: Tensor, make: Callable[[], Any], *facts: object) -> Any:
         """Return `make()`, made anew for another tensor, for changed values, or for other facts."""
         state = (0 if tensor.is_inference() else tensor._version, *facts)
         if self._made is None or self._made[0] is not tensor or self._made[1] != state:

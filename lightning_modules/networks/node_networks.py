@@ -59,7 +59,7 @@ class NodeNetwork(nn.Module):
         """Return the input features as a dense matrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return x.to(self.dtype)
-        return self._memo(x, lambda: x.to_dense().to(self.dtype))
+        return self._memo(x, lambda: x.to_dense().to(self.dtype), self.dtype)
 
     def drop(self, h: Tensor) -> Tensor:
         """Return features after dropout."""

@@ -148,11 +148,12 @@ def test_other_precisions(name: str, precision: str | torch.dtype, sparse: bool)
     torch.manual_seed(0)
     network = (partial(GCN, form="dense") if name == "gcn_dense" else NETWORKS[name])(F, C).eval()
     x = torch.randn(6, F)
+    x = x.to_sparse_csr() if sparse else x
     expected = network(x, six_nodes()).detach()
     if isinstance(precision, torch.dtype):
         network.to(precision)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
-        out = network(x.to_sparse_csr() if sparse else x, six_nodes())
+        out = network(x, six_nodes())
     out.float().square().sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
     assert precision == "autocast" or out.dtype == precision
