@@ -100,6 +100,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
 
     def __init__(self, batch_size: PositiveInt = 512, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
+        self._brought: tuple[torch.device, Tensor, Tensor] | None = None
 
     @abstractmethod
     def load(self) -> Links:
@@ -157,3 +158,12 @@ class LinkGraph(EpochStreamDataModule, ABC):
         asked = self._sought[split].questions[chosen]
         heads, relations = asked // self.num_relations, asked % self.num_relations
         return Questions(heads, relations, *self._sought[split].to(asked), *self._known[split].to(asked), *self._edges)
+
+    def transfer_batch_to_device(self, batch: Questions, device: torch.device, dataloader_idx: int) -> Questions:
+        """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
+        if self._brought is None or self._brought[0] != device:
+            self._brought = device, batch.edge_index.to(device), batch.edge_type.to(device)
+        _, edge_index, edge_type = self._brought
+        own = batch._replace(edge_index=batch.edge_index[:, :0], edge_type=batch.edge_type[:0])
+        moved = super().transfer_batch_to_device(own, device, dataloader_idx)
+        return moved._replace(edge_index=edge_index, edge_type=edge_type)

@@ -58,6 +58,8 @@ class NeighborSampler(BaseSampler):
         return edge_sample(index, self._sample, self.num_nodes, disjoint=False, neg_sampling=neg_sampling)
 
     def _sample(self, seeds: Tensor, seed_time: Tensor | None = None) -> SamplerOutput:
+        if seed_time is not None:
+            raise NotImplementedError("NeighborSampler samples whatever the time; pyg-lib's sampler looks at it")
         if seeds.numel() and not 0 <= int(seeds.min()) <= int(seeds.max()) < self.num_nodes:
             raise IndexError(f"nodes are 0..{self.num_nodes - 1}, got {int(seeds.min())}..{int(seeds.max())}")
         nodes, frontier = [seeds], seeds

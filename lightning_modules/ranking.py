@@ -71,6 +71,7 @@ class RankMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Return the means by their names, and begin anew."""
         values = {name: mean.compute() for name, mean in self.means.items()}  # type: ignore[operator]
-        for mean in self.means.values():
-            mean.reset()  # type: ignore[operator]
+        with torch.inference_mode(False):  # a reset tensor of inference could not be added to elsewhere
+            for mean in self.means.values():
+                mean.reset()  # type: ignore[operator]
         return values

@@ -71,7 +71,7 @@ class GraphConvolution(nn.Module):
         projected = x @ self.weight
         N = len(projected)
         make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[self.form]
-        adjacency = self._memo(edge_index, lambda: make(edge_index, N), N)
+        adjacency = self._memo(lambda: make(edge_index, N), edge_index, N)
         if self.form == "sparse":
             return adjacency @ projected + self.bias
         if self.form == "dense":

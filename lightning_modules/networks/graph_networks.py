@@ -51,7 +51,7 @@ class Head(nn.Sequential):
 
 
 class Counts(GraphNetwork):
-    """An MLP on how often each atom and bond feature occurs, batch-normalised; the baseline that sees no structure.
+    """An MLP on how often each atom and bond feature occurs, batch-normalised; the baseline that sees no edges.
 
     Args:
         num_features: width F of a node's features.
@@ -129,7 +129,8 @@ class GINE(GraphNetwork):
 class DirectedMessages(GraphNetwork):
     """Yang et al. (2019), D-MPNN: messages live on directed edges, so none goes straight back where it came from.
 
-    h⁰_vw = relu(W₁ [x_v, e_vw]);  h⁺_vw = relu(h⁰_vw + W₂ Σ_{u ∈ N(v), u ≠ w} h_uv);  h_v = relu(W₃ [x_v, Σ_u h_uv]).
+    s_vw = W₁ [x_v, e_vw];  h⁰_vw = relu(s_vw);  h⁺_vw = relu(s_vw + W₂ Σ_{u ∈ N(v), u ≠ w} h_uv);
+    h_v = relu(W₃ [x_v, Σ_u h_uv]).
 
     Args:
         num_features: width F of a node's features.

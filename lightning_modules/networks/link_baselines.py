@@ -28,21 +28,27 @@ def relation_frequency(heads: Tensor, relations: Tensor, edge_index: Tensor, edg
 
 def common_neighbours(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
     """Score a node by the neighbours that it shares with the one who asks: |Γ(i) ∩ Γ(j)|."""
-    return _shared(heads, edge_index, torch.ones(N, dtype=torch.float32, device=edge_index.device))
+    return _shared(heads, _adjacency(edge_index, N), torch.ones(N, dtype=torch.float32, device=edge_index.device))
 
 
 def adamic_adar(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
     """Adamic & Adar (2003): shared neighbours weighed by rarity, Σ_{k ∈ Γ(i) ∩ Γ(j)} 1 / log d_k."""
-    degree = torch.bincount(edge_index[1], minlength=N).clamp(min=2)  # one shared by two has two neighbours or more
-    return _shared(heads, edge_index, 1 / degree.float().log())
+    adjacency = _adjacency(edge_index, N)
+    degree = adjacency.crow_indices().diff().clamp(min=2)  # one shared by two has two neighbours or more
+    return _shared(heads, adjacency, 1 / degree.float().log())
 
 
-def _shared(heads: Tensor, edge_index: Tensor, weights: Tensor) -> Tensor:
-    """Return A[heads] diag(weights) A with the adjacency matrix A, as a sparse product."""
-    N = len(weights)
-    ones = weights.new_ones(edge_index.shape[1])
+def _adjacency(edge_index: Tensor, N: int) -> Tensor:
+    """Return A [N, N], torch.sparse_csr, with a one for each pair that is linked, however often."""
+    ones = torch.ones(edge_index.shape[1], dtype=torch.float32, device=edge_index.device)
     adjacency = torch.sparse_coo_tensor(edge_index, ones, (N, N), check_invariants=False).coalesce().to_sparse_csr()
-    one_hot = weights.new_zeros(N, len(heads))
+    adjacency.values().fill_(1)
+    return adjacency
+
+
+def _shared(heads: Tensor, adjacency: Tensor, weights: Tensor) -> Tensor:
+    """Return A[heads] diag(weights) A with the adjacency matrix A, as a sparse product."""
+    one_hot = weights.new_zeros(len(weights), len(heads))
     one_hot[heads, torch.arange(len(heads), device=heads.device)] = 1
     with without_autocast(weights.device):
         return (adjacency @ (weights[:, None] * (adjacency @ one_hot))).T

@@ -155,7 +155,7 @@ class FriendSAGE(nn.Module):
 
     def encode(self, edge_index: Tensor) -> Tensor:
         """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
-        mean = self._memo(edge_index, lambda: mean_adjacency(edge_index, len(self.nodes)))
+        mean = self._memo(lambda: mean_adjacency(edge_index, len(self.nodes)), edge_index)
         h = dropout(self.nodes, self.p, self.training)
         for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
             if depth:

@@ -52,14 +52,14 @@ class NodeNetwork(nn.Module):
         """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return dropout(x.to(self.dtype), self.p, self.training)
-        sparse: SparseMatrix = self._memo(x, lambda: SparseMatrix.from_csr(x))
+        sparse: SparseMatrix = self._memo(lambda: SparseMatrix.from_csr(x), x)
         return sparse.dropout(self.p) if self.training else sparse
 
     def dense(self, x: Tensor) -> Tensor:
         """Return the input features as a dense matrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return x.to(self.dtype)
-        return self._memo(x, lambda: x.to_dense().to(self.dtype), self.dtype)
+        return self._memo(lambda: x.to_dense().to(self.dtype), x, self.dtype)
 
     def drop(self, h: Tensor) -> Tensor:
         """Return features after dropout."""
@@ -288,7 +288,7 @@ class GCNII(NodeNetwork):
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the last hidden layer [N, H]."""
-        adjacency = self._adjacency(edge_index, lambda: sparse_adjacency(edge_index, len(x)), len(x))
+        adjacency = self._adjacency(lambda: sparse_adjacency(edge_index, len(x)), edge_index, len(x))
         h = start = relu(self.first(self.features(x)))
         for layer in self.layers:
             h = relu(layer(self.drop(h), start, adjacency))

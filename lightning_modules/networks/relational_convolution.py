@@ -38,11 +38,12 @@ class RelationalConvolution(nn.Module):
 
         Args:
             h: features [N, in].
-            edge_index: edges from row 0 to row 1 [2, E]. M and G are made once for the same tensor.
+            edge_index: edges from row 0 to row 1 [2, E]. M and G are made once for the same tensors.
             edge_type: relation of each edge [E].
         """
         N, R = len(h), len(self.shares)
-        mean, total, relations = self._memo(edge_index, lambda: pair_matrices(edge_index, edge_type, N, R), N)
+        pairs = self._memo(lambda: pair_matrices(edge_index, edge_type, N, R), edge_index, edge_type, N)
+        mean, total, relations = pairs
         means = mean @ h  # [P, in]
         result = torch.addmm(self.bias, h, self.root)
         for basis, share in zip(self.bases, self.shares[relations].T, strict=True):

@@ -75,3 +75,12 @@ def test_an_empty_split_is_refused(split: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(data, "load", load)
     with pytest.raises(DataError, match=f"no link in its {split} split"):
         data.num_nodes  # noqa: B018
+
+
+def test_the_edges_are_brought_to_a_device_once() -> None:
+    data, there = Toy(), torch.device("meta")
+    first, second = (data.transfer_batch_to_device(next(iter(data.val_dataloader())), there, 0) for _ in range(2))
+    assert {part.device for part in first} == {there}
+    assert first.edge_index is second.edge_index
+    assert first.edge_type is second.edge_type
+    assert first.edge_index.shape[1] == len(first.edge_type) > 0

@@ -108,3 +108,13 @@ def test_ranks_are_exact_in_a_16_bit_training() -> None:
         torch.set_default_dtype(torch.float32)
     assert [rank.item() for rank in ranks] == [1001, 1001]
     assert mrr == pytest.approx((2 + 1 / 1001) / 3, rel=1e-6)
+
+
+def test_an_evaluation_apart_comes_before_a_training() -> None:
+    """Lightning's `validate` runs in inference mode, and a training's validation need not."""
+    metrics, one = RankMetrics([1], [5]), torch.ones(1)
+    with torch.inference_mode():
+        metrics.update(one, one, torch.tensor([0]))
+        metrics.compute()
+    metrics.update(one, one, torch.tensor([0]))
+    assert metrics.compute()["mrr"] == 1

@@ -26,6 +26,9 @@ def test_friends(name: str, expected: list[list[float]], mixed: bool) -> None:
     zeros = torch.zeros(10, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         scores = BASELINES[name](HEADS, torch.zeros(2, dtype=torch.int64), EDGES, zeros, 5)
+        if name != "popularity":  # neighbours are a set, however many links there are to each
+            twice = BASELINES[name](HEADS, zeros[:2], EDGES.repeat(1, 2), zeros.repeat(2), 5)
+            assert torch.equal(twice, scores)
     torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float32))
 
 

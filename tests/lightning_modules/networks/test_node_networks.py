@@ -178,3 +178,12 @@ def test_what_is_kept_of_a_graph_follows_it(name: str) -> None:
     assert torch.equal(network(x, edges), network(x, edges.clone()))
     more = torch.cat([x, x[:1]])  # the same edges, a node more
     assert torch.equal(network(more, edges)[:6], network(x, edges.clone()))
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "gcn_dense"])
+def test_what_is_made_in_an_evaluation_serves_a_training(name: str) -> None:
+    network = (partial(GCN, form="dense") if name == "gcn_dense" else NETWORKS[name])(F, C)
+    x, edges = torch.randn(6, F).to_sparse_csr(), six_nodes()
+    with torch.inference_mode():
+        network(x, edges)
+    network(x, edges).square().sum().backward()

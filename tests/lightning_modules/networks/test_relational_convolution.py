@@ -23,3 +23,11 @@ def test_pygs_layer_agrees() -> None:
     torch.testing.assert_close(h.grad, h_theirs.grad)
     for name, other in names.items():
         torch.testing.assert_close(getattr(ours, name).grad, getattr(theirs, other).grad)
+
+
+def test_other_relations_of_the_same_edges() -> None:
+    edges, h, layer = torch.randint(5, (2, 12)), torch.randn(5, 6), RelationalConvolution(6, 4, 3, 2)
+    first, second = torch.zeros(12, dtype=torch.int64), torch.arange(12) % 3
+    before = layer(h, edges, first)
+    torch.testing.assert_close(layer(h, edges, second), layer(h, edges.clone(), second))
+    assert not torch.allclose(layer(h, edges, second), before)
