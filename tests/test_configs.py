@@ -39,8 +39,8 @@ def test_config_trains(path: Path, train: Callable[..., tuple[int, str, str]]) -
     else:
         words += ["--data.batch_size", "4"]
     if "datamodules.knowledge_graphs" in path.read_text():
-        for name in ("train", "valid", "test"):
-            Path(f"{name}.txt").write_text("a\tknows\tb\n")
+        for name, tail in {"train": "b", "valid": "c", "test": "d"}.items():
+            Path(f"{name}.txt").write_text(f"a\tknows\t{tail}\n")
         words += ["--data.path", "."]
     if "datamodules.social_graphs" in path.read_text():
         Path("edges.txt").write_text("".join(f"{a} {b}\n" for a in range(8) for b in range(a)))
