@@ -162,7 +162,8 @@ class LinkGraph(EpochStreamDataModule, ABC):
     def transfer_batch_to_device(self, batch: Questions, device: torch.device, dataloader_idx: int) -> Questions:
         """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
         if self._brought is None or self._brought[0] != device:
-            self._brought = device, batch.edge_index.to(device), batch.edge_type.to(device)
+            with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
+                self._brought = device, batch.edge_index.to(device), batch.edge_type.to(device)
         _, edge_index, edge_type = self._brought
         own = batch._replace(edge_index=batch.edge_index[:, :0], edge_type=batch.edge_type[:0])
         moved = super().transfer_batch_to_device(own, device, dataloader_idx)

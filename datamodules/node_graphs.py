@@ -62,7 +62,8 @@ class NodeGraph(EpochStreamDataModule, ABC):
         Raises:
             DataError: if it has no edges, an edge to no node, or a feature that is no number.
         """
-        graph = self.load()
+        with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
+            graph = self.load()
         check_graph(graph)
         return graph
 
@@ -100,7 +101,8 @@ class NodeGraph(EpochStreamDataModule, ABC):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
         if self._brought is None or self._brought[0] != device:
             batch = copy.copy(batch)  # PyG moves a graph in place, and samples are drawn from this one
-            self._brought = device, super().transfer_batch_to_device(batch, device, dataloader_idx)
+            with torch.inference_mode(False):
+                self._brought = device, super().transfer_batch_to_device(batch, device, dataloader_idx)
         return self._brought[1]
 
     def _sampled(self, split: str) -> bool:

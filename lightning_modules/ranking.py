@@ -17,7 +17,7 @@ def mid_ranks(
 
     An answer ranks one place behind each better node and half a place behind each equal one, so that a network which
     scores all alike gets the middle. Other right answers, and known ones, do not count in the first, filtered rank; in
-    the second, other right ones do. A score that is no number ranks last.
+    the second, other right ones do. A right answer whose score is no number ranks last, a wrong one ahead.
 
     Args:
         scores: of every node as an answer to every question [B, N].

@@ -16,7 +16,7 @@ Baseline = Literal["popularity", "relation_frequency", "common_neighbours", "ada
 
 
 def popularity(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
-    """Score a node by its number of links, whoever asks; sees no graph."""
+    """Score a node by its number of links, whoever asks; sees no neighbourhood."""
     return torch.bincount(edge_index[1], minlength=N).float().expand(len(heads), N)
 
 

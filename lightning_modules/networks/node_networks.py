@@ -154,6 +154,8 @@ class GCN(NodeNetwork):
 class GraphSAGE(NodeNetwork):
     """Hamilton, Ying & Leskovec (2017): h⁺ = relu(W₁ h + W₂ aggregate of the neighbours' h), of a fixed number or all.
 
+    Unlike there, h is not divided by its length, and "max" takes the neighbours' h as they are.
+
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.

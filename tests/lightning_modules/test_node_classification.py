@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
+from datamodules.node_graphs import Karate
 from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.networks.node_networks import GCN
 from lightning_modules.node_classification import NodeClassification
 
 Train = Callable[..., tuple[int, str, str]]
@@ -35,6 +38,18 @@ def test_the_club_is_learnt(train: Train, network: str) -> None:
     assert (RUN / "attention.png").exists() == (network == "GAT")
     if network == "GCN":  # a bit more than a third are in the largest group
         assert json.loads((RUN / "summary.json").read_text())["test/accuracy"] > 0.6
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice, which train.py keeps off the terminal
+def test_a_validation_apart_comes_before_a_training() -> None:
+    data = Karate()
+    system = NodeClassification(GCN(34, 4))
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.validate(system, data, verbose=False)
+    trainer.fit(system, data)
+    assert trainer.global_step == 1
 
 
 def test_a_weight_decay_for_each_part(train: Train) -> None:
