@@ -30,14 +30,14 @@ from kernels.triton.tiles import (
     arrive,
     before,
     fetch,
+    halves,
     place,
+    product,
     read,
     share_rows,
-    state_block,
     tanh,
     wait,
-    weight_block,
-    weight_block_back,
+    weight_tile,
 )
 
 
@@ -46,11 +46,11 @@ def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
     hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, 3H], or [V, 3H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = weight.dtype.element_ty
@@ -59,32 +59,29 @@ def forward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w_r = weight_block(weight, 0, units, H, BLOCK)
-        w_z = weight_block(weight + H * H, 0, units, H, BLOCK)
-        w_n = weight_block(weight + 2 * H * H, 0, units, H, BLOCK)
+        held_rz = weight_tile(weight, 0, first_unit, H, H, 1, 2, UNITS, BLOCK, SPLIT)
+        held_n = weight_tile(weight + 2 * H * H, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
-        r, z, n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
-        r, z, n = r.to(tl.float32), z.to(tl.float32), n.to(tl.float32)
-        q = tl.zeros([ROWS, UNITS], tl.float32) + b_n
-        if PROGRAMS > 1:
-            wait(counter, (t - first_step) * PROGRAMS)
-            h_before = before(h_0, hidden, t, slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            h_k = state_block(h_before, rows, k, B, H, H, BLOCK).to(low) if PROGRAMS > 1 else h.to(low)
-            if BLOCK < WIDTH:
-                w_r = weight_block(weight, k, units, H, BLOCK)
-                w_z = weight_block(weight + H * H, k, units, H, BLOCK)
-                w_n = weight_block(weight + 2 * H * H, k, units, H, BLOCK)
-            r = tl.dot(h_k, w_r, r, input_precision=PRECISION)
-            z = tl.dot(h_k, w_z, z, input_precision=PRECISION)
-            q = tl.dot(h_k, w_n, q, input_precision=PRECISION)
+        x_r, x_z, x_n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        wait(counter, t - first_step, PROGRAMS)
+        h_before = before(h_0, hidden, t, slab)
+        r, z = halves(
+            product(
+                h.to(low) if PROGRAMS == 1 else None, h_before, held_rz if BLOCK == WIDTH else None, weight, rows,
+                first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            ), ROWS, UNITS,
+        )  # fmt: skip
+        q = b_n + product(
+            h.to(low) if PROGRAMS == 1 else None, h_before, held_n if BLOCK == WIDTH else None, weight + 2 * H * H,
+            rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
+        r, z, n = r + x_r.to(tl.float32), z + x_z.to(tl.float32), x_n.to(tl.float32)
         n = tanh(n + tl.sigmoid(r) * q)
         h_new = n + tl.sigmoid(z) * (h - n)
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
         tl.store(hidden + t * slab + own, h, mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
+        arrive(counter, PROGRAMS)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
@@ -92,17 +89,17 @@ def backward_kernel(
     gates: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients δn, δr, δz, δq; those of step T are zeros beforehand.
 
     δn = ∂h ⊙ (1 − z) ⊙ (1 − n²),  δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δr = δn ⊙ q ⊙ r(1 − r),  δq = δn ⊙ r,
     ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
-    `gates` [T, B, 3H] are r̃, z̃ and ñ, `recurrent` [T, B, H] is q. `grad_h` [B, H] holds ∂h, and is taken back to before
-    the first step but for its product with W_hh.
+    `gates` [T, B, 3H] are r̃, z̃ and ñ, `recurrent` [T, B, H] is q, `weight` [H, 3H] is W_hhᵀ. `grad_h` [B, H]
+    holds ∂h, and is taken back to before the first step but for its product with W_hh.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     own_delta = rows * (4 * H) + units
@@ -111,12 +108,8 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w_r = weight_block_back(weight, 0, units, H, BLOCK)
-        w_z = weight_block_back(weight + H * H, 0, units, H, BLOCK)
-        w_n = weight_block_back(weight + 2 * H * H, 0, units, H, BLOCK)
-    if PROGRAMS == 1:
-        d_r = tl.zeros([ROWS, UNITS], low)
-        d_z, d_q = d_r, d_r
+        held_rz = weight_tile(weight, 0, first_unit, H, 3 * H, 2, 1, UNITS, BLOCK, SPLIT)
+        held_n = weight_tile(weight + 2 * H, 0, first_unit, H, 3 * H, 1, 1, UNITS, BLOCK, SPLIT)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (3 * slab) + rows * (3 * H) + units
@@ -126,21 +119,16 @@ def backward_kernel(
             dh += read(grad_hidden + t * slab + own, mask)
         r, z, q = tl.sigmoid(r.to(tl.float32)), tl.sigmoid(z.to(tl.float32)), q.to(tl.float32)
         n = tanh(n.to(tl.float32) + r * q)
-        if PROGRAMS > 1:
-            wait(counter, (step - first_step) * PROGRAMS)
-            after = deltas + (t + 1) * (4 * slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            if PROGRAMS > 1:
-                d_r = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
-                d_z = state_block(after + 2 * H, rows, k, B, H, 4 * H, BLOCK)
-                d_q = state_block(after + 3 * H, rows, k, B, H, 4 * H, BLOCK)
-            if BLOCK < WIDTH:
-                w_r = weight_block_back(weight, k, units, H, BLOCK)
-                w_z = weight_block_back(weight + H * H, k, units, H, BLOCK)
-                w_n = weight_block_back(weight + 2 * H * H, k, units, H, BLOCK)
-            dh = tl.dot(d_r, w_r, dh, input_precision=PRECISION)
-            dh = tl.dot(d_z, w_z, dh, input_precision=PRECISION)
-            dh = tl.dot(d_q, w_n, dh, input_precision=PRECISION)
+        wait(counter, step - first_step, PROGRAMS)
+        after = deltas + (t + 1) * (4 * slab)
+        dh += product(
+            None, after + H, held_rz if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 3 * H, 2, 1,
+            ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
+        dh += product(
+            None, after + 3 * H, held_n if BLOCK == WIDTH else None, weight + 2 * H, rows, first_unit, B, H, 4 * H,
+            3 * H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
         delta_n = dh * (1.0 - z) * (1.0 - n * n)
         delta_z = dh * (h - n) * z * (1.0 - z)
         dh_new = dh * z
@@ -156,10 +144,7 @@ def backward_kernel(
         tl.store(delta + H, delta_r.to(low), mask=mask)
         tl.store(delta + 2 * H, delta_z.to(low), mask=mask)
         tl.store(delta + 3 * H, delta_q.to(low), mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
-        else:
-            d_r, d_z, d_q = delta_r.to(low), delta_z.to(low), delta_q.to(low)
+        arrive(counter, PROGRAMS)
     tl.store(grad_h + own, dh, mask=mask)
 
 
@@ -211,8 +196,8 @@ def gru_backward(
     deltas[T] = 0
     grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
     launch(
-        backward_kernel, weight_hh, (gates, recurrent, weight_hh, h_0, lengths, hidden, grad_hidden), (deltas, grad_h),
-        reverse=True,
+        backward_kernel, weight_hh, (gates, recurrent, weight_hh.T, h_0, lengths, hidden, grad_hidden),
+        (deltas, grad_h), reverse=True,
     )  # fmt: skip
     input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(

@@ -25,14 +25,14 @@ from torch import Tensor
 from kernels.triton import available
 
 HELD_BYTES = 128 << 10  # of recurrent weights in one program
-HELD_LENGTH = 2 << 10  # bytes of one unit's weights of a gate, beyond which registers run out
 SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
 LEAST_UNITS = 16  # of a program
 SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
+SUMS = 64  # of a thread, where a warp has all sums of its part
 HEIGHTS = (16, 32)  # rows of the batch in a tile
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
-OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # loops say themselves what they read ahead; a · b + c is rounded once
+OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop says itself what it reads ahead
 RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
 
 
@@ -60,6 +60,7 @@ class Plan(NamedTuple):
         programs: programs of a group.
         block: units of the states that are multiplied at a time: `width` where the weights are held on the chip.
         rows: rows of the batch in a tile.
+        split: parts of a sum that are added up apart, each by a warp.
         warps: of a program.
     """
 
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
     programs: int
     block: int
     rows: int
+    split: int
     warps: int
 
 
@@ -100,7 +102,7 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
 
     def fits(units: int, block: int, rows: int) -> bool:
-        held = gates * units * width * size <= HELD_BYTES and width * size <= HELD_LENGTH
+        held = gates * units * width * size <= HELD_BYTES
         need = shared_bytes(gates, size, reverse, units, width, block, rows)
         return (held or block < width) and need <= device.memory
 
@@ -114,8 +116,7 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     while block > LEAST_UNITS and not fits(units, block, HEIGHTS[0]):
         block //= 2
     tiles = -(-B // HEIGHTS[0])
-    spread = size <= 4 or block < width  # held weights in three products of halves would cost registers, spilled ones
-    while spread and H > units >= 2 * SPREAD_UNITS and 2 * tiles * -(-H // units) <= device.processors:
+    while H > units >= 2 * SPREAD_UNITS and 2 * tiles * -(-H // units) <= device.processors:
         units //= 2
     programs = -(-H // units)
     alone_in_blocks = programs == 1 and block < width  # kernels read no blocks of a state that is their own
@@ -123,7 +124,11 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
         raise ValueError(f"backend='triton' cannot run here: H={H} is too large for {device}")
     heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
-    return Plan(width, units, programs, block, rows, 4 if units <= 32 else 8)
+    warps = 4 if units <= 32 else 8
+    sums = rows * units * (1 if reverse else gates)
+    length = block * (gates if reverse and gates != 3 else 1)  # of a sum; the GRU's third gate has sums of its own
+    few = sums <= 32 * SUMS and (reverse or programs > 1)  # a forward program alone keeps its state in one piece
+    return Plan(width, units, programs, block, rows, warps if few and length >= 16 * warps else 1, warps)
 
 
 def launch(
@@ -152,7 +157,7 @@ def launch(
     limits = _device(device)
     precision, size = _precision(weight.dtype)
     own = plan(len(weight) // H, H, B, size, reverse, limits)
-    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "PRECISION": precision}
+    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "SPLIT": own.split}
     tiles, alone = -(-B // own.rows), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs
     stepwise = not alone and available.INTERPRETING
@@ -166,7 +171,7 @@ def launch(
                 counters = torch.zeros(groups * COUNTERS, dtype=torch.int32, device=device)
                 kernel[(groups * own.programs,)](
                     *given, *taken, counters, B, first, end, first_tile, H=H, **constants, **sizes,
-                    num_warps=own.warps, **options,
+                    PRECISION=precision, num_warps=own.warps, **options,
                 )  # fmt: skip
     for result, values in zip(results, taken, strict=True):
         if values is not None and values is not result:

@@ -33,14 +33,14 @@ from kernels.triton.tiles import (
     candidate,
     candidate_slope,
     fetch,
+    four_gates,
     place,
+    product,
     read,
     share_rows,
-    state_block,
     tanh,
     wait,
-    weight_block,
-    weight_block_back,
+    weight_tile,
 )
 
 
@@ -49,11 +49,11 @@ def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, peephole: tl.tensor, h_0: tl.tensor, c_0: tl.tensor,
     lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
     end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = hidden.dtype.element_ty
@@ -67,28 +67,19 @@ def forward_kernel(
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
     if BLOCK == WIDTH:
-        w_i = weight_block(weight, 0, units, H, BLOCK)
-        w_f = weight_block(weight + H * H, 0, units, H, BLOCK)
-        w_g = weight_block(weight + 2 * H * H, 0, units, H, BLOCK)
-        w_o = weight_block(weight + 3 * H * H, 0, units, H, BLOCK)
+        held = weight_tile(weight, 0, first_unit, H, H, 1, 4, UNITS, BLOCK, SPLIT)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        i, f, g, o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
-        i, f, g, o = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32), o.to(tl.float32)
-        if PROGRAMS > 1:
-            wait(counter, (t - first_step) * PROGRAMS)
-            h_before = before(h_0, hidden, t, slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            h_k = state_block(h_before, rows, k, B, H, H, BLOCK) if PROGRAMS > 1 else h
-            if BLOCK < WIDTH:
-                w_i = weight_block(weight, k, units, H, BLOCK)
-                w_f = weight_block(weight + H * H, k, units, H, BLOCK)
-                w_g = weight_block(weight + 2 * H * H, k, units, H, BLOCK)
-                w_o = weight_block(weight + 3 * H * H, k, units, H, BLOCK)
-            i = tl.dot(h_k, w_i, i, input_precision=PRECISION)
-            f = tl.dot(h_k, w_f, f, input_precision=PRECISION)
-            g = tl.dot(h_k, w_g, g, input_precision=PRECISION)
-            o = tl.dot(h_k, w_o, o, input_precision=PRECISION)
+        x_i, x_f, x_g, x_o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
+        wait(counter, t - first_step, PROGRAMS)
+        h_before = before(h_0, hidden, t, slab)
+        i, f, g, o = four_gates(
+            product(
+                h if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight, rows, first_unit, B,
+                H, H, H, 1, 4, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            ), ROWS, UNITS,
+        )  # fmt: skip
+        i, f, g, o = i + x_i.to(tl.float32), f + x_f.to(tl.float32), g + x_g.to(tl.float32), o + x_o.to(tl.float32)
         if peephole is not None:
             i += p_i * c
             f += p_f * c
@@ -101,8 +92,7 @@ def forward_kernel(
         else:
             h, c = h_new, c_new
         tl.store(hidden + t * slab + own, h, mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
+        arrive(counter, PROGRAMS)
         tl.store(cells + t * slab + own, c, mask=mask)  # read by this program alone
 
 
@@ -111,7 +101,8 @@ def backward_kernel(
     gates: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients before each σ and tanh; those of step T are zeros beforehand.
 
@@ -119,11 +110,11 @@ def backward_kernel(
     ∂h += ∂h of the output,  δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²c) + δo ⊙ p_o,
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ (1 − g²), or g(1 − g) for a logistic,
     ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh.
-    `gates` [T, B, 4H] are W x + b + W_hh h′. `grad_h` and `grad_c` [B, H] hold ∂h and ∂c, and are taken back to before
-    the first step but for its ∂h′.
+    `gates` [T, B, 4H] are W x + b + W_hh h′, `weight` [H, 4H] is W_hhᵀ. `grad_h` and `grad_c` [B, H] hold ∂h and ∂c,
+    and are taken back to before the first step but for its ∂h′.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     own_delta = rows * (4 * H) + units
@@ -138,13 +129,7 @@ def backward_kernel(
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
     if BLOCK == WIDTH:
-        w_i = weight_block_back(weight, 0, units, H, BLOCK)
-        w_f = weight_block_back(weight + H * H, 0, units, H, BLOCK)
-        w_g = weight_block_back(weight + 2 * H * H, 0, units, H, BLOCK)
-        w_o = weight_block_back(weight + 3 * H * H, 0, units, H, BLOCK)
-    if PROGRAMS == 1:
-        d_i = tl.zeros([ROWS, UNITS], low)
-        d_f, d_g, d_o = d_i, d_i, d_i
+        held = weight_tile(weight, 0, first_unit, H, 4 * H, 4, 1, UNITS, BLOCK, SPLIT)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -159,24 +144,12 @@ def backward_kernel(
             o += p_o * c
         i, f, g, o = tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o)
         tanh_c = tanh(c)
-        if PROGRAMS > 1:
-            wait(counter, (step - first_step) * PROGRAMS)
-            after = deltas + (t + 1) * (4 * slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            if PROGRAMS > 1:
-                d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
-                d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
-                d_g = state_block(after + 2 * H, rows, k, B, H, 4 * H, BLOCK)
-                d_o = state_block(after + 3 * H, rows, k, B, H, 4 * H, BLOCK)
-            if BLOCK < WIDTH:
-                w_i = weight_block_back(weight, k, units, H, BLOCK)
-                w_f = weight_block_back(weight + H * H, k, units, H, BLOCK)
-                w_g = weight_block_back(weight + 2 * H * H, k, units, H, BLOCK)
-                w_o = weight_block_back(weight + 3 * H * H, k, units, H, BLOCK)
-            dh = tl.dot(d_i, w_i, dh, input_precision=PRECISION)
-            dh = tl.dot(d_f, w_f, dh, input_precision=PRECISION)
-            dh = tl.dot(d_g, w_g, dh, input_precision=PRECISION)
-            dh = tl.dot(d_o, w_o, dh, input_precision=PRECISION)
+        wait(counter, step - first_step, PROGRAMS)
+        after = deltas + (t + 1) * (4 * slab)
+        dh += product(
+            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 4 * H, 4, 1, ROWS,
+            UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
         delta_o = dh * tanh_c * o * (1.0 - o)
         dc_all = dc + dh * o * (1.0 - tanh_c * tanh_c)
         if peephole is not None:
@@ -199,10 +172,7 @@ def backward_kernel(
         tl.store(delta + H, delta_f.to(low), mask=mask)
         tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
         tl.store(delta + 3 * H, delta_o.to(low), mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
-        else:
-            d_i, d_f, d_g, d_o = delta_i.to(low), delta_f.to(low), delta_g.to(low), delta_o.to(low)
+        arrive(counter, PROGRAMS)
         c = c_before
     tl.store(grad_h + own, dh, mask=mask)
     tl.store(grad_c + own, dc, mask=mask)
@@ -258,7 +228,7 @@ def lstm_backward(
     deltas[T] = 0
     grad_h, grad_c = (initial_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
     launch(
-        backward_kernel, weight_hh, (gates, weight_hh, peephole, c_0, lengths, cells, grad_hidden),
+        backward_kernel, weight_hh, (gates, weight_hh.T, peephole, c_0, lengths, cells, grad_hidden),
         (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

@@ -38,13 +38,13 @@ from kernels.triton.tiles import (
     candidate,
     candidate_slope,
     fetch,
+    halves,
     place,
+    product,
     read,
     share_rows,
-    state_block,
     wait,
-    weight_block,
-    weight_block_back,
+    weight_tile,
 )
 
 
@@ -53,11 +53,11 @@ def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
     counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
     H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `cells` [T, B, H] in some steps, from the inputs' share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = weight.dtype.element_ty
@@ -65,27 +65,24 @@ def forward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w_i = weight_block(weight, 0, units, H, BLOCK)
-        w_f = weight_block(weight + H * H, 0, units, H, BLOCK)
+        held = weight_tile(weight, 0, first_unit, H, H, 1, 2, UNITS, BLOCK, SPLIT)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
-        i, f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
-        i, f, z = i.to(tl.float32), f.to(tl.float32), candidate(z.to(tl.float32), TANH)
-        if PROGRAMS > 1:
-            wait(counter, (t - first_step) * PROGRAMS)
-            c_before = before(c_0, cells, t, slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            c_k = state_block(c_before, rows, k, B, H, H, BLOCK).to(low) if PROGRAMS > 1 else c.to(low)
-            if BLOCK < WIDTH:
-                w_i = weight_block(weight, k, units, H, BLOCK)
-                w_f = weight_block(weight + H * H, k, units, H, BLOCK)
-            i = tl.dot(c_k, w_i, i, input_precision=PRECISION)
-            f = tl.dot(c_k, w_f, f, input_precision=PRECISION)
+        x_i, x_f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
+        z = candidate(z.to(tl.float32), TANH)
+        wait(counter, t - first_step, PROGRAMS)
+        c_before = before(c_0, cells, t, slab)
+        i, f = halves(
+            product(
+                c.to(low) if PROGRAMS == 1 else None, c_before, held if BLOCK == WIDTH else None, weight, rows,
+                first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            ), ROWS, UNITS,
+        )  # fmt: skip
+        i, f = i + x_i.to(tl.float32), f + x_f.to(tl.float32)
         c_new = z * tl.sigmoid(i) + c * tl.sigmoid(f)
         c = tl.where(t < length, c_new, c) if lengths is not None else c_new
         tl.store(cells + t * slab + own, c, mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
+        arrive(counter, PROGRAMS)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
@@ -93,17 +90,18 @@ def backward_kernel(
     gates: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
     deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
 
     δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ z(1 − z), or 1 − z² for a tanh,
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
-    `gates` [T, B, 4H] are W x + b, with W c′ for i and f. `grad_c` [B, H] holds ∂c, and is taken back to before the
-    first step but for its product with W.
+    `gates` [T, B, 4H] are W x + b, with W c′ for i and f, `weight` [H, 2H] is Wᵀ. `grad_c` [B, H] holds ∂c, and is
+    taken back to before the first step but for its product with W.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     own_delta = rows * (4 * H) + units
@@ -112,11 +110,7 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w_i = weight_block_back(weight, 0, units, H, BLOCK)
-        w_f = weight_block_back(weight + H * H, 0, units, H, BLOCK)
-    if PROGRAMS == 1:
-        d_i = tl.zeros([ROWS, UNITS], low)
-        d_f = d_i
+        held = weight_tile(weight, 0, first_unit, H, 2 * H, 2, 1, UNITS, BLOCK, SPLIT)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -125,18 +119,12 @@ def backward_kernel(
         if grad_cells is not None:
             dc += read(grad_cells + t * slab + own, mask)
         i, f, z = tl.sigmoid(i.to(tl.float32)), tl.sigmoid(f.to(tl.float32)), candidate(z.to(tl.float32), TANH)
-        if PROGRAMS > 1:
-            wait(counter, (step - first_step) * PROGRAMS)
-            after = deltas + (t + 1) * (4 * slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            if PROGRAMS > 1:
-                d_i = state_block(after, rows, k, B, H, 4 * H, BLOCK)
-                d_f = state_block(after + H, rows, k, B, H, 4 * H, BLOCK)
-            if BLOCK < WIDTH:
-                w_i = weight_block_back(weight, k, units, H, BLOCK)
-                w_f = weight_block_back(weight + H * H, k, units, H, BLOCK)
-            dc = tl.dot(d_i, w_i, dc, input_precision=PRECISION)
-            dc = tl.dot(d_f, w_f, dc, input_precision=PRECISION)
+        wait(counter, step - first_step, PROGRAMS)
+        after = deltas + (t + 1) * (4 * slab)
+        dc += product(
+            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 2 * H, 2, 1, ROWS,
+            UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
         delta_i = dc * z * i * (1.0 - i)
         delta_f = dc * c * f * (1.0 - f)
         delta_g = dc * i * candidate_slope(z, TANH)
@@ -150,10 +138,7 @@ def backward_kernel(
         tl.store(delta, delta_i.to(low), mask=mask)
         tl.store(delta + H, delta_f.to(low), mask=mask)
         tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
-        else:
-            d_i, d_f = delta_i.to(low), delta_f.to(low)
+        arrive(counter, PROGRAMS)
     tl.store(grad_c + own, dc, mask=mask)
 
 
@@ -240,7 +225,7 @@ def peephole_backward(
     else:
         delta_o.zero_()
     launch(
-        backward_kernel, weight_fi, (gates, weight_ch, c_0, lengths, cells, grad_cells), (deltas, grad_c),
+        backward_kernel, weight_fi, (gates, weight_fi.T, c_0, lengths, cells, grad_cells), (deltas, grad_c),
         reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

@@ -22,13 +22,12 @@ from kernels.triton.tiles import (
     arrive,
     before,
     place,
+    product,
     read,
     share_rows,
-    state_block,
     tanh,
     wait,
-    weight_block,
-    weight_block_back,
+    weight_tile,
 )
 
 
@@ -37,11 +36,11 @@ def forward_kernel(
     share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
     counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
     H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, H], or [V, H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = hidden.dtype.element_ty
@@ -49,22 +48,19 @@ def forward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w = weight_block(weight, 0, units, H, BLOCK)
+        held = weight_tile(weight, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
     for t in range(first_step, end_step):
-        total = read(share + share_rows(tokens, t, rows, B) * H + units, mask)
-        if PROGRAMS > 1:
-            wait(counter, (t - first_step) * PROGRAMS)
-            h_before = before(h_0, hidden, t, slab)
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            h_k = state_block(h_before, rows, k, B, H, H, BLOCK) if PROGRAMS > 1 else h
-            if BLOCK < WIDTH:
-                w = weight_block(weight, k, units, H, BLOCK)
-            total = tl.dot(h_k, w, total, input_precision=PRECISION)
-        h_new = tanh(total).to(low) if TANH else tl.maximum(total, 0.0).to(low)
+        x = read(share + share_rows(tokens, t, rows, B) * H + units, mask)
+        wait(counter, t - first_step, PROGRAMS)
+        h_before = before(h_0, hidden, t, slab)
+        x += product(
+            h if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, H,
+            H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
+        h_new = tanh(x).to(low) if TANH else tl.maximum(x, 0.0).to(low)
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
         tl.store(hidden + t * slab + own, h, mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
+        arrive(counter, PROGRAMS)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
@@ -72,15 +68,15 @@ def backward_kernel(
     weight: tl.tensor, lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor,
     grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, H], the gradient before each tanh or relu; that of step T is zeros beforehand.
 
     tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0;  ∂h′ = δ W_hh.
-    `grad_h` [B, H] holds ∂h, and is taken back to before the first step but for its δ W_hh.
+    `weight` is W_hhᵀ. `grad_h` [B, H] holds ∂h, and is taken back to before the first step but for its δ W_hh.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
-    counter, rows, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
+    counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
     low = deltas.dtype.element_ty
@@ -88,23 +84,18 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        w = weight_block_back(weight, 0, units, H, BLOCK)
-    if PROGRAMS == 1:
-        d = tl.zeros([ROWS, UNITS], low)
+        held = weight_tile(weight, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         h = read(hidden + t * slab + own, mask)
         if grad_hidden is not None:
             dh += read(grad_hidden + t * slab + own, mask)
-        if PROGRAMS > 1:
-            wait(counter, (step - first_step) * PROGRAMS)
-            after = deltas + (t + 1) * slab
-        for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-            if PROGRAMS > 1:
-                d = state_block(after, rows, k, B, H, H, BLOCK)
-            if BLOCK < WIDTH:
-                w = weight_block_back(weight, k, units, H, BLOCK)
-            dh = tl.dot(d, w, dh, input_precision=PRECISION)
+        wait(counter, step - first_step, PROGRAMS)
+        after = deltas + (t + 1) * slab
+        dh += product(
+            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS,
+            WIDTH, BLOCK, SPLIT, PRECISION,
+        )  # fmt: skip
         delta = dh * (1.0 - h * h) if TANH else tl.where(h > 0.0, dh, 0.0)
         if lengths is not None:  # an ended row hands its gradient on
             running = t < length
@@ -112,10 +103,7 @@ def backward_kernel(
         else:
             dh = tl.zeros([ROWS, UNITS], tl.float32)
         tl.store(deltas + t * slab + own, delta.to(low), mask=mask)
-        if PROGRAMS > 1:
-            arrive(counter)
-        else:
-            d = delta.to(low)
+        arrive(counter, PROGRAMS)
     tl.store(grad_h + own, dh, mask=mask)
 
 
@@ -159,7 +147,7 @@ def rnn_backward(
     deltas[T] = 0
     grad_h = initial_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
     launch(
-        backward_kernel, weight_hh, (weight_hh, lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
+        backward_kernel, weight_hh, (weight_hh.T, lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
         TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

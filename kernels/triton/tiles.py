@@ -11,13 +11,14 @@ COUNTERS = tl.constexpr(launch.COUNTERS)
 @triton.jit
 def place(
     counters: tl.tensor, first_tile: tl.tensor, PROGRAMS: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return the group's counter, its rows of the batch [ROWS, 1] and the program's units [1, UNITS]."""
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return the group's counter, its rows of the batch [ROWS, 1], the program's first unit and units [1, UNITS]."""
     program = tl.program_id(0)
     group = program // PROGRAMS
     rows = (first_tile + group) * ROWS + tl.arange(0, ROWS)
-    units = program % PROGRAMS * UNITS + tl.arange(0, UNITS)
-    return counters + group * COUNTERS, rows[:, None].to(tl.int64), units[None, :]
+    first_unit = program % PROGRAMS * UNITS
+    units = first_unit + tl.arange(0, UNITS)
+    return counters + group * COUNTERS, rows[:, None].to(tl.int64), first_unit, units[None, :]
 
 
 @triton.jit
@@ -48,29 +49,103 @@ def before(first: tl.tensor, states: tl.tensor, t: tl.tensor, slab: tl.tensor) -
 
 
 @triton.jit
-def state_block(
+def state_tile(
     states: tl.tensor, rows: tl.tensor, k: tl.tensor, B: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr,
-    BLOCK: tl.constexpr
+    INNER: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr
 ) -> tl.tensor:  # fmt: skip
-    """Return units k … k + BLOCK − 1 of some rows, [ROWS, BLOCK], of an array with rows of STRIDE; 0 beyond B and H."""
-    units = k + tl.arange(0, BLOCK)[None, :]
-    return tl.load(states + rows * STRIDE + units, mask=(rows < B) & (units < H), other=0.0)
+    """Return some rows of an array whose rows are STRIDE long; 0 beyond B and H.
+
+    Of each of the INNER vectors of H that stand side by side in a row, it has units k … k + BLOCK − 1:
+    [ROWS, INNER · BLOCK], or these columns in SPLIT parts [SPLIT, ROWS, INNER · BLOCK / SPLIT].
+    """
+    PART: tl.constexpr = INNER * BLOCK // SPLIT
+    if SPLIT == 1:
+        column = tl.arange(0, PART)[None, :]
+    else:
+        column = tl.arange(0, SPLIT)[:, None, None] * PART + tl.arange(0, PART)[None, None, :]
+        rows = rows[None, :, :]
+    unit = k + column % BLOCK
+    return tl.load(states + rows * STRIDE + column // BLOCK * H + unit, mask=(rows < B) & (unit < H), other=0.0)
 
 
 @triton.jit
-def weight_block(weight: tl.tensor, k: tl.tensor, units: tl.tensor, H: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
-    """Return W[units, k … k + BLOCK − 1]ᵀ [BLOCK, UNITS] of a gate's weight [H, H]: from the state to the units."""
-    source = k + tl.arange(0, BLOCK)[:, None]
-    return tl.load(weight + units * H + source, mask=(source < H) & (units < H), other=0.0)
+def weight_tile(
+    weight: tl.tensor, k: tl.tensor, first_unit: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr,
+    INNER: tl.constexpr, OUTER: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr
+) -> tl.tensor:  # fmt: skip
+    """Return the transpose of a program's part of a weight [OUTER · H, INNER · H], whose rows are STRIDE apart.
+
+    Its rows are the program's units in each of the OUTER gates, its columns those of `state_tile`:
+    [INNER · BLOCK, OUTER · UNITS], or [SPLIT, INNER · BLOCK / SPLIT, OUTER · UNITS]; 0 beyond H.
+    """
+    PART: tl.constexpr = INNER * BLOCK // SPLIT
+    if SPLIT == 1:
+        row, column = tl.arange(0, OUTER * UNITS)[None, :], tl.arange(0, PART)[:, None]
+    else:
+        row = tl.arange(0, OUTER * UNITS)[None, None, :]
+        column = tl.arange(0, SPLIT)[:, None, None] * PART + tl.arange(0, PART)[None, :, None]
+    to, source = first_unit + row % UNITS, k + column % BLOCK
+    own = (row // UNITS * H + to) * STRIDE + column // BLOCK * H + source
+    return tl.load(weight + own, mask=(to < H) & (source < H), other=0.0)
 
 
 @triton.jit
-def weight_block_back(
-    weight: tl.tensor, k: tl.tensor, units: tl.tensor, H: tl.constexpr, BLOCK: tl.constexpr
-) -> tl.tensor:
-    """Return W[k … k + BLOCK − 1, units] [BLOCK, UNITS] of a gate's weight [H, H]: from gradients to the units."""
-    source = k + tl.arange(0, BLOCK)[:, None]
-    return tl.load(weight + source * H + units, mask=(source < H) & (units < H), other=0.0)
+def product(
+    own: tl.tensor, states: tl.tensor, held: tl.tensor, weight: tl.tensor, rows: tl.tensor, first_unit: tl.tensor,
+    B: tl.tensor, H: tl.constexpr, STATE_STRIDE: tl.constexpr, WEIGHT_STRIDE: tl.constexpr, INNER: tl.constexpr,
+    OUTER: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    SPLIT: tl.constexpr, PRECISION: tl.constexpr
+) -> tl.tensor:  # fmt: skip
+    """Return states times weights [ROWS, OUTER · UNITS], a gate after the other, in float32.
+
+    The states are the program's own [ROWS, INNER · UNITS], or None and read; the weights are held, or None and read in
+    blocks. Where columns come in parts, a warp multiplies each: it reads no states of other parts, and chains of sums
+    are short.
+    """
+    if SPLIT == 1:
+        result = tl.zeros([ROWS, OUTER * UNITS], tl.float32)
+    else:
+        result = tl.zeros([SPLIT, ROWS, OUTER * UNITS], tl.float32)
+    for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+        if own is None:
+            x = state_tile(states, rows, k, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT).to(weight.dtype.element_ty)
+        else:
+            x = own
+        if held is None:
+            w = weight_tile(weight, k, first_unit, H, WEIGHT_STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
+        else:
+            w = held
+        result = tl.dot(x, w, result, input_precision=PRECISION)
+    return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
+
+
+@triton.jit
+def total(parts: tl.tensor, SPLIT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
+    """Return the sum [ROWS, WIDTH] of 4 or 8 parts [SPLIT, ROWS, WIDTH]; tl.sum would leave all of it to every warp."""
+    parts = tl.permute(parts, (1, 2, 0))
+    if SPLIT == 8:
+        even, odd = tl.split(parts.reshape(ROWS, WIDTH, 4, 2))
+        parts = even + odd
+    even, odd = tl.split(parts.reshape(ROWS, WIDTH, 2, 2))
+    even, odd = tl.split(even + odd)
+    return even + odd
+
+
+@triton.jit
+def halves(x: tl.tensor, ROWS: tl.constexpr, UNITS: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
+    """Return two gates that stand side by side [ROWS, 2 · UNITS]."""
+    return tl.split(tl.permute(x.reshape(ROWS, 2, UNITS), (0, 2, 1)))
+
+
+@triton.jit
+def four_gates(
+    x: tl.tensor, ROWS: tl.constexpr, UNITS: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return four gates that stand side by side [ROWS, 4 · UNITS]."""
+    even, odd = tl.split(tl.permute(x.reshape(ROWS, 4, UNITS), (0, 2, 1)).reshape(ROWS, UNITS, 2, 2))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return first, second, third, fourth
 
 
 @triton.jit
@@ -92,15 +167,17 @@ def candidate_slope(value: tl.tensor, TANH: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def arrive(counter: tl.tensor) -> None:
+def arrive(counter: tl.tensor, PROGRAMS: tl.constexpr) -> None:
     """Tell the group that this program's results of a step are in memory."""
     tl.debug_barrier()  # every warp has written its own; the release of one thread then covers them all
-    tl.atomic_add(counter, 1, sem="release")
+    if PROGRAMS > 1:
+        tl.atomic_add(counter, 1, sem="release")
 
 
 @triton.jit
-def wait(counter: tl.tensor, arrivals: tl.tensor) -> None:
-    """Wait until so many results have been told of; all that they tell of can be read then."""
-    while tl.atomic_add(counter, 0, sem="acquire") < arrivals:
-        pass
-    tl.debug_barrier()  # no warp reads before the acquire
+def wait(counter: tl.tensor, steps: tl.tensor, PROGRAMS: tl.constexpr) -> None:
+    """Wait until the group's results of so many steps have been told of; all that they tell of can be read then."""
+    if PROGRAMS > 1:
+        while tl.atomic_add(counter, 0, sem="acquire") < steps * PROGRAMS:
+            pass
+        tl.debug_barrier()  # no warp reads before the acquire

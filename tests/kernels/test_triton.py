@@ -131,6 +131,14 @@ def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> 
     assert launch.plan(4, 1024, 16, 4, False, H100).block == launch.STREAMED_BLOCK
 
 
+@pytest.mark.parametrize(
+    ("H", "B", "reverse", "parts"),
+    [(256, 256, False, 4), (256, 4096, False, 1), (256, 4096, True, 8), (128, 1, False, 1), (128, 1, True, 8)],
+)
+def test_few_sums_are_split_among_the_warps(H: int, B: int, reverse: bool, parts: int) -> None:
+    assert launch.plan(4, H, B, 2, reverse, H100).split == parts
+
+
 def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
     """Else a state of a second level, at odd H and some batches, would compile them anew."""
     whole = torch.arange(9.0)
@@ -155,10 +163,10 @@ def test_a_group_waits_for_all_results_of_the_step_before(monkeypatch: pytest.Mo
 
     met: list[tuple[int, int | None]] = []  # address of the counter; arrivals waited for, None for an own one
 
-    def wait(counter: Any, arrivals: Any) -> None:
-        met.append((int(counter.handle.data.item()), int(arrivals.handle.data.item())))
+    def wait(counter: Any, steps: Any, programs: Any) -> None:
+        met.append((int(counter.handle.data.item()), int(steps.handle.data.item()) * programs))
 
-    def arrive(counter: Any) -> None:
+    def arrive(counter: Any, programs: Any) -> None:
         met.append((int(counter.handle.data.item()), None))
 
     monkeypatch.setattr(lstm, "wait", wait)
