@@ -44,6 +44,8 @@ class Book(StepStreamDataModule):
         TextError: if there is no such text, or it is too short.
     """
 
+    gives = "a text"
+
     def __init__(
         self,
         path: str | None = None,

@@ -98,6 +98,8 @@ class LinkGraph(EpochStreamDataModule, ABC):
         seed: seed of the order; train.py passes seed_everything.
     """
 
+    gives = "a graph's links"
+
     def __init__(self, batch_size: PositiveInt = 512, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
         self._brought: tuple[torch.device, Tensor, Tensor] | None = None

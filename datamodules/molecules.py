@@ -32,6 +32,8 @@ class Molecules(EpochStreamDataModule):
         seed: of the order of the graphs; train.py passes seed_everything.
     """
 
+    gives = "molecules"
+
     def __init__(
         self,
         name: Literal["ESOL", "FreeSolv", "MUTAG", "PROTEINS"] = "MUTAG",

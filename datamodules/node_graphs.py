@@ -48,6 +48,8 @@ class NodeGraph(EpochStreamDataModule, ABC):
         DataError: if a fan-out is neither positive nor −1.
     """
 
+    gives = "a graph's nodes"
+
     def __init__(self, num_neighbors: list[int] | None = None, batch_size: PositiveInt = 32, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
         if num_neighbors is not None:

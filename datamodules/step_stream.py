@@ -41,7 +41,12 @@ class StepStreamDataModule(LightningDataModule, ABC):
     Args:
         batch_size: sequences a batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
+
+    Attributes:
+        gives: what a batch is of, if a training system that takes something else is to refuse it.
     """
+
+    gives: str | None = None
 
     def __init__(self, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__()

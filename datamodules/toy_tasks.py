@@ -39,6 +39,7 @@ class BinaryPalindrome(StepStreamDataModule):
 
     vocab_size = 3
     num_classes = 2
+    gives = "labelled sequences"
 
     def __init__(self, length: PositiveInt = 10, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -90,6 +91,7 @@ class BaumSweet(StepStreamDataModule):
     vocab_size = 3
     num_classes = 2
     KEEP_OTHER = 0.016724
+    gives = "labelled sequences"
 
     def __init__(self, length: BaumSweetLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -139,6 +141,8 @@ class RandomCombinations(StepStreamDataModule):
         batch_size: sequences B a batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
+
+    gives = "labelled sequences"
 
     def __init__(self, length: CombinationLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)

@@ -9,7 +9,8 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from pydoc import locate
+from typing import Any, Literal, cast
 
 import yaml
 from jsonargparse.typing import restricted_number_type
@@ -127,7 +128,11 @@ class StudyCLI(LightningCLI):
                 raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
 
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoint first: a run that cannot start must not leave a folder."""
+        """Refuse what does not fit, and find the checkpoint: a run that cannot start must not leave a folder."""
+        system, data = (cast(type, locate(self.config[key].class_path)) for key in ("model", "data"))
+        takes, gives = getattr(system, "takes", None), getattr(data, "gives", None)
+        if takes is not None and gives is not None and takes != gives:
+            raise UserError(f"{system.__name__} takes {takes}, and {data.__name__} gives {gives}: give others with --model or --data")
         path = self.config.ckpt_path
         if self.config.stage == "test" and path is None:
             raise UserError("--stage test needs the checkpoint to evaluate: --ckpt_path runs/…/last.ckpt")

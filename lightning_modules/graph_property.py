@@ -31,6 +31,7 @@ class GraphProperty(TrainingSystem):
         target_std: its standard deviation.
     """
 
+    takes = "molecules"
     mean: Tensor
     std: Tensor
 

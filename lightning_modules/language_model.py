@@ -35,6 +35,8 @@ class LanguageModel(TrainingSystem):
         samples: whether to write samples at a third, two thirds and the end.
     """
 
+    takes = "a text"
+
     def __init__(
         self,
         network: nn.Module,

@@ -34,6 +34,7 @@ class LinkPrediction(TrainingSystem):
         ValueError: if there is a penalty and the network has no `cubes`.
     """
 
+    takes = "a graph's links"
     headline = "loss"  # ranks are for held-out links
     best_by = ("val/mrr", "max")
 

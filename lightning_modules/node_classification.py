@@ -29,6 +29,8 @@ class NodeClassification(TrainingSystem):
         ValueError: if `weight_decay` names a part that the network does not have.
     """
 
+    takes = "a graph's nodes"
+
     def __init__(
         self,
         network: nn.Module,

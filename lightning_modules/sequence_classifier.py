@@ -22,6 +22,8 @@ class SequenceClassifier(TrainingSystem):
         learning_rate: Adam's step size.
     """
 
+    takes = "labelled sequences"
+
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 1e-4) -> None:
         super().__init__(network)
         self.learning_rate = learning_rate

@@ -17,10 +17,12 @@ class TrainingSystem(LightningModule):
         headline: the quantity, beside the loss, by which runs of this task are judged: drawn in curves, averaged in
             the summary, tabulated by study.py. Logged as train/<headline>, val/<headline>, test/<headline>.
         best_by: the metric by which best.ckpt is chosen, and which end of it is good.
+        takes: what a batch is of, if data that give something else are to be refused.
     """
 
     headline = "accuracy"
     best_by = ("val/loss", "min")
+    takes: str | None = None
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

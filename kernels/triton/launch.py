@@ -127,8 +127,10 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     warps = 4 if units <= 32 else 8
     sums = rows * units * (1 if reverse else gates)
     length = block * (gates if reverse and gates != 3 else 1)  # of a sum; the GRU's third gate has sums of its own
-    few = sums <= 32 * SUMS and (reverse or programs > 1)  # a forward program alone keeps its state in one piece
-    return Plan(width, units, programs, block, rows, warps if few and length >= 16 * warps else 1, warps)
+    exchanged = gates * units * block * size + 4 * warps * sums + SPARE_BYTES  # all sums' parts, beside the weights
+    few = sums <= 32 * SUMS and exchanged <= device.memory and length >= 16 * warps
+    alone = programs == 1 and not reverse  # its state stays in one piece
+    return Plan(width, units, programs, block, rows, warps if few and not alone else 1, warps)
 
 
 def launch(

@@ -84,6 +84,14 @@ def test_stage_test_needs_a_test_split(train: Train) -> None:
     assert err == "train.py: error: BinaryPalindrome has no test split; --stage fit trains\n"
 
 
+def test_data_of_another_kind_are_refused(train: Train) -> None:
+    words = ("--config", "palindrome_lstm.yaml", "--data", "datamodules.node_graphs.Karate")
+    status, _, err = train(*words, small=False)
+    assert status == 2
+    assert err.startswith("train.py: error: SequenceClassifier takes labelled sequences, and Karate gives a graph's nodes")
+    assert not Path("runs").exists()
+
+
 def test_a_network_refuses_facts_that_the_data_lack(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datamodules.toy_tasks.NoFacts", NoFacts, raising=False)
     monkeypatch.setattr(NoFacts, "__module__", "datamodules.toy_tasks")
