@@ -132,7 +132,8 @@ class StudyCLI(LightningCLI):
         system, data = (cast(type, locate(self.config[key].class_path)) for key in ("model", "data"))
         takes, gives = getattr(system, "takes", None), getattr(data, "gives", None)
         if takes is not None and gives is not None and takes != gives:
-            raise UserError(f"{system.__name__} takes {takes}, and {data.__name__} gives {gives}: give others with --model or --data")
+            mismatch = f"{system.__name__} takes {takes}, and {data.__name__} gives {gives}"
+            raise UserError(f"{mismatch}; name another with --model or --data")
         path = self.config.ckpt_path
         if self.config.stage == "test" and path is None:
             raise UserError("--stage test needs the checkpoint to evaluate: --ckpt_path runs/…/last.ckpt")

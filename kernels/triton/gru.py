@@ -29,24 +29,26 @@ from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
+    factor,
     fetch,
     halves,
+    held_tile,
     place,
     product,
     read,
     share_rows,
     tanh,
     wait,
-    weight_tile,
+    write_state,
 )
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
-    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
-    hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
-    first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor,
+    lengths: tl.tensor, hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
+    end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, 3H], or [V, 3H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -59,34 +61,34 @@ def forward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held_rz = weight_tile(weight, 0, first_unit, H, H, 1, 2, UNITS, BLOCK, SPLIT)
-        held_n = weight_tile(weight + 2 * H * H, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
+        held_rz = held_tile(weight, first_unit, H, H, 1, 2, UNITS, WIDTH, SPLIT, PRECISION)
+        held_n = held_tile(weight + 2 * H * H, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
         x_r, x_z, x_n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
         wait(counter, t - first_step, PROGRAMS)
-        h_before = before(h_0, hidden, t, slab)
+        h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         r, z = halves(
             product(
-                h.to(low) if PROGRAMS == 1 else None, h_before, held_rz if BLOCK == WIDTH else None, weight, rows,
-                first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_rz if BLOCK == WIDTH else None,
+                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         q = b_n + product(
-            h.to(low) if PROGRAMS == 1 else None, h_before, held_n if BLOCK == WIDTH else None, weight + 2 * H * H,
-            rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_n if BLOCK == WIDTH else None,
+            weight + 2 * H * H, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
         )  # fmt: skip
         r, z, n = r + x_r.to(tl.float32), z + x_z.to(tl.float32), x_n.to(tl.float32)
         n = tanh(n + tl.sigmoid(r) * q)
         h_new = n + tl.sigmoid(z) * (h - n)
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
-        tl.store(hidden + t * slab + own, h, mask=mask)
+        write_state(h, hidden, told, t, slab, own, mask, low, PRECISION)
         arrive(counter, PROGRAMS)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    gates: tl.tensor, recurrent: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
+    weight: tl.tensor, gates: tl.tensor, recurrent: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr,
     UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
@@ -108,8 +110,8 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held_rz = weight_tile(weight, 0, first_unit, H, 3 * H, 2, 1, UNITS, BLOCK, SPLIT)
-        held_n = weight_tile(weight + 2 * H, 0, first_unit, H, 3 * H, 1, 1, UNITS, BLOCK, SPLIT)
+        held_rz = held_tile(weight, first_unit, H, 3 * H, 2, 1, UNITS, WIDTH, SPLIT, PRECISION)
+        held_n = held_tile(weight + 2 * H, first_unit, H, 3 * H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (3 * slab) + rows * (3 * H) + units
@@ -140,10 +142,10 @@ def backward_kernel(
             dh = dh_new
         delta_r, delta_q = delta_n * q * r * (1.0 - r), delta_n * r
         delta = deltas + t * (4 * slab) + own_delta
-        tl.store(delta, delta_n.to(low), mask=mask)
-        tl.store(delta + H, delta_r.to(low), mask=mask)
-        tl.store(delta + 2 * H, delta_z.to(low), mask=mask)
-        tl.store(delta + 3 * H, delta_q.to(low), mask=mask)
+        tl.store(delta, factor(delta_n, low, PRECISION), mask=mask)
+        tl.store(delta + H, factor(delta_r, low, PRECISION), mask=mask)
+        tl.store(delta + 2 * H, factor(delta_z, low, PRECISION), mask=mask)
+        tl.store(delta + 3 * H, factor(delta_q, low, PRECISION), mask=mask)
         arrive(counter, PROGRAMS)
     tl.store(grad_h + own, dh, mask=mask)
 
@@ -169,7 +171,7 @@ def gru_operator(
     hidden = h_0.new_empty(len(inputs), *h_0.shape)
     bias, bias_n = _biases(bias_ih, bias_hh, h_0)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(forward_kernel, weight_hh, (share, tokens, weight_hh, bias_n, h_0, lengths), (hidden,))
+    launch(forward_kernel, weight_hh, (share, tokens, bias_n, h_0, lengths), (hidden,), first=h_0)
     return hidden, hidden[-1].clone()
 
 
@@ -196,7 +198,7 @@ def gru_backward(
     deltas[T] = 0
     grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
     launch(
-        backward_kernel, weight_hh, (gates, recurrent, weight_hh.T, h_0, lengths, hidden, grad_hidden),
+        backward_kernel, weight_hh, (gates, recurrent, h_0, lengths, hidden, grad_hidden),
         (deltas, grad_h), reverse=True,
     )  # fmt: skip
     input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q

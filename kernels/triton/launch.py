@@ -78,7 +78,7 @@ def shared_bytes(gates: int, size: int, reverse: bool, units: int, width: int, b
 
     The arguments are those of `plan` and of a `Plan`.
     """
-    read = gates * size if reverse else max(4, size)  # bytes that a step reads for a row and a unit
+    read = gates * size if reverse else size  # bytes that a step reads for a row and a unit
     weights, states = gates * units * block * size, rows * block * read
     return (weights + states) * (1 if block == width else 2) + SPARE_BYTES  # one is read ahead
 
@@ -139,17 +139,20 @@ def launch(
     arguments: tuple[Tensor | None, ...],
     results: tuple[Tensor, ...],
     *,
+    first: Tensor | None = None,
     reverse: bool = False,
     **constants: Any,
 ) -> None:
     """Run a kernel over all steps.
 
     Args:
-        kernel: takes the arguments, results, a counter for each group, B, the first step, the step after the last, the
-            first tile; then H, the constants, and a plan's sizes.
-        weight: its recurrent weight [G, H].
+        kernel: takes the weight, going forward what a group tells of its states, the arguments, results, a counter for
+            each group, B, the first step, the step after the last, the first tile; then H, the constants, and a plan's
+            sizes.
+        weight: its recurrent weight [G, H]; going back the kernel gets the transpose.
         arguments: tensors that it reads.
         results: tensors that it writes, contiguous; the first has T steps, or going back T + 1, the last is […, B, H].
+        first: the states before step 0 [B, H], going forward.
         reverse: whether it goes from the last step to the first.
         **constants: compile-time constants of the kernel.
     """
@@ -165,14 +168,24 @@ def launch(
     stepwise = not alone and available.INTERPRETING
     spans = [(t, t + 1) for t in range(T)] if stepwise else [(0, T)]
     options = OPTIONS if alone or available.INTERPRETING else {**OPTIONS, "launch_cooperative_grid": True}
-    given, taken = (_readable(tensors) for tensors in (arguments, results))
+    if reverse:
+        weight = weight.T
+    if precision == "tf32" and own.block < own.width:
+        weight = _rounded(weight)  # once, not in every step
+    leading: list[Tensor | None] = [weight]
+    if first is not None:
+        told = None if alone or (first.dtype == weight.dtype and precision != "tf32") else weight.new_empty(T + 1, B, H)
+        if told is not None:
+            told[0] = first
+        leading.append(told)
+    given, taken = (_readable(tensors) for tensors in ((*leading, *arguments), results))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         for first_tile in range(0, tiles, at_once):
             groups = min(at_once, tiles - first_tile)
-            for first, end in reversed(spans) if reverse else spans:
+            for begin, end in reversed(spans) if reverse else spans:
                 counters = torch.zeros(groups * COUNTERS, dtype=torch.int32, device=device)
                 kernel[(groups * own.programs,)](
-                    *given, *taken, counters, B, first, end, first_tile, H=H, **constants, **sizes,
+                    *given, *taken, counters, B, begin, end, first_tile, H=H, **constants, **sizes,
                     PRECISION=precision, num_warps=own.warps, **options,
                 )  # fmt: skip
     for result, values in zip(results, taken, strict=True):
@@ -192,9 +205,17 @@ def _precision(dtype: torch.dtype) -> tuple[str, int]:
 
     float32 goes as torch does where TF32 is on, else in three products of halves of the numbers, which is nearly exact.
     """
-    if dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32":
-        return "tf32x3", 2 * dtype.itemsize
-    return "tf32", dtype.itemsize
+    if dtype != torch.float32:
+        return "ieee", dtype.itemsize
+    if torch.backends.cuda.matmul.fp32_precision == "tf32":
+        return "tf32", dtype.itemsize
+    return "tf32x3", 2 * dtype.itemsize
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """Return float32 numbers with the 10 bits of TF32."""
+    high = x * 8193  # 2¹³ + 1
+    return high + (x - high)
 
 
 def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:

@@ -32,31 +32,34 @@ from kernels.triton.tiles import (
     before,
     candidate,
     candidate_slope,
+    factor,
     fetch,
     four_gates,
+    held_tile,
     place,
     product,
     read,
     share_rows,
     tanh,
     wait,
-    weight_tile,
+    write_state,
 )
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
-    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, peephole: tl.tensor, h_0: tl.tensor, c_0: tl.tensor,
-    lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
-    end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, peephole: tl.tensor, h_0: tl.tensor,
+    c_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: tl.tensor,
+    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
-    low = hidden.dtype.element_ty
+    low = weight.dtype.element_ty
     h = tl.load(before(h_0, hidden, first_step, slab) + own, mask=mask, other=0.0)
     c = read(before(c_0, cells, first_step, slab) + own, mask)
     if lengths is not None:
@@ -67,16 +70,16 @@ def forward_kernel(
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, H, 1, 4, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, H, 1, 4, UNITS, WIDTH, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
         x_i, x_f, x_g, x_o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
         wait(counter, t - first_step, PROGRAMS)
-        h_before = before(h_0, hidden, t, slab)
+        h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         i, f, g, o = four_gates(
             product(
-                h if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight, rows, first_unit, B,
-                H, H, H, 1, 4, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None,
+                weight, rows, first_unit, B, H, H, H, 1, 4, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         i, f, g, o = i + x_i.to(tl.float32), f + x_f.to(tl.float32), g + x_g.to(tl.float32), o + x_o.to(tl.float32)
@@ -91,14 +94,14 @@ def forward_kernel(
             h, c = tl.where(t < length, h_new, h), tl.where(t < length, c_new, c)
         else:
             h, c = h_new, c_new
-        tl.store(hidden + t * slab + own, h, mask=mask)
+        write_state(h, hidden, told, t, slab, own, mask, low, PRECISION)
         arrive(counter, PROGRAMS)
         tl.store(cells + t * slab + own, c, mask=mask)  # read by this program alone
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    gates: tl.tensor, weight: tl.tensor, peephole: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
+    weight: tl.tensor, gates: tl.tensor, peephole: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
     ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
@@ -129,7 +132,7 @@ def backward_kernel(
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, 4 * H, 4, 1, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, 4 * H, 4, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -168,10 +171,10 @@ def backward_kernel(
         else:
             dc, dh = dc_new, tl.zeros([ROWS, UNITS], tl.float32)
         delta = deltas + t * (4 * slab) + own_delta
-        tl.store(delta, delta_i.to(low), mask=mask)
-        tl.store(delta + H, delta_f.to(low), mask=mask)
-        tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
-        tl.store(delta + 3 * H, delta_o.to(low), mask=mask)
+        tl.store(delta, factor(delta_i, low, PRECISION), mask=mask)
+        tl.store(delta + H, factor(delta_f, low, PRECISION), mask=mask)
+        tl.store(delta + 2 * H, factor(delta_g, low, PRECISION), mask=mask)
+        tl.store(delta + 3 * H, factor(delta_o, low, PRECISION), mask=mask)
         arrive(counter, PROGRAMS)
         c = c_before
     tl.store(grad_h + own, dh, mask=mask)
@@ -201,7 +204,7 @@ def lstm_operator(
     hidden, cells = h_0.new_empty(T, B, H), c_0.new_empty(T, B, H)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
     launch(
-        forward_kernel, weight_hh, (share, tokens, weight_hh, peephole, h_0, c_0, lengths), (hidden, cells),
+        forward_kernel, weight_hh, (share, tokens, peephole, h_0, c_0, lengths), (hidden, cells), first=h_0,
         TANH=word == "tanh",
     )  # fmt: skip
     return hidden, hidden[-1].clone(), cells[-1].clone(), cells
@@ -228,7 +231,7 @@ def lstm_backward(
     deltas[T] = 0
     grad_h, grad_c = (initial_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
     launch(
-        backward_kernel, weight_hh, (gates, weight_hh.T, peephole, c_0, lengths, cells, grad_hidden),
+        backward_kernel, weight_hh, (gates, peephole, c_0, lengths, cells, grad_hidden),
         (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

@@ -37,23 +37,25 @@ from kernels.triton.tiles import (
     before,
     candidate,
     candidate_slope,
+    factor,
     fetch,
     halves,
+    held_tile,
     place,
     product,
     read,
     share_rows,
     wait,
-    weight_tile,
+    write_state,
 )
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
-    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
-    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
-    H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, c_0: tl.tensor, lengths: tl.tensor,
+    cells: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `cells` [T, B, H] in some steps, from the inputs' share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -65,33 +67,32 @@ def forward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, H, 1, 2, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, H, 1, 2, UNITS, WIDTH, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
         x_i, x_f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
         z = candidate(z.to(tl.float32), TANH)
         wait(counter, t - first_step, PROGRAMS)
-        c_before = before(c_0, cells, t, slab)
+        c_before = told + t * slab if told is not None else before(c_0, cells, t, slab)
         i, f = halves(
             product(
-                c.to(low) if PROGRAMS == 1 else None, c_before, held if BLOCK == WIDTH else None, weight, rows,
-                first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(c, low, PRECISION) if PROGRAMS == 1 else None, c_before, held if BLOCK == WIDTH else None,
+                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         i, f = i + x_i.to(tl.float32), f + x_f.to(tl.float32)
         c_new = z * tl.sigmoid(i) + c * tl.sigmoid(f)
         c = tl.where(t < length, c_new, c) if lengths is not None else c_new
-        tl.store(cells + t * slab + own, c, mask=mask)
+        write_state(c, cells, told, t, slab, own, mask, low, PRECISION)
         arrive(counter, PROGRAMS)
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
-    gates: tl.tensor, weight: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
-    deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
-    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    weight: tl.tensor, gates: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
+    deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
 
@@ -110,7 +111,7 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, 2 * H, 2, 1, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, 2 * H, 2, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -135,9 +136,9 @@ def backward_kernel(
         else:
             dc = dc * f
         delta = deltas + t * (4 * slab) + own_delta
-        tl.store(delta, delta_i.to(low), mask=mask)
-        tl.store(delta + H, delta_f.to(low), mask=mask)
-        tl.store(delta + 2 * H, delta_g.to(low), mask=mask)
+        tl.store(delta, factor(delta_i, low, PRECISION), mask=mask)
+        tl.store(delta + H, factor(delta_f, low, PRECISION), mask=mask)
+        tl.store(delta + 2 * H, factor(delta_g, low, PRECISION), mask=mask)
         arrive(counter, PROGRAMS)
     tl.store(grad_c + own, dc, mask=mask)
 
@@ -162,7 +163,9 @@ def peephole_operator(
     T, (B, H) = len(inputs), c_0.shape
     cells = c_0.new_empty(T, B, H)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(forward_kernel, weight_ch[: 2 * H], (share, tokens, weight_ch, c_0, lengths), (cells,), TANH=word == "tanh")
+    launch(
+        forward_kernel, weight_ch[: 2 * H], (share, tokens, c_0, lengths), (cells,), first=c_0, TANH=word == "tanh"
+    )  # fmt: skip
     weight_o = weight_ch[2 * H :]
     if flag:
         own = _output_gate(share)
@@ -225,7 +228,7 @@ def peephole_backward(
     else:
         delta_o.zero_()
     launch(
-        backward_kernel, weight_fi, (gates, weight_fi.T, c_0, lengths, cells, grad_cells), (deltas, grad_c),
+        backward_kernel, weight_fi, (gates, c_0, lengths, cells, grad_cells), (deltas, grad_c),
         reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

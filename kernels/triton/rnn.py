@@ -21,45 +21,47 @@ from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
     before,
+    factor,
+    held_tile,
     place,
     product,
     read,
     share_rows,
     tanh,
     wait,
-    weight_tile,
+    write_state,
 )
 
 
 @triton.jit(do_not_specialize=RUN_TIME)
 def forward_kernel(
-    share: tl.tensor, tokens: tl.tensor, weight: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
-    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
-    H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
+    hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, H], or [V, H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
     mask = (rows < B) & (units < H)
     own, slab = rows * H + units, B.to(tl.int64) * H
-    low = hidden.dtype.element_ty
+    low = weight.dtype.element_ty
     h = tl.load(before(h_0, hidden, first_step, slab) + own, mask=mask, other=0.0)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = read(share + share_rows(tokens, t, rows, B) * H + units, mask)
         wait(counter, t - first_step, PROGRAMS)
-        h_before = before(h_0, hidden, t, slab)
+        h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         x += product(
-            h if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, H,
-            H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight,
+            rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
         )  # fmt: skip
         h_new = tanh(x).to(low) if TANH else tl.maximum(x, 0.0).to(low)
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
-        tl.store(hidden + t * slab + own, h, mask=mask)
+        write_state(h, hidden, told, t, slab, own, mask, low, PRECISION)
         arrive(counter, PROGRAMS)
 
 
@@ -84,7 +86,7 @@ def backward_kernel(
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
     if BLOCK == WIDTH:
-        held = weight_tile(weight, 0, first_unit, H, H, 1, 1, UNITS, BLOCK, SPLIT)
+        held = held_tile(weight, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         h = read(hidden + t * slab + own, mask)
@@ -102,7 +104,7 @@ def backward_kernel(
             delta, dh = tl.where(running, delta, 0.0), tl.where(running, 0.0, dh)
         else:
             dh = tl.zeros([ROWS, UNITS], tl.float32)
-        tl.store(deltas + t * slab + own, delta.to(low), mask=mask)
+        tl.store(deltas + t * slab + own, factor(delta, low, PRECISION), mask=mask)
         arrive(counter, PROGRAMS)
     tl.store(grad_h + own, dh, mask=mask)
 
@@ -125,7 +127,9 @@ def rnn_operator(
     """
     hidden = h_0.new_empty(len(inputs), *h_0.shape)
     share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(forward_kernel, weight_hh, (share, tokens, weight_hh, h_0, lengths), (hidden,), TANH=word == "tanh")
+    launch(
+        forward_kernel, weight_hh, (share, tokens, h_0, lengths), (hidden,), first=h_0, TANH=word == "tanh"
+    )  # fmt: skip
     return hidden, hidden[-1].clone()
 
 
@@ -147,7 +151,7 @@ def rnn_backward(
     deltas[T] = 0
     grad_h = initial_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
     launch(
-        backward_kernel, weight_hh, (weight_hh.T, lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
+        backward_kernel, weight_hh, (lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
         TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]

@@ -34,12 +34,34 @@ def read(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def factor(x: tl.tensor, dtype: tl.constexpr, PRECISION: tl.constexpr) -> tl.tensor:
+    """Return values as they are multiplied: in a dtype, and for TF32 rounded to its 10 bits, or others would be cut."""
+    x = x.to(dtype)
+    if PRECISION == "tf32":
+        bits = x.to(tl.int32, bitcast=True)
+        bits = tl.where(x == x, (bits + 0x1000) & -0x2000, bits)  # of a NaN nothing but 0 might be left
+        x = bits.to(tl.float32, bitcast=True)
+    return x
+
+
+@triton.jit
 def share_rows(tokens: tl.tensor, t: tl.tensor, rows: tl.tensor, B: tl.tensor) -> tl.tensor:
     """Return the rows of the inputs' share of the gates in step t: of the table where there are tokens."""
     own = t * B.to(tl.int64) + rows
     if tokens is not None:
         own = tl.load(tokens + own, mask=rows < B, other=0).to(tl.int64)
     return own
+
+
+@triton.jit
+def write_state(
+    state: tl.tensor, states: tl.tensor, told: tl.tensor, t: tl.tensor, slab: tl.tensor, own: tl.tensor,
+    mask: tl.tensor, dtype: tl.constexpr, PRECISION: tl.constexpr
+) -> None:  # fmt: skip
+    """Write the states after step t, and what the group is to multiply, where that is not the same."""
+    tl.store(states + t * slab + own, state, mask=mask)
+    if told is not None:
+        tl.store(told + (t + 1) * slab + own, factor(state, dtype, PRECISION), mask=mask)
 
 
 @triton.jit
@@ -90,6 +112,16 @@ def weight_tile(
 
 
 @triton.jit
+def held_tile(
+    weight: tl.tensor, first_unit: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr, INNER: tl.constexpr,
+    OUTER: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr
+) -> tl.tensor:  # fmt: skip
+    """Return the `weight_tile` of all units, which a program holds; those that are read in blocks come rounded."""
+    tile = weight_tile(weight, 0, first_unit, H, STRIDE, INNER, OUTER, UNITS, WIDTH, SPLIT)
+    return factor(tile, weight.dtype.element_ty, PRECISION)
+
+
+@triton.jit
 def product(
     own: tl.tensor, states: tl.tensor, held: tl.tensor, weight: tl.tensor, rows: tl.tensor, first_unit: tl.tensor,
     B: tl.tensor, H: tl.constexpr, STATE_STRIDE: tl.constexpr, WEIGHT_STRIDE: tl.constexpr, INNER: tl.constexpr,
@@ -107,14 +139,11 @@ def product(
     else:
         result = tl.zeros([SPLIT, ROWS, OUTER * UNITS], tl.float32)
     for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
+        x, w = own, held
         if own is None:
-            x = state_tile(states, rows, k, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT).to(weight.dtype.element_ty)
-        else:
-            x = own
+            x = state_tile(states, rows, k, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
         if held is None:
             w = weight_tile(weight, k, first_unit, H, WEIGHT_STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
-        else:
-            w = held
         result = tl.dot(x, w, result, input_precision=PRECISION)
     return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import kernels
-from kernels import LSTM, PeepholeLSTM, choose
+from kernels import LSTM, RNN, PeepholeLSTM, choose
 from kernels.dispatch import Case
 from kernels.triton import available, bulk, launch
 
@@ -26,6 +27,15 @@ needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not
 def fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it seem that the backend can run anywhere."""
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Ask for TF32."""
+    previous = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(previous)
 
 
 @pytest.mark.usefixtures("fit")
@@ -186,6 +196,33 @@ def test_a_group_waits_for_all_results_of_the_step_before(monkeypatch: pytest.Mo
         assert counters == [
             4 * launch.COUNTERS * group for group in range(groups) for _ in range(programs * len(steps))
         ]
+
+
+@needs_triton
+@pytest.mark.parametrize("held", [128, 24, 4], ids=["alone", "group", "streamed"])
+@pytest.mark.usefixtures("tf32")
+def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix units would cut them, which is twice the error, and always to the same side."""
+    monkeypatch.setattr(launch, "HELD_BYTES", held << 10)
+    torch.manual_seed(0)
+    layer, x = RNN(2, 70, bias=False, backend="triton"), torch.randn(4, 3, 2)
+    states, _ = layer(x)
+    state = torch.zeros(3, 70)
+    for t in range(4):
+        product = launch._rounded(state) @ launch._rounded(layer.weight_hh_l0).T
+        state = torch.tanh(x[t] @ layer.weight_ih_l0.T + product)
+        assert (states[t] - state).norm() < 3e-5 * state.norm()  # 1e-4 without rounding; a tie may fall otherwise
+        state = states[t]
+
+
+@needs_triton
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0x7FC00000, -1])
+@pytest.mark.usefixtures("tf32")
+def test_rounding_to_tf32_keeps_what_is_no_number(bits: int) -> None:
+    h_0 = torch.zeros(1, 2, 5)
+    h_0[0, 0, 3] = torch.tensor(bits, dtype=torch.int32).view(torch.float32)
+    states, _ = RNN(2, 5, backend="triton")(torch.zeros(1, 2, 2), h_0)
+    assert states[0].isnan().all(1).tolist() == [True, False]
 
 
 @needs_triton

@@ -88,7 +88,9 @@ def test_data_of_another_kind_are_refused(train: Train) -> None:
     words = ("--config", "palindrome_lstm.yaml", "--data", "datamodules.node_graphs.Karate")
     status, _, err = train(*words, small=False)
     assert status == 2
-    assert err.startswith("train.py: error: SequenceClassifier takes labelled sequences, and Karate gives a graph's nodes")
+    assert err.startswith(
+        "train.py: error: SequenceClassifier takes labelled sequences, and Karate gives a graph's nodes"
+    )
     assert not Path("runs").exists()
 
 
