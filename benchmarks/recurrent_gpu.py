@@ -8,7 +8,8 @@ In turn, each part in processes of its own with a time limit, since programs tha
 2. `benchmarks.recurrent_check`, every cell and precision side by side. What does not end is timed last.
 3. The small check under compute-sanitizer, where that is installed.
 4. `benchmarks.recurrent`, a cell and precision at a time, those first of which something is claimed; and the LSTM with
-   other shares of its weights in a program. A process that fails is started anew behind the shape at which it failed.
+   other shares of its weights in a program, and with whole sums in each warp. A process that fails is started anew
+   behind the shape at which it failed.
 
 The log, the table (Markdown and CSV) and the claims with what was found are on the disk after every part, also when the
 command is stopped. Returns 1 if something was wrong, 2 if nothing can run.
@@ -54,7 +55,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("bf16", "tf32", "fp16")  # that are timed
 CLAIMED = {"palindrome, vectors": 0.7, "palindrome20, vectors": 0.7, "book": 0.7, "large": 1.0, "wide": 1.0}
 SWEPT = ("palindrome, vectors", "book", "large")
-SHARES = {f"{kib} KiB": {"HELD_BYTES": kib << 10, "SPREAD_UNITS": 1 << 20} for kib in (128, 64, 32)}
+PLANS = {f"{kib} KiB": {"HELD_BYTES": kib << 10, "SPREAD_UNITS": 1 << 20} for kib in (128, 64, 32)}
+PLANS["whole sums"] = {"SUMS": 0}  # no warp has a part of its own
 FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 60, 150, 60, 90  # of a part at most
 NOT_ENDED = (124, 137)  # what the command timeout returns then
 Rows = list[dict[str, Any]]
@@ -195,12 +197,12 @@ def time_sweep(report: Report, precision: str, end: float) -> bool:
 
 
 def sweep(precision: str, folder: Path) -> None:
-    """Time the LSTM with other shares of the recurrent weights in a program; write the rows as they come."""
+    """Time the LSTM with other plans; write the rows as they come."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "recurrent.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, (*COLUMNS, *ON_GPU))
         writer.writeheader()
-        for shape, (name, constants) in product(SWEPT, SHARES.items()):
+        for shape, (name, constants) in product(SWEPT, PLANS.items()):
             row: dict[str, Any] = {"cell": "lstm", "shape": shape, "precision": precision}
             row["implementation"] = f"kernels, triton, {name}"
             try:
@@ -286,7 +288,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8.5, help="of all together; what does not fit is named")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent_gpu"), help="folder of the results")
-    parser.add_argument("--sweep", choices=BOUND, help="time other shares of the LSTM's weights here, and end")
+    parser.add_argument("--sweep", choices=BOUND, help="time other plans of the LSTM here, and end")
     options = parser.parse_args()
     if options.sweep:
         sweep(options.sweep, options.out)
