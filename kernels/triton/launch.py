@@ -2,10 +2,10 @@
 
 A group of programs works on a tile of the batch, for all steps. A program owns some of the H units with all their
 gates, and holds its part of the recurrent weights on the chip: a small layer is one program a tile, a larger one as
-many as its weights need. What a program needs of the others it reads from the array of results, each place of which is
-written once; before it reads, the group meets at a counter in memory. So all programs of a group must run at once: a
-grid is launched cooperatively and has no more programs than the device has processors; a larger batch takes several
-launches. Weights that would not fit are read again in every step.
+many as its weights need. What a program needs of the others it reads from the array of results, or a copy of it as it
+is multiplied, each place of which is written once; before it reads, the group meets at a counter in memory. So all
+programs of a group must run at once: a grid is launched cooperatively and has no more programs than the device has
+processors; a larger batch takes several launches. Weights that would not fit are read again in every step.
 
 What is compiled depends on the cell, H and the dtype, and on the batch only by the height of a tile and the number of
 programs, a few variants in all; not on the number of steps.
@@ -146,9 +146,9 @@ def launch(
     """Run a kernel over all steps.
 
     Args:
-        kernel: takes the weight, going forward what a group tells of its states, the arguments, results, a counter for
-            each group, B, the first step, the step after the last, the first tile; then H, the constants, and a plan's
-            sizes.
+        kernel: takes the weight; going forward a group's copy of its states [T + 1, B, H], if it has one; arguments,
+            results, a counter for each group, B, the first step, the step after the last, the first tile; then H, the
+            constants, and a plan's sizes.
         weight: its recurrent weight [G, H]; going back the kernel gets the transpose.
         arguments: tensors that it reads.
         results: tensors that it writes, contiguous; the first has T steps, or going back T + 1, the last is […, B, H].
