@@ -32,7 +32,7 @@ from kernels.triton.tiles import (
     factor,
     fetch,
     halves,
-    held_tile,
+    held_tiles,
     place,
     product,
     read,
@@ -48,7 +48,7 @@ def forward_kernel(
     weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, bias_n: tl.tensor, h_0: tl.tensor,
     lengths: tl.tensor, hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
     end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, 3H], or [V, 3H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -60,9 +60,9 @@ def forward_kernel(
     b_n = read(bias_n + units, units < H)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held_rz = held_tile(weight, first_unit, H, H, 1, 2, UNITS, WIDTH, SPLIT, PRECISION)
-        held_n = held_tile(weight + 2 * H * H, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held_rz = held_tiles(weight, first_unit, H, H, 1, 2, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
+        held_n = held_tiles(weight + 2 * H * H, first_unit, H, H, 1, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (3 * H) + units
         x_r, x_z, x_n = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
@@ -70,13 +70,13 @@ def forward_kernel(
         h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         r, z = halves(
             product(
-                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_rz if BLOCK == WIDTH else None,
-                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_rz if PIECES > 0 else None,
+                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         q = b_n + product(
-            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_n if BLOCK == WIDTH else None,
-            weight + 2 * H * H, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held_n if PIECES > 0 else None,
+            weight + 2 * H * H, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         r, z, n = r + x_r.to(tl.float32), z + x_z.to(tl.float32), x_n.to(tl.float32)
         n = tanh(n + tl.sigmoid(r) * q)
@@ -91,7 +91,7 @@ def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, recurrent: tl.tensor, h_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients δn, δr, δz, δq; those of step T are zeros beforehand.
 
@@ -109,9 +109,9 @@ def backward_kernel(
     dh = read(grad_h + own, mask)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held_rz = held_tile(weight, first_unit, H, 3 * H, 2, 1, UNITS, WIDTH, SPLIT, PRECISION)
-        held_n = held_tile(weight + 2 * H, first_unit, H, 3 * H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held_rz = held_tiles(weight, first_unit, H, 3 * H, 2, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
+        held_n = held_tiles(weight + 2 * H, first_unit, H, 3 * H, 1, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (3 * slab) + rows * (3 * H) + units
@@ -124,12 +124,12 @@ def backward_kernel(
         wait(counter, step - first_step, PROGRAMS)
         after = deltas + (t + 1) * (4 * slab)
         dh += product(
-            None, after + H, held_rz if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 3 * H, 2, 1,
-            ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            None, after + H, held_rz if PIECES > 0 else None, weight, rows, first_unit, B, H, 4 * H, 3 * H, 2, 1,
+            ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         dh += product(
-            None, after + 3 * H, held_n if BLOCK == WIDTH else None, weight + 2 * H, rows, first_unit, B, H, 4 * H,
-            3 * H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            None, after + 3 * H, held_n if PIECES > 0 else None, weight + 2 * H, rows, first_unit, B, H, 4 * H,
+            3 * H, 1, 1, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         delta_n = dh * (1.0 - z) * (1.0 - n * n)
         delta_z = dh * (h - n) * z * (1.0 - z)

@@ -28,6 +28,7 @@ HELD_BYTES = 128 << 10  # of recurrent weights in one program
 SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
 LEAST_UNITS = 16  # of a program
 SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
+MOST_PIECES = 4  # of held weights, between which states are read
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
 SUMS = 64  # of a thread, where a warp has all sums of its part
 HEIGHTS = (16, 32)  # rows of the batch in a tile
@@ -55,32 +56,31 @@ class Plan(NamedTuple):
     """How one pass of a layer is spread.
 
     Args:
-        width: H, padded to a power of two.
         units: units of a program.
         programs: programs of a group.
-        block: units of the states that are multiplied at a time: `width` where the weights are held on the chip.
+        block: units of the states that are multiplied at a time, a power of two.
+        pieces: of so many units, in which the weights are held on the chip; 0 where they are read in every step.
         rows: rows of the batch in a tile.
         split: parts of a sum that are added up apart, each by a warp.
         warps: of a program.
     """
 
-    width: int
     units: int
     programs: int
     block: int
+    pieces: int
     rows: int
     split: int
     warps: int
 
 
-def shared_bytes(gates: int, size: int, reverse: bool, units: int, width: int, block: int, rows: int) -> int:
-    """Return the shared memory that a program needs: its weights and what a step reads, or two blocks of both.
+def shared_bytes(gates: int, size: int, reverse: bool, units: int, block: int, pieces: int, rows: int) -> int:
+    """Return the shared memory that a program needs: its weights and a block of states, or two blocks of both.
 
     The arguments are those of `plan` and of a `Plan`.
     """
-    read = gates * size if reverse else size  # bytes that a step reads for a row and a unit
-    weights, states = gates * units * block * size, rows * block * read
-    return (weights + states) * (1 if block == width else 2) + SPARE_BYTES  # one is read ahead
+    weights, states = gates * units * block * size, rows * block * size * (gates if reverse else 1)
+    return SPARE_BYTES + (pieces * weights + states if pieces else 2 * (weights + states))  # one is read ahead
 
 
 def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -> Plan:
@@ -101,36 +101,39 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     """
     width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
 
-    def fits(units: int, block: int, rows: int) -> bool:
-        held = gates * units * width * size <= HELD_BYTES
-        need = shared_bytes(gates, size, reverse, units, width, block, rows)
-        return (held or block < width) and need <= device.memory
+    def fits(units: int, block: int, pieces: int, rows: int = HEIGHTS[0]) -> bool:
+        held = gates * units * block * size * pieces
+        return held <= HELD_BYTES and shared_bytes(gates, size, reverse, units, block, pieces, rows) <= device.memory
 
-    units, block = width, width
-    while units > LEAST_UNITS and not fits(units, width, HEIGHTS[0]):
+    units, block, pieces = width, width, 1
+    while units > LEAST_UNITS and not fits(units, block, pieces):
         units //= 2
-    if not fits(units, width, HEIGHTS[0]) or -(-H // units) > device.processors:
-        units, block = min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width)
+    while pieces < MOST_PIECES and not fits(units, block, pieces):
+        block //= 2
+        pieces = -(-H // block)
+    if not fits(units, block, pieces) or -(-H // units) > device.processors:
+        units, block, pieces = min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width), 0
     while -(-H // units) > device.processors:
         units *= 2
-    while block > LEAST_UNITS and not fits(units, block, HEIGHTS[0]):
+    while block > LEAST_UNITS and not fits(units, block, pieces):
         block //= 2
     tiles = -(-B // HEIGHTS[0])
     while H > units >= 2 * SPREAD_UNITS and 2 * tiles * -(-H // units) <= device.processors:
         units //= 2
     programs = -(-H // units)
-    alone_in_blocks = programs == 1 and block < width  # kernels read no blocks of a state that is their own
-    if alone_in_blocks or not fits(units, block, HEIGHTS[0]):
+    alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
+    if alone_in_blocks or not fits(units, block, pieces):
         raise ValueError(f"backend='triton' cannot run here: H={H} is too large for {device}")
-    heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, rows)]
+    heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, pieces, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     warps = 4 if units <= 32 else 8
     sums = rows * units * (1 if reverse else gates)
     length = block * (gates if reverse and gates != 3 else 1)  # of a sum; the GRU's third gate has sums of its own
-    exchanged = gates * units * block * size + 4 * warps * sums + SPARE_BYTES  # all sums' parts, beside the weights
+    held = gates * units * block * size * pieces
+    exchanged = held + 4 * warps * sums + SPARE_BYTES  # all sums' parts, beside the weights
     few = sums <= 32 * SUMS and exchanged <= device.memory and length >= 16 * warps
     alone = programs == 1 and not reverse  # its state stays in one piece
-    return Plan(width, units, programs, block, rows, warps if few and not alone else 1, warps)
+    return Plan(units, programs, block, pieces, rows, warps if few and not alone else 1, warps)
 
 
 def launch(
@@ -162,7 +165,7 @@ def launch(
     limits = _device(device)
     precision, size = _precision(weight.dtype)
     own = plan(len(weight) // H, H, B, size, reverse, limits)
-    sizes = {"ROWS": own.rows, "UNITS": own.units, "WIDTH": own.width, "BLOCK": own.block, "SPLIT": own.split}
+    sizes = {"ROWS": own.rows, "UNITS": own.units, "BLOCK": own.block, "PIECES": own.pieces, "SPLIT": own.split}
     tiles, alone = -(-B // own.rows), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs
     stepwise = not alone and available.INTERPRETING
@@ -170,7 +173,7 @@ def launch(
     options = OPTIONS if alone or available.INTERPRETING else {**OPTIONS, "launch_cooperative_grid": True}
     if reverse:
         weight = weight.T
-    if precision == "tf32" and own.block < own.width:
+    if precision == "tf32" and own.pieces == 0:
         weight = _rounded(weight)  # once, not in every step
     leading: list[Tensor | None] = [weight]
     if first is not None:

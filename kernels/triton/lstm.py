@@ -35,7 +35,7 @@ from kernels.triton.tiles import (
     factor,
     fetch,
     four_gates,
-    held_tile,
+    held_tiles,
     place,
     product,
     read,
@@ -51,7 +51,7 @@ def forward_kernel(
     weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, peephole: tl.tensor, h_0: tl.tensor,
     c_0: tl.tensor, lengths: tl.tensor, hidden: tl.tensor, cells: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` and `cells` [T, B, H] in some steps, from the share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
@@ -69,8 +69,8 @@ def forward_kernel(
             read(peephole + units, units < H), read(peephole + H + units, units < H),
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, H, 1, 4, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, H, 1, 4, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
         x_i, x_f, x_g, x_o = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask), fetch(x + 3 * H, mask)
@@ -78,8 +78,8 @@ def forward_kernel(
         h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         i, f, g, o = four_gates(
             product(
-                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None,
-                weight, rows, first_unit, B, H, H, H, 1, 4, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if PIECES > 0 else None,
+                weight, rows, first_unit, B, H, H, H, 1, 4, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         i, f, g, o = i + x_i.to(tl.float32), f + x_f.to(tl.float32), g + x_g.to(tl.float32), o + x_o.to(tl.float32)
@@ -104,7 +104,7 @@ def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, peephole: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor,
     grad_hidden: tl.tensor, deltas: tl.tensor, grad_h: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor,
     first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr,
-    ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr,
+    ROWS: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, 4H], the gradients before each σ and tanh; those of step T are zeros beforehand.
@@ -131,8 +131,8 @@ def backward_kernel(
             read(peephole + units, units < H), read(peephole + H + units, units < H),
             read(peephole + 2 * H + units, units < H),
         )  # fmt: skip
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, 4 * H, 4, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, 4 * H, 4, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -150,8 +150,8 @@ def backward_kernel(
         wait(counter, step - first_step, PROGRAMS)
         after = deltas + (t + 1) * (4 * slab)
         dh += product(
-            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 4 * H, 4, 1, ROWS,
-            UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            None, after, held if PIECES > 0 else None, weight, rows, first_unit, B, H, 4 * H, 4 * H, 4, 1, ROWS,
+            UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         delta_o = dh * tanh_c * o * (1.0 - o)
         dc_all = dc + dh * o * (1.0 - tanh_c * tanh_c)

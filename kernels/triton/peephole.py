@@ -40,7 +40,7 @@ from kernels.triton.tiles import (
     factor,
     fetch,
     halves,
-    held_tile,
+    held_tiles,
     place,
     product,
     read,
@@ -55,7 +55,7 @@ def forward_kernel(
     weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, c_0: tl.tensor, lengths: tl.tensor,
     cells: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `cells` [T, B, H] in some steps, from the inputs' share [T, B, 4H], or [V, 4H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -66,8 +66,8 @@ def forward_kernel(
     c = read(before(c_0, cells, first_step, slab) + own, mask)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, H, 1, 2, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, H, 1, 2, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = share + share_rows(tokens, t, rows, B) * (4 * H) + units
         x_i, x_f, z = fetch(x, mask), fetch(x + H, mask), fetch(x + 2 * H, mask)
@@ -76,8 +76,8 @@ def forward_kernel(
         c_before = told + t * slab if told is not None else before(c_0, cells, t, slab)
         i, f = halves(
             product(
-                factor(c, low, PRECISION) if PROGRAMS == 1 else None, c_before, held if BLOCK == WIDTH else None,
-                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+                factor(c, low, PRECISION) if PROGRAMS == 1 else None, c_before, held if PIECES > 0 else None,
+                weight, rows, first_unit, B, H, H, H, 1, 2, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
             ), ROWS, UNITS,
         )  # fmt: skip
         i, f = i + x_i.to(tl.float32), f + x_f.to(tl.float32)
@@ -92,7 +92,7 @@ def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
     deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
 
@@ -110,8 +110,8 @@ def backward_kernel(
     dc = read(grad_c + own, mask)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, 2 * H, 2, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, 2 * H, 2, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         x = gates + t * (4 * slab) + own_delta
@@ -123,8 +123,8 @@ def backward_kernel(
         wait(counter, step - first_step, PROGRAMS)
         after = deltas + (t + 1) * (4 * slab)
         dc += product(
-            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, 4 * H, 2 * H, 2, 1, ROWS,
-            UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            None, after, held if PIECES > 0 else None, weight, rows, first_unit, B, H, 4 * H, 2 * H, 2, 1, ROWS,
+            UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         delta_i = dc * z * i * (1.0 - i)
         delta_f = dc * c * f * (1.0 - f)

@@ -22,7 +22,7 @@ from kernels.triton.tiles import (
     arrive,
     before,
     factor,
-    held_tile,
+    held_tiles,
     place,
     product,
     read,
@@ -38,7 +38,7 @@ def forward_kernel(
     weight: tl.tensor, told: tl.tensor, share: tl.tensor, tokens: tl.tensor, h_0: tl.tensor, lengths: tl.tensor,
     hidden: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `hidden` [T, B, H] in some steps, from the inputs' share [T, B, H], or [V, H] with tokens [T, B]."""
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
@@ -49,15 +49,15 @@ def forward_kernel(
     h = tl.load(before(h_0, hidden, first_step, slab) + own, mask=mask, other=0.0)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, H, 1, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for t in range(first_step, end_step):
         x = read(share + share_rows(tokens, t, rows, B) * H + units, mask)
         wait(counter, t - first_step, PROGRAMS)
         h_before = told + t * slab if told is not None else before(h_0, hidden, t, slab)
         x += product(
-            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if BLOCK == WIDTH else None, weight,
-            rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, WIDTH, BLOCK, SPLIT, PRECISION,
+            factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if PIECES > 0 else None, weight,
+            rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         h_new = tanh(x).to(low) if TANH else tl.maximum(x, 0.0).to(low)
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
@@ -70,7 +70,7 @@ def backward_kernel(
     weight: tl.tensor, lengths: tl.tensor, hidden: tl.tensor, grad_hidden: tl.tensor, deltas: tl.tensor,
     grad_h: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
     first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill `deltas` [T + 1, B, H], the gradient before each tanh or relu; that of step T is zeros beforehand.
 
@@ -85,8 +85,8 @@ def backward_kernel(
     dh = read(grad_h + own, mask)
     if lengths is not None:
         length = tl.load(lengths + rows, mask=rows < B, other=0)
-    if BLOCK == WIDTH:
-        held = held_tile(weight, first_unit, H, H, 1, 1, UNITS, WIDTH, SPLIT, PRECISION)
+    if PIECES > 0:
+        held = held_tiles(weight, first_unit, H, H, 1, 1, UNITS, BLOCK, PIECES, SPLIT, PRECISION)
     for step in range(first_step, end_step):
         t = first_step + end_step - 1 - step
         h = read(hidden + t * slab + own, mask)
@@ -95,8 +95,8 @@ def backward_kernel(
         wait(counter, step - first_step, PROGRAMS)
         after = deltas + (t + 1) * slab
         dh += product(
-            None, after, held if BLOCK == WIDTH else None, weight, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS,
-            WIDTH, BLOCK, SPLIT, PRECISION,
+            None, after, held if PIECES > 0 else None, weight, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS,
+            BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
         delta = dh * (1.0 - h * h) if TANH else tl.where(h > 0.0, dh, 0.0)
         if lengths is not None:  # an ended row hands its gradient on

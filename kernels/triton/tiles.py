@@ -112,39 +112,47 @@ def weight_tile(
 
 
 @triton.jit
-def held_tile(
+def held_tiles(
     weight: tl.tensor, first_unit: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr, INNER: tl.constexpr,
-    OUTER: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr
-) -> tl.tensor:  # fmt: skip
-    """Return the `weight_tile` of all units, which a program holds; those that are read in blocks come rounded."""
-    tile = weight_tile(weight, 0, first_unit, H, STRIDE, INNER, OUTER, UNITS, WIDTH, SPLIT)
-    return factor(tile, weight.dtype.element_ty, PRECISION)
+    OUTER: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr
+) -> tl.tuple:  # fmt: skip
+    """Return the tuple of all `weight_tile`s of a program, which it holds, as factors."""
+    held = ()
+    for piece in tl.static_range(PIECES):
+        tile = weight_tile(weight, piece * BLOCK, first_unit, H, STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
+        held = held + (factor(tile, weight.dtype.element_ty, PRECISION),)  # type: ignore[assignment] # noqa: RUF005
+    return held
 
 
 @triton.jit
 def product(
-    own: tl.tensor, states: tl.tensor, held: tl.tensor, weight: tl.tensor, rows: tl.tensor, first_unit: tl.tensor,
+    own: tl.tensor, states: tl.tensor, held: tl.tuple, weight: tl.tensor, rows: tl.tensor, first_unit: tl.tensor,
     B: tl.tensor, H: tl.constexpr, STATE_STRIDE: tl.constexpr, WEIGHT_STRIDE: tl.constexpr, INNER: tl.constexpr,
-    OUTER: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    OUTER: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr,
     SPLIT: tl.constexpr, PRECISION: tl.constexpr
 ) -> tl.tensor:  # fmt: skip
     """Return states times weights [ROWS, OUTER · UNITS], a gate after the other, in float32.
 
-    The states are the program's own [ROWS, INNER · UNITS], or None and read; the weights are held, or None and read in
-    blocks. Where columns come in parts, a warp multiplies each: it reads no states of other parts, and chains of sums
-    are short.
+    The states are the program's own [ROWS, INNER · UNITS], or None and read; the weights are held in PIECES, or None
+    and read, in blocks. Where columns come in parts, a warp multiplies each: it reads no states of other parts, and
+    chains of sums are short.
     """
     if SPLIT == 1:
         result = tl.zeros([ROWS, OUTER * UNITS], tl.float32)
     else:
         result = tl.zeros([SPLIT, ROWS, OUTER * UNITS], tl.float32)
-    for k in tl.range(0, WIDTH, BLOCK, num_stages=3):
-        x, w = own, held
-        if own is None:
+    if held is None:
+        for k in tl.range(0, H, BLOCK, num_stages=3):
             x = state_tile(states, rows, k, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
-        if held is None:
             w = weight_tile(weight, k, first_unit, H, WEIGHT_STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
-        result = tl.dot(x, w, result, input_precision=PRECISION)
+            result = tl.dot(x, w, result, input_precision=PRECISION)
+    else:
+        for piece in tl.static_range(PIECES):
+            x = own
+            if own is None:
+                x = state_tile(states, rows, piece * BLOCK, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
+            result = tl.dot(x, held[piece], result, input_precision=PRECISION)
     return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
 
 

@@ -33,6 +33,9 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     ),
 }
 every_cell = pytest.mark.parametrize("cell", CELLS)
+one_cell = pytest.mark.parametrize(  # the others are slow
+    "cell", [pytest.param(cell, marks=[] if cell == "lstm" else pytest.mark.slow) for cell in CELLS]
+)
 NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
 DTYPES = {"torchscript": torch.float64, "native": torch.float64, "triton": torch.float32}
@@ -473,9 +476,15 @@ torch.testing.assert_close(torch.export.load("lstm.pt2").module()(x)[0], expecte
     ("backend", "held"), [triton(8 << 10), *(triton(held, slow=True) for held in (4 << 10, 16 << 10))]
 )
 def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs own some units each, groups of them some rows; a larger batch takes several launches."""
+    """Programs own some units each, groups of them some rows."""
     monkeypatch.setattr(launch, "HELD_BYTES", held)
     compare(cell, 3, 3, 3, 37, torch.float32, True, True, "sequence", backend)
+
+
+@one_cell
+@pytest.mark.parametrize("backend", [triton()])
+def test_a_large_batch_takes_several_launches(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "HELD_BYTES", 8 << 10)
     compare(cell, 2, 70, 3, 37, torch.float32, False, False, "last", backend)
 
 
@@ -487,6 +496,16 @@ def test_weights_that_do_not_fit_are_read_in_blocks(
     for name, value in {"HELD_BYTES": 0, "STREAMED_UNITS": 16, "STREAMED_BLOCK": 16}.items():
         monkeypatch.setattr(launch, name, value)
     compare(cell, 2, 3, 3, 37, torch.float32, ragged, True, "sequence", backend)
+
+
+@one_cell
+@pytest.mark.parametrize("backend", [triton()])
+def test_weights_are_held_in_pieces(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all states of a step do not fit beside them."""
+    monkeypatch.setattr(launch, "HELD_BYTES", 0)
+    streamed = launch.plan
+    monkeypatch.setattr(launch, "plan", lambda *case: streamed(*case)._replace(pieces=2))
+    compare(cell, 2, 3, 3, 70, torch.float32, False, True, "sequence", backend)
 
 
 @pytest.mark.parametrize(("device", "V", "table"), [("cpu", 2000, True), ("meta", 2000, False), ("meta", 300, True)])

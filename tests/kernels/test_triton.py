@@ -121,12 +121,11 @@ def test_plans_fit_the_device(gates: int, size: int, reverse: bool) -> None:
                 own = launch.plan(gates, H, B, size, reverse, device)
                 assert own.programs <= device.processors
                 assert own.programs * own.units >= H > (own.programs - 1) * own.units
-                assert own.width >= H
-                assert own.block == own.width or own.programs > 1
-                sizes = (own.units, own.width, own.block, own.rows)
+                assert own.pieces == 0 or own.pieces * own.block >= H > (own.pieces - 1) * own.block
+                assert own.pieces == 1 or own.programs > 1
+                sizes = (own.units, own.block, own.pieces, own.rows)
                 assert launch.shared_bytes(gates, size, reverse, *sizes) <= device.memory
-                if own.block == own.width:
-                    assert gates * own.units * own.width * size <= launch.HELD_BYTES
+                assert gates * own.units * own.block * own.pieces * size <= launch.HELD_BYTES
 
 
 def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
@@ -138,7 +137,8 @@ def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> 
         own = launch.plan(4, 256, B, 2, False, H100)
         assert (own.programs, own.units, own.rows) == (programs, 256 // programs, 16)
     assert launch.plan(4, 128, 1, 2, False, H100) == small._replace(rows=16)  # one program meets nobody
-    assert launch.plan(4, 1024, 16, 4, False, H100).block == launch.STREAMED_BLOCK
+    assert (launch.plan(4, 512, 64, 4, True, H100).block, launch.plan(4, 512, 64, 4, True, H100).pieces) == (256, 2)
+    assert launch.plan(4, 1024, 16, 4, False, H100).pieces == 0
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,24 @@ def test_gradients_are_the_same_every_time() -> None:
         leaves = [embedding, *layer.parameters()]
         found.append(torch.autograd.grad(layer.forward_ids(ids, embedding)[0].sum(), leaves))
     assert all(torch.equal(once, again) for once, again in zip(*found, strict=True))
+
+
+@needs_triton
+def test_a_layer_compiles() -> None:
+    """What the interpreter takes, the compiler may refuse."""
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.triton_resources",
+        "--layers",
+        "lstm",
+        "--dtypes",
+        "tf32",
+        "--sizes",
+        "512",
+    ]
+    result = subprocess.run(words, capture_output=True, text=True, cwd=Path(kernels.__path__[0]).parent)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @needs_triton
