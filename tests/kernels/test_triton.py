@@ -239,18 +239,9 @@ def test_gradients_are_the_same_every_time() -> None:
 @needs_triton
 def test_a_layer_compiles() -> None:
     """What the interpreter takes, the compiler may refuse."""
-    words = [
-        sys.executable,
-        "-m",
-        "benchmarks.triton_resources",
-        "--layers",
-        "lstm",
-        "--dtypes",
-        "tf32",
-        "--sizes",
-        "512",
-    ]
-    result = subprocess.run(words, capture_output=True, text=True, cwd=Path(kernels.__path__[0]).parent)
+    words = ["-m", "benchmarks.triton_resources", "--layers", "lstm", "--dtypes", "tf32", "--sizes", "512"]
+    root = Path(kernels.__path__[0]).parent
+    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
