@@ -4,6 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding as take_rows
+
+GPU_SYMBOLS = 1024  # of a table at most on a GPU, where its gradient is a product with a one-hot matrix
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -26,3 +29,22 @@ def compute_dtype(weight: Tensor) -> torch.dtype:
     if autocast_is_on(weight.device) and weight.dtype == torch.float32:
         return torch.get_autocast_dtype(weight.device.type)
     return weight.dtype
+
+
+def lower(
+    inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+    """Return inputs, embedding, input weight and bias in the dtype of the products.
+
+    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols, or
+    on a GPU many symbols, there is none: the tokens become vectors.
+    """
+    most = inputs.numel() if inputs.device.type == "cpu" else min(inputs.numel(), GPU_SYMBOLS)
+    if embedding is not None and len(embedding) > most:
+        inputs, embedding = take_rows(inputs, embedding), None
+    if embedding is None:
+        inputs = inputs.to(dtype)
+    else:
+        dtype = accumulation_dtype(dtype)
+        embedding = embedding.to(dtype)
+    return inputs, embedding, weight.to(dtype), None if bias is None else bias.to(dtype)

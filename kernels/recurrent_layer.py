@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from kernels import dispatch, reference
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import autocast_is_on, compute_dtype
+from kernels.lengths import reverse_rows
 
 Output = Literal["sequence", "last"]
 Weights = dict[str, Tensor]
@@ -392,14 +393,14 @@ class RecurrentLayer(nn.Module):
             for k in range(level * D, level * D + D):
                 weights = self._weights(self._suffixes[k], inputs.device)
                 backward = k % D == 1
-                given = _reversed(inputs, lengths) if backward else inputs
+                given = reverse_rows(inputs, lengths) if backward else inputs
                 own = tuple(value[k] for value in state)
                 sequence, *final = self.run(weights, given, embedding, own, lengths, only_last)
                 finals.append(tuple(value.to(dtype) for value in final))
                 if not only_last:
                     sequence = sequence.to(dtype)
                     sequence = sequence if padding is None else sequence.masked_fill(padding, 0)
-                    outputs.append(_reversed(sequence, lengths) if backward else sequence)
+                    outputs.append(reverse_rows(sequence, lengths) if backward else sequence)
             if not only_last:
                 inputs, embedding = outputs[0] if D == 1 else torch.cat(outputs, dim=2), None
             if level < self.num_layers - 1:
@@ -460,12 +461,3 @@ class RecurrentLayer(nn.Module):
 def _check_output(output: str) -> None:
     if output not in ("sequence", "last"):
         raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
-
-
-def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return [T, B, …] with the valid steps of every row in the opposite order."""
-    if lengths is None:
-        return sequence.flip(0)
-    steps = torch.arange(sequence.shape[0], device=sequence.device)[:, None]  # [T, 1]
-    source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
-    return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]

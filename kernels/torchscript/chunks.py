@@ -11,15 +11,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
-from kernels.dtypes import accumulation_dtype
 from kernels.memory import workspace
 from kernels.torchscript.script import add_product
 
 CHUNK_ROWS = 1024
-GPU_SYMBOLS = 1024  # of a table at most on a GPU, where its gradient is a product with a one-hot matrix
 
 
 def chunks(T: int, B: int) -> list[tuple[int, int]]:
@@ -31,25 +28,6 @@ def chunks(T: int, B: int) -> list[tuple[int, int]]:
 def chunk_steps(T: int, B: int) -> int:
     """Return the number of steps of a chunk."""
     return max(1, min(T, CHUNK_ROWS // max(1, B)))
-
-
-def lower(
-    inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-    """Return inputs, embedding, input weight and bias in the dtype of the products.
-
-    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols, or
-    on a GPU many symbols, there is none: the tokens become vectors.
-    """
-    most = inputs.numel() if inputs.device.type == "cpu" else min(inputs.numel(), GPU_SYMBOLS)
-    if embedding is not None and len(embedding) > most:
-        inputs, embedding = take_rows(inputs, embedding), None
-    if embedding is None:
-        inputs = inputs.to(dtype)
-    else:
-        dtype = accumulation_dtype(dtype)
-        embedding = embedding.to(dtype)
-    return inputs, embedding, weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 class Projection:
@@ -184,19 +162,3 @@ def scale_rows(weight: Tensor, factor: float, first: int, end: int) -> Tensor:
     copy = weight.clone(memory_format=torch.contiguous_format)
     copy[first:end] *= factor
     return copy
-
-
-def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return a copy [B, H] of the last valid step of each row of [T, B, H]."""
-    if lengths is None:
-        return sequence[-1].clone()
-    return sequence[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
-
-
-def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, like: Tensor) -> Tensor | None:
-    """Return the gradient of a sequence [T, B, H] and of its last valid rows as one sequence; None for all zeros."""
-    if grad_last is None:
-        return grad
-    total = torch.zeros_like(like) if grad is None else grad.to(like.dtype, copy=True)
-    total[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)] += grad_last
-    return total

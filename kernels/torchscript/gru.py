@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.lengths import last_rows, spread_last
 from kernels.memory import workspace
+from kernels.operator import recurrent_operator, register_backward
 from kernels.torchscript.chunks import (
     Projection,
     add_recurrent,
@@ -26,12 +28,8 @@ from kernels.torchscript.chunks import (
     collect_recurrent,
     keep_gates,
     kept_gates,
-    last_rows,
-    lower,
     scale_rows,
-    spread_last,
 )
-from kernels.torchscript.operator import recurrent_operator, register_backward
 from kernels.torchscript.script import loop
 
 

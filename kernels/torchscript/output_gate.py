@@ -14,8 +14,8 @@ from torch.nn.functional import linear
 
 from kernels import reference
 from kernels.memory import workspace
+from kernels.operator import recurrent_operator, register_backward
 from kernels.torchscript.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
-from kernels.torchscript.operator import recurrent_operator, register_backward
 
 
 @recurrent_operator("peephole::output_gate")

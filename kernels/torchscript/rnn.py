@@ -13,18 +13,11 @@ import torch
 from torch import Tensor
 
 from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.lengths import last_rows, spread_last
 from kernels.memory import workspace
-from kernels.torchscript.chunks import (
-    Projection,
-    chunk_steps,
-    chunks,
-    collect_recurrent,
-    last_rows,
-    lower,
-    spread_last,
-)
-from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.operator import recurrent_operator, register_backward
+from kernels.torchscript.chunks import Projection, chunk_steps, chunks, collect_recurrent
 from kernels.torchscript.script import add_product, loop
 
 

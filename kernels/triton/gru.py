@@ -14,9 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.chunks import lower
-from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import (
     add_recurrent,
     initial_gradient,
@@ -199,7 +198,7 @@ def gru_backward(
     grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
     launch(
         backward_kernel, weight_hh, (gates, recurrent, h_0, lengths, hidden, grad_hidden),
-        (deltas, grad_h), reverse=True,
+        (deltas, grad_h), reverse=True, summed=1,
     )  # fmt: skip
     input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(

@@ -83,7 +83,7 @@ def shared_bytes(gates: int, size: int, reverse: bool, units: int, block: int, p
     return SPARE_BYTES + (pieces * weights + states if pieces else 2 * (weights + states))  # one is read ahead
 
 
-def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -> Plan:
+def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, summed: int | None = None) -> Plan:
     """Return how to spread a pass over a batch of B rows.
 
     On B depend the height of a tile and, in a group, the units of a program: fewer where processors would idle.
@@ -95,6 +95,7 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
         size: bytes that a weight takes on the chip.
         reverse: whether it is the backward pass, which reads the gradients of all gates in a step, not one state.
         device: what it runs on.
+        summed: gates over whose gradients the shortest product of a step sums, going back; all where None.
 
     Raises:
         ValueError: if a layer is too large for the device.
@@ -123,12 +124,14 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device) -
     programs = -(-H // units)
     alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
     if alone_in_blocks or not fits(units, block, pieces):
-        raise ValueError(f"backend='triton' cannot run here: H={H} is too large for {device}")
+        raise ValueError(
+            f"backend='triton' cannot run here: H={H} is too large for {device}; use backend='torchscript'"
+        )
     heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, pieces, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     warps = 4 if units <= 32 else 8
     sums = rows * units * (1 if reverse else gates)
-    length = block * (gates if reverse and gates != 3 else 1)  # of a sum; the GRU's third gate has sums of its own
+    length = block * (summed or gates if reverse else 1)  # of a sum
     held = gates * units * block * size * pieces
     exchanged = held + 4 * warps * sums + SPARE_BYTES  # all sums' parts, beside the weights
     few = sums <= 32 * SUMS and exchanged <= device.memory and length >= 16 * warps
@@ -144,6 +147,7 @@ def launch(
     *,
     first: Tensor | None = None,
     reverse: bool = False,
+    summed: int | None = None,
     **constants: Any,
 ) -> None:
     """Run a kernel over all steps.
@@ -157,6 +161,7 @@ def launch(
         results: tensors that it writes, contiguous; the first has T steps, or going back T + 1, the last is […, B, H].
         first: the states before step 0 [B, H], going forward.
         reverse: whether it goes from the last step to the first.
+        summed: of `plan`.
         **constants: compile-time constants of the kernel.
     """
     T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
@@ -164,7 +169,7 @@ def launch(
         return
     limits = _device(device)
     precision, size = _precision(weight.dtype)
-    own = plan(len(weight) // H, H, B, size, reverse, limits)
+    own = plan(len(weight) // H, H, B, size, reverse, limits, summed)
     sizes = {"ROWS": own.rows, "UNITS": own.units, "BLOCK": own.block, "PIECES": own.pieces, "SPLIT": own.split}
     tiles, alone = -(-B // own.rows), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs

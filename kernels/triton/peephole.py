@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import embedding as take_rows
 
 from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.chunks import last_rows, lower, spread_last
-from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.lengths import last_rows, spread_last
+from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import (
     add_recurrent,
     initial_gradient,

@@ -13,9 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype
-from kernels.torchscript.chunks import lower
-from kernels.torchscript.operator import recurrent_operator, register_backward
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
+from kernels.dtypes import lower
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.torchscript import chunks
 from kernels.triton import available, launch
@@ -512,7 +513,7 @@ def test_weights_are_held_in_pieces(cell: str, backend: str, monkeypatch: pytest
 def test_large_vocabulary_has_no_table_on_a_gpu(device: str, V: int, table: bool) -> None:
     """The gradient of a table is a product with a one-hot matrix there, as large as symbols times tokens."""
     tokens, weight = torch.zeros(100, 50, dtype=torch.int64, device=device), torch.zeros(16, 3, device=device)
-    _, embedding, _, _ = chunks.lower(tokens, torch.zeros(V, 3, device=device), weight, None, torch.float32)
+    _, embedding, _, _ = lower(tokens, torch.zeros(V, 3, device=device), weight, None, torch.float32)
     assert (embedding is not None) == table
 
 

@@ -1,0 +1,29 @@
+"""Rows of unequal length in one batch: their last steps, their opposite order. Lengths are int64 [B], from 1 to T."""
+
+import torch
+from torch import Tensor
+
+
+def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return a copy [B, H] of the last valid step of each row of [T, B, H]."""
+    if lengths is None:
+        return sequence[-1].clone()
+    return sequence[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
+
+
+def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, like: Tensor) -> Tensor | None:
+    """Return the gradient of a sequence [T, B, H] and of its last valid rows as one sequence; None for all zeros."""
+    if grad_last is None:
+        return grad
+    total = torch.zeros_like(like) if grad is None else grad.to(like.dtype, copy=True)
+    total[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)] += grad_last
+    return total
+
+
+def reverse_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return [T, B, …] with the valid steps of every row in the opposite order."""
+    if lengths is None:
+        return sequence.flip(0)
+    steps = torch.arange(sequence.shape[0], device=sequence.device)[:, None]  # [T, 1]
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
+    return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]
