@@ -16,7 +16,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from datamodules.data_folders import DataError
-from datamodules.step_stream import EpochStreamDataModule
+from datamodules.step_stream import EpochStreamDataModule, Shared
 
 
 class Questions(NamedTuple):
@@ -102,7 +102,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
 
     def __init__(self, batch_size: PositiveInt = 512, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
-        self._brought: tuple[torch.device, Tensor, Tensor] | None = None
+        self._shared = Shared()
 
     @abstractmethod
     def load(self) -> Links:
@@ -163,10 +163,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
 
     def transfer_batch_to_device(self, batch: Questions, device: torch.device, dataloader_idx: int) -> Questions:
         """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
-        if self._brought is None or self._brought[0] != device:
-            with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
-                self._brought = device, batch.edge_index.to(device), batch.edge_type.to(device)
-        _, edge_index, edge_type = self._brought
+        edge_index, edge_type = self._shared(device, batch.edge_index, batch.edge_type)
         own = batch._replace(edge_index=batch.edge_index[:, :0], edge_type=batch.edge_type[:0])
         moved = super().transfer_batch_to_device(own, device, dataloader_idx)
         return moved._replace(edge_index=edge_index, edge_type=edge_type)

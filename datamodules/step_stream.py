@@ -155,15 +155,19 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
 
     def make_batch(self, generator: np.random.Generator) -> Any:
         """Draw training examples."""
-        return self.examples("train", self._order(generator)[: self.batch_size])
+        return self.examples("train", self.order(generator)[: self.batch_size])
 
     def batch_of_step(self, step: int, rank: int) -> Any:
         """Return the batch of a step: the next examples in the order of the epoch, which all processes share."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = self._order(step_generator(self.seed, 0, epoch))
+        order = self.order(step_generator(self.seed, 0, epoch))
         return self.examples("train", order[place * self._ranks + rank :: self.steps_per_epoch * self._ranks])
 
-    def _order(self, generator: np.random.Generator) -> Tensor:
+    def order(self, generator: np.random.Generator) -> Tensor:
+        """Return the numbers of the training examples in a drawn order; of S batches k has every S-th from the k-th on.
+
+        S is the number of steps times that of processes.
+        """
         return torch.from_numpy(generator.permutation(self.count("train")))
 
     def train_dataloader(self) -> DataLoader:
@@ -206,3 +210,17 @@ class _HeldOut(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         for chosen in torch.arange(self.data.count(self.split)).split(self.data.eval_batch_size):
             yield self.data.examples(self.split, chosen)
+
+
+class Shared:
+    """Brings tensors that all batches share, such as edges, to a device once: what is made of them can be kept."""
+
+    def __init__(self) -> None:
+        self._brought: tuple[torch.device, list[Tensor]] | None = None
+
+    def __call__(self, device: torch.device, *tensors: Tensor) -> list[Tensor]:
+        """Return the tensors on a device, the same ones every time."""
+        if self._brought is None or self._brought[0] != device:
+            with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
+                self._brought = device, [tensor.to(device) for tensor in tensors]
+        return self._brought[1]

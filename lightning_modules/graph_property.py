@@ -3,12 +3,10 @@
 Legend: B graphs, K outputs.
 """
 
-import math
 from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch_geometric.data import Batch
@@ -72,12 +70,7 @@ class GraphProperty(TrainingSystem):
     def configure_optimizers(self) -> Any:
         """Return AdamW, and the fall of its step size over the whole training."""
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
-        if not 0 < steps < math.inf:
-            raise MisconfigurationException("the step size falls to the end; give --trainer.max_epochs or max_steps")
-        # As a function of the step alone: a longer run that goes on from a shorter one falls to its own end.
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.falling_to_zero(optimizer)
 
     def _loss(self, graphs: Batch, split: str) -> Tensor:
         outputs, y = self(graphs), graphs.y

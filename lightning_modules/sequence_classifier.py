@@ -18,7 +18,8 @@ class SequenceClassifier(TrainingSystem):
     L = −log softmax(p)[label], the mean over the batch. Accuracy is the share of a batch named right.
 
     Args:
-        network: tokens [B, T] in, logits [B, C] out; its attribute `num_classes` tells C.
+        network: tokens [B, T] in, or whatever else a batch has before its labels, logits [B, C] out; its attribute
+            `num_classes` tells C.
         learning_rate: Adam's step size.
     """
 
@@ -34,19 +35,19 @@ class SequenceClassifier(TrainingSystem):
             }
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the logits [B, C] of a batch of sequences [B, T]."""
-        return self.network(tokens)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the logits [B, C] of a batch of sequences."""
+        return self.network(*inputs)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Return the loss of one batch; log it with its accuracy."""
         return self._loss_and_accuracy(batch, "train")
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log loss and accuracy over the validation split."""
         self._loss_and_accuracy(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log loss and accuracy over the test split."""
         self._loss_and_accuracy(batch, "test")
 
@@ -54,12 +55,16 @@ class SequenceClassifier(TrainingSystem):
         """Return Adam over all weights."""
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
 
-    def _loss_and_accuracy(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
-        tokens, labels = batch  # [B, T], [B]
-        logits = self(tokens)  # [B, C]
+    def _loss_and_accuracy(self, batch: tuple[Tensor, ...], split: str) -> Tensor:
+        *inputs, labels = batch  # [B, T], [B]
+        logits = self(*inputs)  # [B, C]
         loss = cross_entropy(logits, labels)
+        self.log(f"{split}/loss", loss, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
+        self.log_quality(logits, labels, split)
+        return loss
+
+    def log_quality(self, logits: Tensor, labels: Tensor, split: str) -> None:
+        """Log the accuracy of logits [B, C] on labels [B]."""
         accuracy = cast(Metric, self.accuracy[f"{split}_accuracy"])
         accuracy(logits, labels)
-        self.log(f"{split}/loss", loss, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
         self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
-        return loss

@@ -1,9 +1,12 @@
 """What the training systems share: the network, its settings in the checkpoint, and two curves of every training."""
 
+import math
 import warnings
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 
@@ -33,6 +36,19 @@ class TrainingSystem(LightningModule):
         if isinstance(self.hparams["network"], nn.Module):
             del self.hparams["network"]
         self.network = network
+
+    def falling_to_zero(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Return an optimiser whose step size falls along a cosine, to 0 at the end of the training.
+
+        Raises:
+            MisconfigurationException: if the training has no end.
+        """
+        steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
+        if not 0 < steps < math.inf:
+            raise MisconfigurationException("the step size falls to the end; give --trainer.max_epochs or max_steps")
+        # As a function of the step alone: a longer run that goes on from a shorter one falls to its own end.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the learning rate, and the norm of the whole gradient before it is clipped."""

@@ -18,27 +18,29 @@ from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 Form = Literal["sparse", "edges", "dense"]
 
 
-def normalized_edges(edge_index: Tensor, N: int) -> tuple[Tensor, Tensor]:
-    """Return edges [2, E′] with one self-loop at every node, and the weight 1 / √(d_i d_j) of each.
+def normalized_edges(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return edges [2, E′] with one self-loop at every node, and the weight a_ij / √(d_i d_j) of each.
 
     Args:
         edge_index: edges from row 0 to row 1 [2, E]; self-loops that are there count as one, other equal edges each.
         N: number of nodes.
+        edge_weight: the entries a_ij of A, at least 0 [E]; ones if None. A self-loop that is added has 1.
     """
-    edges, _ = add_remaining_self_loops(edge_index, num_nodes=N)
-    degree = torch.bincount(edges[1], minlength=N).to(entries_dtype())
-    return edges, degree[edges].rsqrt().prod(0)
+    weight = torch.ones_like(edge_index[0], dtype=entries_dtype()) if edge_weight is None else edge_weight
+    edges, weight = add_remaining_self_loops(edge_index, weight, num_nodes=N)
+    degree = torch.zeros(N, dtype=weight.dtype, device=weight.device).index_add_(0, edges[1], weight)
+    return edges, weight * degree[edges].rsqrt().prod(0)
 
 
-def dense_adjacency(edge_index: Tensor, N: int) -> Tensor:
+def dense_adjacency(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> Tensor:
     """Return Â [N, N]; its row i weighs what node i receives."""
-    (source, target), weight = normalized_edges(edge_index, N)
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight)
     return weight.new_zeros(N, N).index_put_((target, source), weight, accumulate=True)
 
 
-def sparse_adjacency(edge_index: Tensor, N: int) -> SparseMatrix:
+def sparse_adjacency(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> SparseMatrix:
     """Return Â [N, N] with its non-zero entries alone."""
-    (source, target), weight = normalized_edges(edge_index, N)
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight)
     return SparseMatrix.from_entries(target, source, weight, (N, N))
 
 
@@ -61,17 +63,18 @@ class GraphConvolution(nn.Module):
         self._memo = Memo()
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor) -> Tensor:
+    def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Return the next features [N, out].
 
         Args:
             x: features [N, F], dense or sparse.
-            edge_index: edges [2, E]. Â is made once for the same tensor.
+            edge_index: edges [2, E]. Â is made once for the same tensors.
+            edge_weight: the entries of A for these edges [E]; ones if None.
         """
         projected = x @ self.weight
         N = len(projected)
         make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[self.form]
-        adjacency = self._memo(lambda: make(edge_index, N), edge_index, N)
+        adjacency = self._memo(lambda: make(edge_index, N, edge_weight), edge_index, N, edge_weight)
         if self.form == "sparse":
             return adjacency @ projected + self.bias
         if self.form == "dense":

@@ -25,11 +25,13 @@ def random_graph(seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("loops", [False, True])
-def test_equals_pygs_layer_with_all_gradients(form: str, loops: bool) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_pygs_layer_with_all_gradients(form: str, loops: bool, weighted: bool) -> None:
     torch.manual_seed(0)
     edges = random_graph()
     if loops:
         edges = torch.cat([edges, torch.tensor([[3, 7], [3, 7]])], dim=1)
+    weights = torch.rand(edges.shape[1]) if weighted else None
     theirs, ours = GCNConv(F, OUT), GraphConvolution(F, OUT, form)
     with torch.no_grad():
         ours.weight.copy_(theirs.lin.weight.T)
@@ -37,11 +39,11 @@ def test_equals_pygs_layer_with_all_gradients(form: str, loops: bool) -> None:
     results = []
     for layer in (theirs, ours):
         x = torch.randn(N, F, generator=torch.Generator().manual_seed(1)).requires_grad_()
-        out = layer(x, edges)
+        out = layer(x, edges, weights)
         (out * torch.randn(N, OUT, generator=torch.Generator().manual_seed(2))).sum().backward()
         results.append((out, x.grad))
-    weights = ((theirs.lin.weight.grad.T, theirs.bias.grad), (ours.weight.grad, ours.bias.grad))
-    for expected, found in zip(results[0] + weights[0], results[1] + weights[1], strict=True):
+    gradients = ((theirs.lin.weight.grad.T, theirs.bias.grad), (ours.weight.grad, ours.bias.grad))
+    for expected, found in zip(results[0] + gradients[0], results[1] + gradients[1], strict=True):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 

@@ -1,0 +1,129 @@
+"""Texts with a class each, as files have them: TextGCN's four sets, a file of one's own, and texts always at hand."""
+
+import gzip
+import importlib
+import inspect
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.data_folders import DataError, data_folders
+
+
+class Text(NamedTuple):
+    """A text: "train" or "test", the name of its class, its words."""
+
+    split: str
+    label: str
+    words: list[str]
+
+
+class Published(NamedTuple):
+    """A set of texts as TextGCN's authors published it: the name of its files, and its texts to train and to test."""
+
+    file: str
+    sizes: tuple[int, int]
+
+
+PUBLISHED = {
+    "R8": Published("R8", (5485, 2189)),
+    "R52": Published("R52", (6532, 2568)),
+    "MR": Published("mr", (7108, 3554)),
+    "Ohsumed": Published("ohsumed", (3357, 4043)),
+}
+SPLITS = {"train": "train", "training": "train", "test": "test"}  # as files call them
+PARTS = ("nn", "optim", "distributions", "linalg", "fft", "special", "cuda", "sparse", "autograd")  # of torch
+LONGEST = 100  # words of what is said of a function
+
+
+def read_texts(name: str, path: str | None) -> list[Text]:
+    """Return the texts of a named set, or of a file with a text in every line.
+
+    Raises:
+        DataError: if a file is missing or is not what it should be; the message says what would be.
+    """
+    if path is not None:
+        return read_table(Path(path))
+    return torch_texts() if name == "torch" else read_published(name)
+
+
+def read_published(name: str) -> list[Text]:
+    """Return the texts of one of TextGCN's sets, cleaned as its authors did."""
+    file, sizes = PUBLISHED[name]
+    folders = [folder / "TextGCN" for folder in data_folders()]
+    for folder in folders:
+        table, corpus = folder / f"{file}.txt", folder / "corpus" / f"{file}.clean.txt"
+        if table.is_file():
+            break
+    else:
+        raise DataError(
+            f"{name} is not in {' or '.join(map(str, folders))}: put {file}.txt and corpus/{file}.clean.txt of "
+            f"github.com/yao8839836/text_gcn, folder data, there, or name a file of your own with --data.path"
+        )
+    packed = corpus.with_name(f"{corpus.name}.gz")
+    rows = [line.split("\t") for line in _lines(table, "latin-1")]
+    lines = _lines(packed if packed.is_file() else corpus, "latin-1")
+    texts = [
+        Text(SPLITS.get(row[1], row[1]), row[2], line.split())
+        for row, line in zip(rows, lines, strict=False) if len(row) == 3
+    ]  # fmt: skip
+    found = tuple(sum(text.split == split for text in texts) for split in ("train", "test"))
+    if found != sizes or len(lines) != len(rows):
+        raise DataError(
+            f"{table} and {packed.name} are cut short or not {name}: texts to train and to test are {found} instead of "
+            f"{sizes}"
+        )
+    return texts
+
+
+def read_table(path: Path) -> list[Text]:
+    """Return the texts of a UTF-8 file: in a line train or test, the class, the text, with tabs between them."""
+    texts = []
+    for number, line in enumerate(_lines(path, "utf-8-sig"), 1):
+        if not line.strip():
+            continue
+        split, label, text = (part.strip() for part in (*line.split("\t", 2), "", "")[:3])
+        if split not in SPLITS or not label or not text:
+            raise DataError(
+                f"{path}, line {number}: train or test, a class and a text are wanted, with tabs between them; got "
+                f"{line[:60]!r}"
+            )
+        texts.append(Text(SPLITS[split], label, words_of(text)))
+    return texts
+
+
+def torch_texts() -> list[Text]:
+    """Return what functions and classes of torch say of themselves, by the part that they are in; every fifth to test.
+
+    Names of the parts are left out. For a first try without any file, not for a figure: versions of torch differ.
+    """
+    found: dict[str, Text] = {}  # by its words: some are in several parts
+    for part in PARTS:
+        module = importlib.import_module(f"torch.{part}")
+        for name, value in sorted(vars(module).items()):
+            words = [word for word in words_of(inspect.getdoc(value) or "") if word not in PARTS][:LONGEST]
+            if not name.startswith("_") and callable(value) and len(words) >= 10:
+                found[" ".join(words)] = Text("test" if len(found) % 5 == 4 else "train", part, words)
+    return list(found.values())
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters, and what stands between them but spaces."""
+    return re.findall(r"[^\W_]+|[^\w\s]", text.lower())
+
+
+def _lines(path: Path, encoding: str) -> list[str]:
+    """Return the lines of a file, packed or not; other breaks than a line feed are part of a line."""
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        lines = content.decode(encoding).split("\n")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except UnicodeDecodeError as error:
+        byte = f"the byte at offset {error.start} is {content[error.start]:#04x}"
+        raise DataError(f"{path} is not UTF-8: {byte}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return lines[:-1] if lines[-1] == "" else lines

@@ -1,0 +1,67 @@
+"""The graph of a vocabulary: an edge between words that stand near each other more often than chance would have it.
+
+    PMI(i, j) = log p(i, j) / (p(i) p(j)),   p(i, j) the share of windows that hold both words, p(i) one of them
+
+As in TextGCN (Yao, Mao & Luo 2019), windows slide over the texts a word at a time, a text shorter than a window is one,
+and pairs with PMI ≤ 0 have no edge. Legend: V vocabulary, E edges.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array, csr_array
+from torch import Tensor
+
+AT_ONCE = 20_000  # windows whose pairs are counted in one product
+
+
+def word_graph(texts: Sequence[np.ndarray], V: int, window: int, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Return edges [2, E], each in both directions, and their PMI [E].
+
+    Args:
+        texts: the numbers of each text's words.
+        V: number of words; one that is in no text has no edge.
+        window: words of a window.
+        neighbours: edges of a word at most, those with the highest PMI; more where it is such a neighbour of others.
+    """
+    counts, total = count_pairs(texts, V, window)
+    first, second = counts.row, counts.col
+    single = np.ones(V)
+    single[first[first == second]] = counts.data[first == second]
+    pmi = np.log(counts.data * total / (single[first] * single[second]))
+    kept = (pmi > 0) & (first != second)
+    first, second, pmi = first[kept], second[kept], pmi[kept]
+    order = np.lexsort((second, -pmi, first))  # a word's neighbours in a row, the nearest first
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.searchsorted(first[order], first[order])
+    nearest = rank < neighbours
+    chosen = coo_array((pmi[nearest], (first[nearest], second[nearest])), shape=(V, V)).tocsr()
+    both = chosen.maximum(chosen.T).tocoo()
+    edges = torch.from_numpy(np.stack([both.row, both.col])).long()
+    return edges, torch.from_numpy(both.data).float()
+
+
+def count_pairs(texts: Sequence[np.ndarray], V: int, window: int) -> tuple[coo_array, int]:
+    """Return in how many windows two words are [V, V], each word with itself too, and the number of windows."""
+    counts, total = csr_array((V, V)), 0
+    for windows in _windows(texts, window):
+        rows = np.repeat(np.arange(len(windows)), [len(words) for words in windows])
+        holds = csr_array((np.ones(len(rows)), (rows, np.concatenate(windows))), shape=(len(windows), V))
+        holds.sum_duplicates()
+        holds.data[:] = 1.0
+        counts, total = counts + holds.T @ holds, total + len(windows)
+    return counts.tocoo(), total
+
+
+def _windows(texts: Sequence[np.ndarray], window: int) -> Iterator[list[np.ndarray]]:
+    """Yield the windows of all texts, so many at a time."""
+    found: list[np.ndarray] = []
+    for text in texts:
+        if len(text):
+            found += list(np.lib.stride_tricks.sliding_window_view(text, min(window, len(text))))
+        while len(found) >= AT_ONCE:
+            yield found[:AT_ONCE]
+            found = found[AT_ONCE:]
+    if found:
+        yield found

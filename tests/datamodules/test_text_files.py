@@ -1,0 +1,92 @@
+"""Files of texts: TextGCN's sets, a table of one's own, what is refused."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from datamodules import text_files
+from datamodules.data_folders import DataError
+from datamodules.text_files import PUBLISHED, Published, Text, read_published, read_table, torch_texts, words_of
+
+
+def test_a_table_of_ones_own(own_folder: Path) -> None:
+    path = own_folder / "texts.tsv"
+    path.write_bytes("\ufefftrain\tgood\tA film, by all\tmeans!\r\n\n test \tbad\tIt is\x85 not\n".encode())
+    assert read_table(path) == [
+        Text("train", "good", ["a", "film", ",", "by", "all", "means", "!"]),
+        Text("test", "bad", ["it", "is", "not"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.tsv", b"train\tgood\tA film\n\nvalid\tbad\tIt is\n", r"t\.tsv, line 3: train or test, a class and a text"),
+        ("t.tsv", b"train\tgood\n", r"line 1: .* got 'train\\tgood'"),
+        ("t.tsv", b"train\t \tA film\n", r"line 1: "),
+        ("t.tsv", b"train\tgood\tcaf\xe9\n", r"t\.tsv is not UTF-8: the byte at offset 14 is 0xe9"),
+        ("t.tsv.gz", b"train\tgood\tA film\n", r"t\.tsv\.gz cannot be read"),
+        ("t.tsv.gz", gzip.compress(b"train\tgood\tA film\n" * 1000)[:-9], r"t\.tsv\.gz cannot be read"),
+        ("t.tsv", None, r"t\.tsv is missing"),
+    ],
+)
+def test_tables_that_are_refused(own_folder: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (own_folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(own_folder / name)
+
+
+@pytest.fixture
+def small_set(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let R8 be three texts."""
+    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+    monkeypatch.setitem(text_files.PUBLISHED, "R8", Published("R8", (2, 1)))
+    folder = own_folder / "data" / "TextGCN"
+    (folder / "corpus").mkdir(parents=True)
+    (folder / "R8.txt").write_text("0\ttraining\tearn\n1\ttrain\tacq\n2\ttest\tearn\n")
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_published_set(small_set: Path, packed: bool) -> None:
+    content = b"one two\nthree\x85four \xe9\nfive\n"
+    path = small_set / "corpus" / ("R8.clean.txt.gz" if packed else "R8.clean.txt")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    texts = read_published("R8")
+    assert [text[:2] for text in texts] == [("train", "earn"), ("train", "acq"), ("test", "earn")]
+    assert [len(text.words) for text in texts] == [2, 3, 1]
+
+
+def test_published_sets_that_are_refused(small_set: Path) -> None:
+    with pytest.raises(DataError, match=r"R52 is not in data/TextGCN: put R52\.txt and corpus/R52\.clean\.txt of"):
+        read_published("R52")
+    with pytest.raises(DataError, match=r"R8\.clean\.txt is missing"):
+        read_published("R8")
+    (small_set / "corpus" / "R8.clean.txt").write_text("one\ntwo\n")
+    with pytest.raises(DataError, match=r"cut short or not R8"):
+        read_published("R8")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_files(name: str) -> None:
+    try:
+        texts = read_published(name)
+    except DataError as error:
+        pytest.skip(str(error))
+    assert all(text.words for text in texts)
+    assert len({text.label for text in texts}) == {"R8": 8, "R52": 52, "MR": 2, "Ohsumed": 23}[name]
+
+
+def test_texts_that_are_always_there() -> None:
+    texts = torch_texts()
+    assert texts == torch_texts()
+    assert len(texts) > 200
+    for split in ("train", "test"):
+        assert len({text.label for text in texts if text.split == split}) > 4
+    assert all(text.label not in text.words for text in texts)
+
+
+def test_words() -> None:
+    assert words_of("It's_a café; 2.5%") == ["it", "'", "s", "a", "café", ";", "2", ".", "5", "%"]

@@ -1,0 +1,93 @@
+"""GraphLSTM: its equations, what each part may be left out, and what a text's neighbours in a batch do not change."""
+
+import pytest
+import torch
+from torch.nn.functional import softmax
+
+from kernels import GRU
+from lightning_modules.networks.graph_convolution import dense_adjacency
+from lightning_modules.networks.text_networks import GraphLSTM
+
+V, C = 20, 3
+EDGES = torch.tensor([[1, 2, 2, 5, 7, 9], [2, 1, 5, 2, 9, 7]])
+WEIGHTS = torch.tensor([0.5, 0.5, 2.0, 2.0, 1.0, 1.0])
+
+
+def batch() -> tuple[torch.Tensor, ...]:
+    """Return two texts of 6 and 3 words, and the graph."""
+    words = torch.tensor([[1, 2, 7, 0, 19, 5], [9, 9, 4, 0, 0, 0]])
+    return words, torch.tensor([6, 3]), EDGES, WEIGHTS
+
+
+def test_its_equations() -> None:
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5).eval()
+    words, lengths, *graph = batch()
+    (convolution,) = network.graph
+    adjacency = dense_adjacency(*graph[:1], V, graph[1])
+    messages = torch.relu(adjacency @ network.embedding @ convolution.weight + convolution.bias)
+    w = network.embedding + messages
+    first, last = network.attention[0], network.attention[2]
+    for row, length in enumerate(lengths):
+        x = w[words[row, :length]]
+        h, _ = network.layer(x[:, None])
+        x = torch.cat([h[:, 0], x], 1)
+        a = softmax(torch.tanh(x @ first.weight.T + first.bias) @ last.weight[0], 0)
+        torch.testing.assert_close(network(words, lengths, *graph)[row], network.head(a @ x))
+
+
+@pytest.mark.parametrize(
+    ("options", "absent"),
+    [({"graph_layers": 0}, "graph."), ({"layer": None}, "layer."), ({"pooling": "mean"}, "attention."), ({}, "none")],
+)
+def test_every_part_can_be_left_out(options: dict, absent: str) -> None:
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, **options)
+    network(*batch()).sum().backward()
+    parts = ("graph.", "layer.", "attention.")
+    names = [name for name, _ in network.named_parameters()]
+    assert [any(name.startswith(part) for name in names) for part in parts] == [part != absent for part in parts]
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_a_text_is_read_alone() -> None:
+    """Neither the other texts of its batch nor what stands behind its end change it."""
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5).eval()
+    words, lengths, *graph = batch()
+    alone = network(words[1:, :3], lengths[1:], *graph)
+    torch.testing.assert_close(network(words, lengths, *graph)[1:], alone)
+    _, counts = network.read(words, lengths, *graph)
+    torch.testing.assert_close(counts.sum(1), torch.ones(2))
+    assert not counts[1, 3:].any()
+
+
+def test_the_graph_makes_neighbours_alike() -> None:
+    """A word that is in no text to train on but has neighbours there gets something of theirs."""
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5)
+    network.word_vectors(EDGES, WEIGHTS)[1].sum().backward()
+    touched = network.embedding.grad.abs().sum(1).nonzero().flatten().tolist()
+    assert touched == [1, 2]
+
+
+def test_word_dropout_hides_words_in_training_alone() -> None:
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, dropout=0.0, word_dropout=1.0)
+    words, lengths, *graph = batch()
+    unknown = network.eval()(torch.zeros_like(words), lengths, *graph)
+    assert not torch.allclose(network(words, lengths, *graph), unknown)
+    torch.testing.assert_close(network.train()(words, lengths, *graph), unknown)
+
+
+def test_any_layer_of_kernels() -> None:
+    network = GraphLSTM(V, C, layer=GRU, embedding_size=4, hidden_size=5)
+    assert network.head.in_features == 4 + 5
+    assert network(*batch()).shape == (2, C)
+
+
+def test_it_asks_for_the_datas_facts() -> None:
+    with pytest.raises(ValueError, match="GraphLSTM needs vocab_size and num_classes"):
+        GraphLSTM(None, 3)

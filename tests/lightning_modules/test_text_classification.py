@@ -1,0 +1,55 @@
+"""The training system of texts: it learns what single words tell, logs macro-F1, and a run goes on exactly."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.callbacks.metrics_csv import read_metrics
+
+Train = Callable[..., tuple[int, str, str]]
+WORDS = ["--config", "text_graph_lstm.yaml", "--data.path", "texts.tsv", "--trainer.accelerator", "cpu"]
+WORDS += ["--model.network.embedding_size", "8", "--model.network.hidden_size", "8", "--data.batch_size", "8"]
+WORDS += ["--model.network.dropout", "0", "--model.network.word_dropout", "0"]
+
+
+@pytest.fixture
+def texts(own_folder: Path) -> None:
+    """Write texts whose first word tells the class, among words that tell nothing."""
+    lines = [
+        f"{'test' if k % 4 == 0 else 'train'}\t{label}\t{word} {'and so on ' * (k % 5)}\n"
+        for k in range(24) for label, word in (("a", "apple"), ("b", "banana"), ("c", "cherry"))
+    ]  # fmt: skip
+    (own_folder / "texts.tsv").write_text("".join(lines))
+
+
+@pytest.mark.usefixtures("texts")
+def test_it_learns_what_words_tell(train: Train) -> None:
+    status, _, err = train(*WORDS, "--trainer.max_epochs", "12", "--model.learning_rate", "0.03", small=False)
+    assert (status, err) == (0, "")
+    summary = json.loads(Path("runs/text_graph_lstm/version_0/summary.json").read_text())
+    assert summary["test/accuracy"] == 1
+    assert summary["test/macro_f1"] == 1
+    rows = read_metrics(Path("runs/text_graph_lstm/version_0/metrics.csv"))
+    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    assert rates[0] == pytest.approx(0.03)
+    assert rates[-1] < 0.001
+
+
+@pytest.mark.usefixtures("texts")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.path", "no.tsv"], "no.tsv is missing"),
+        (["--data.name", "R9"], "R9"),
+        (["--data", "datamodules.node_graphs.Karate"], "TextClassification takes labelled texts, and Karate gives"),
+        (["--trainer.max_epochs", "-1"], "the step size falls to the end"),
+    ],
+)
+def test_what_is_refused(train: Train, words: list[str], message: str) -> None:
+    status, _, err = train(*WORDS, *words, small=False)
+    assert status == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not Path("runs/text_graph_lstm/version_0").exists()
