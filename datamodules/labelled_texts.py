@@ -87,15 +87,15 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def texts(self) -> dict[str, list[Text]]:
-        """The texts of "train", "val" and "test"."""
+        """The texts of "train", "val" and "test", those held out in the order of their lengths."""
         texts = read_texts(self.dataset, self.path)
         train = [text for text in texts if text.split == "train"]
         order = np.random.default_rng(self.split_seed).permutation(len(train))
         held_out = round(self.val_share * len(train))
         parts = {
             "train": [train[number] for number in order[held_out:]],
-            "val": [train[number] for number in order[:held_out]],
-            "test": [text for text in texts if text.split == "test"],
+            "val": sorted((train[number] for number in order[:held_out]), key=_length),
+            "test": sorted((text for text in texts if text.split == "test"), key=_length),
         }
         for split, part in parts.items():
             if not part:
@@ -184,9 +184,18 @@ class LabelledTexts(EpochStreamDataModule):
         lengths = torch.tensor([len(words) for words in own])
         return Texts(pad_sequence(own, batch_first=True), lengths, *self.edges, self._labels[split][chosen])
 
+    @property
+    def eval_batch_size(self) -> int:
+        """Number of texts of a batch in an evaluation."""
+        return 256
+
     def transfer_batch_to_device(self, batch: Texts, device: torch.device, dataloader_idx: int) -> Texts:
         """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
         edge_index, edge_weight = self._shared(device, batch.edge_index, batch.edge_weight)
         own = batch._replace(edge_index=batch.edge_index[:, :0], edge_weight=batch.edge_weight[:0])
         moved = super().transfer_batch_to_device(own, device, dataloader_idx)
         return moved._replace(edge_index=edge_index, edge_weight=edge_weight)
+
+
+def _length(text: Text) -> int:
+    return len(text.words)
