@@ -184,7 +184,7 @@ def launch(
     if first is not None:
         told = None if alone or (first.dtype == weight.dtype and precision != "tf32") else weight.new_empty(T + 1, B, H)
         if told is not None:
-            told[0] = first
+            told[0] = _rounded(first) if precision == "tf32" else first
         leading.append(told)
     given, taken = (_readable(tensors) for tensors in ((*leading, *arguments), results))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
@@ -221,9 +221,9 @@ def _precision(dtype: torch.dtype) -> tuple[str, int]:
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """Return float32 numbers with the 10 bits of TF32."""
-    high = x * 8193  # 2¹³ + 1
-    return high + (x - high)
+    """Return float32 numbers rounded to the 10 bits of TF32, as `tiles.factor` does."""
+    rounded = (x.contiguous().view(torch.int32) + 0x1000 & -0x2000).view(torch.float32)
+    return torch.where(x.isnan(), x, rounded)
 
 
 def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:

@@ -58,7 +58,7 @@ def forward_kernel(
             factor(h, low, PRECISION) if PROGRAMS == 1 else None, h_before, held if PIECES > 0 else None, weight,
             rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS, BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
-        h_new = tanh(x).to(low) if TANH else tl.maximum(x, 0.0).to(low)
+        h_new = tanh(x).to(low) if TANH else tl.where(x < 0.0, 0.0, x).to(low)  # a NaN stays one
         h = tl.where(t < length, h_new, h) if lengths is not None else h_new
         write_state(h, hidden, told, t, slab, own, mask, low, PRECISION)
         arrive(counter, PROGRAMS)
@@ -97,7 +97,7 @@ def backward_kernel(
             None, after, held if PIECES > 0 else None, weight, rows, first_unit, B, H, H, H, 1, 1, ROWS, UNITS,
             BLOCK, PIECES, SPLIT, PRECISION,
         )  # fmt: skip
-        delta = dh * (1.0 - h * h) if TANH else tl.where(h > 0.0, dh, 0.0)
+        delta = dh * (1.0 - h * h) if TANH else tl.where(h <= 0.0, 0.0, dh)
         if lengths is not None:  # an ended row hands its gradient on
             running = t < length
             delta, dh = tl.where(running, delta, 0.0), tl.where(running, 0.0, dh)

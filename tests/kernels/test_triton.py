@@ -206,8 +206,8 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(launch, "HELD_BYTES", held << 10)
     torch.manual_seed(0)
     layer, x = RNN(2, 70, bias=False, backend="triton"), torch.randn(4, 3, 2)
-    states, _ = layer(x)
-    state = torch.zeros(3, 70)
+    state = torch.randn(3, 70)
+    states, _ = layer(x, state[None])
     for t in range(4):
         product = launch._rounded(state) @ launch._rounded(layer.weight_hh_l0).T
         state = torch.tanh(x[t] @ layer.weight_ih_l0.T + product)
