@@ -65,25 +65,23 @@ def floor_ms(shape: Any, gates: tuple[int, int], precision: str, backward: bool)
     return 1000 * (T * STEP_SECONDS * (1 + backward) + products * (1 + 2 * backward) / PEAK[precision])
 
 
-def flash_rnn(
-    cell: str, layer: nn.Module, dtype: torch.dtype
-) -> tuple[Callable[[Tensor], Tensor], list[Tensor]] | None:
-    """Return FlashRNN's pass over vectors [T, B, I] and its weights, None without the package or the cell.
+def flash_rnn(cell: str, layer: nn.Module) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
+    """Return FlashRNN's pass over vectors [T, B, I] and its weights.
 
     It has one head here, and the input's product is made beforehand, as its authors do it.
+
+    Args:
+        cell: "lstm" or "rnn"; its GRU has a fourth bias.
+        layer: whose weights are taken.
     """
-    function = {"lstm": "lstm", "gru": "gru", "rnn": "elman"}.get(cell)
-    if function is None or dtype != torch.bfloat16:
-        return None
-    try:
-        from flashrnn import flashrnn
-    except ImportError:
-        return None
+    function = {"lstm": "lstm", "rnn": "elman"}[cell]
     own: dict[str, Any] = {name: value.detach().clone().requires_grad_() for name, value in layer.named_parameters()}
     weight = own["weight_hh_l0"]
     G, H = len(weight) // weight.shape[1], weight.shape[1]
 
     def run(vectors: Tensor) -> Tensor:
+        from flashrnn import flashrnn  # here, where what it fails with is told
+
         T, B, _ = vectors.shape
         share = nn.functional.linear(vectors, own["weight_ih_l0"]).transpose(0, 1).reshape(B, T, G, 1, H)
         bias, start = own["bias_ih_l0"] + own["bias_hh_l0"], share.new_zeros(1 + (cell == "lstm"), B, 1, 1, H)

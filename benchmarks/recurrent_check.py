@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.cuda_timing import works
-from benchmarks.recurrent import BOUND, CELLS, LOW, SHAPES, Shape, error, fault_of
+from benchmarks.recurrent import fault_of
+from benchmarks.recurrent_cases import BOUND, CELLS, LOW, SHAPES, Shape, error
 from kernels import forced
 
 TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
@@ -78,9 +79,9 @@ class Problem:
     """Weights and inputs of a check, and what a backend makes of them.
 
     Args:
-        cell: a name in `benchmarks.recurrent.CELLS`.
+        cell: a name in `benchmarks.recurrent_cases.CELLS`.
         check: what is compared.
-        precision: a name in `benchmarks.recurrent.BOUND`; on a CPU the 16-bit ones are float32.
+        precision: a name in `benchmarks.recurrent_cases.BOUND`; on a CPU the 16-bit ones are float32.
         device: "cpu" or "cuda".
     """
 

@@ -22,6 +22,25 @@ def test_commands_end_with_their_limit_and_keep_what_they_printed() -> None:
     assert text.startswith("begun\nDID NOT END in 2 s: ")
 
 
+def test_no_more_commands_run_at_a_time_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent_gpu, "_cpus", lambda: 2)
+    code = "import time; print(time.monotonic(), flush=True); time.sleep(0.3); print(time.monotonic())"
+    found = recurrent_gpu.run([[sys.executable, "-c", code]] * 5, 60)
+    spans = [tuple(map(float, text.split())) for _, text in found]
+    for moment, _ in spans:
+        assert sum(start <= moment < stop for start, stop in spans) <= 2
+
+
+def test_results_are_not_overwritten(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+    (own_folder / "found").mkdir()
+    (own_folder / "found" / "log.txt").write_text("dear")
+    monkeypatch.setattr(sys, "argv", ["recurrent_gpu", "--out", "found"])
+    assert recurrent_gpu.main() == 2
+    assert (own_folder / "found" / "log.txt").read_text() == "dear"
+
+
 def test_claims_are_found_or_not_or_not_measured() -> None:
     rows = [
         OURS | {"both_ms": 1.0, "error": 0.02},
@@ -35,7 +54,7 @@ def test_claims_are_found_or_not_or_not_measured() -> None:
 def test_a_process_that_fails_goes_on_behind_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def run(commands: list[list[str]], seconds: float) -> list[tuple[int, str]]:
+    def run(commands: list[list[str]], seconds: float, end: float) -> list[tuple[int, str]]:
         (words,) = commands
         shapes = words[words.index("--shapes") + 1 :]
         asked.append(shapes)
@@ -51,7 +70,7 @@ def test_a_process_that_fails_goes_on_behind_the_shape(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(recurrent_gpu, "run", run)
     report = recurrent_gpu.Report(tmp_path / "out", "a GPU")
-    assert not recurrent_gpu.time_cell(report, "lstm", "bf16", float("inf"))
+    assert not recurrent_gpu.time_in_parts(report, "lstm", "bf16", float("inf"))
     assert asked == [list(recurrent_check.TIMED), ["large", "wide"]]
     assert {row["shape"] for row in report.rows} == set(recurrent_check.TIMED) - {"book"}
     assert {path.name for path in report.folder.iterdir()} == {"log.txt", "recurrent_gpu.csv", "recurrent_gpu.md"}

@@ -1,0 +1,82 @@
+"""The benchmark of the recurrent layers, on a case that takes no time."""
+
+import csv
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import recurrent, recurrent_cases
+from benchmarks.recurrent_cases import Case, Shape
+from kernels.triton import available, launch
+
+needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
+
+
+def measure(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, list[dict[str, str]]]:
+    monkeypatch.setitem(recurrent_cases.SHAPES, "book", Shape(2, 3, 4, 5, False))
+    words = ("--shapes", "book", "--precisions", "float32", "--seconds", "0", "--out", "found", *words)
+    monkeypatch.setattr(sys, "argv", ["recurrent", *words])
+    status = recurrent.main()
+    with Path("found/recurrent.csv").open() as file:
+        return status, list(csv.DictReader(file))
+
+
+def test_what_is_asked_for_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("kernels, auto", "torch.nn")
+    status, rows = measure(monkeypatch, "--cells", "gru", "peephole_full", "--implementations", *asked)
+    assert status == 0
+    found = [(row["cell"], row["implementation"]) for row in rows]
+    assert found == [("gru", "kernels, auto"), ("gru", "torch.nn"), ("peephole_full", "kernels, auto")]
+    assert all(float(row["error"]) < 1e-6 and float(row["both_ms"]) > 0 for row in rows)
+    assert Path("found/recurrent.png").exists()
+
+
+def test_what_is_wrong_is_told_and_not_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(recurrent_cases.BOUND, "float32", 0.0)
+    status, (row,) = measure(monkeypatch, "--cells", "rnn", "--implementations", "torch.nn")
+    assert (status, row["both_ms"]) == (1, "")
+    assert "WRONG: rnn, book, float32, torch.nn: error" in capsys.readouterr().err
+
+
+@needs_triton
+def test_other_plans_are_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Case, "implementations", lambda case, asked: {"kernels, triton": case.ours("triton")})
+    plans, asked = launch.plan, []
+    monkeypatch.setattr(launch, "plan", lambda *sizes: asked.append(launch.HELD_BYTES >> 10) or plans(*sizes))
+    words = ("--implementations", "kernels, triton", "--plans", "own", "32 KiB")
+    status, rows = measure(monkeypatch, "--cells", "rnn", *words)
+    assert status == 0
+    assert [row["implementation"] for row in rows] == ["kernels, triton", "kernels, triton, 32 KiB"]
+    assert set(asked) == {128, 32}
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_flash_rnn_gets_what_it_expects(tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arguments as its package documents them; its place is taken by its equations."""
+
+    def flashrnn(
+        share: Tensor, weight: Tensor, bias: Tensor, states: Tensor, function: str, backend: str
+    ) -> tuple[Tensor, Tensor]:
+        B, T, G, N, D = share.shape
+        assert (weight.shape, bias.shape, states.shape) == ((G, N, D, D), (G, N, D), (2, B, 1, N, D))
+        assert (N, function, backend) == (1, "lstm", "cuda_fused")
+        (h, c), found = states[:, :, 0], []
+        for t in range(T):
+            i, f, z, o = (share[:, t] + torch.einsum("gndp,bnp->bgnd", weight, h) + bias).unbind(1)
+            c = f.sigmoid() * c + i.sigmoid() * z.tanh()
+            h = o.sigmoid() * c.tanh()
+            found.append(torch.stack([h, c]))
+        return torch.stack(found, 2), found[-1][:, :, None]
+
+    module = ModuleType("flashrnn")
+    module.flashrnn = flashrnn  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flashrnn", module)
+    case = Case("lstm", Shape(3, 4, 5, 6, tokens), "float32", "cpu")
+    run = case.with_input(*recurrent_cases.flash_rnn("lstm", case.layer))
+    assert recurrent_cases.error(case.both(run), case.oracle()) < 1e-6
