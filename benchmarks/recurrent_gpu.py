@@ -46,7 +46,7 @@ from kernels.triton import available
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("bf16", "tf32", "fp16", "float32")
 CLAIMED = {"palindrome, vectors": 0.7, "palindrome20, vectors": 0.7, "book": 0.7, "large": 1.0, "wide": 1.0}
-SWEPT = ("palindrome, vectors", "book", "large")
+SWEPT = ("palindrome, vectors", "book", "large", "wide")
 FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 150, 150, 120, 90  # of a part at most
 KILL_SECONDS = 5  # after its limit
 NOT_ENDED = (124, 137)  # what the command timeout returns then

@@ -1,9 +1,12 @@
 """The Triton backend: when it can run, how it spreads a layer. Its results are compared in test_backends.py."""
 
+import importlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 import kernels
-from kernels import LSTM, RNN, PeepholeLSTM, choose
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, forced
 from kernels.dispatch import Case
 from kernels.triton import available, bulk, launch
 
@@ -196,6 +199,76 @@ def test_a_group_waits_for_all_results_of_the_step_before(monkeypatch: pytest.Mo
         assert counters == [
             4 * launch.COUNTERS * group for group in range(groups) for _ in range(programs * len(steps))
         ]
+
+
+class AtOnce:
+    """A kernel all of whose programs run at the same time: a process each, their tensors in shared memory."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
+        def run(*arguments: Any, **options: Any) -> None:
+            for argument in arguments:
+                if isinstance(argument, torch.Tensor):
+                    argument.share_memory_()
+            programs = []
+            try:
+                for program in range(*grid):
+                    if (child := os.fork()) == 0:
+                        self.run_alone(program, *arguments, **options)
+                    programs.append(child)
+                end = time.monotonic() + 100
+                while programs and time.monotonic() < end:  # if they never meet, they never end
+                    child, status = os.waitpid(-1, os.WNOHANG)
+                    if child:
+                        programs.remove(child)
+                        assert status == 0
+                    time.sleep(0.001)
+                assert not programs
+            finally:
+                for child in programs:
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+
+        return run
+
+    def run_alone(self, program: int, *arguments: Any, **options: Any) -> None:
+        from triton.runtime.interpreter import interpreter_builder as builder
+
+        status = 1
+        try:
+            builder.set_grid_idx = lambda *place: setattr(builder, "grid_idx", (program, 0, 0))
+            self.kernel[(1,)](*arguments, **options)
+            status = 0
+        finally:
+            os._exit(status)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of a process with threads; the children start none
+@pytest.mark.parametrize(
+    "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn", "peephole"))]
+)
+def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All steps in one launch, as on a GPU; they really wait for each other."""
+    module = importlib.import_module(f"kernels.triton.{cell}")
+    for kernel in ("forward_kernel", "backward_kernel"):
+        monkeypatch.setattr(module, kernel, AtOnce(getattr(module, kernel)))
+    monkeypatch.setattr(available, "INTERPRETING", False)
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+    monkeypatch.setattr(launch, "INTERPRETED", launch.Device(processors=6, memory=227 << 10))
+    monkeypatch.setattr(launch, "HELD_BYTES", (32 if cell == "lstm" else 24) << 10)
+    torch.manual_seed(0)
+    layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}
+    layer, x = layers[cell](2, 37), torch.randn(3, 20, 2)
+    found = {}
+    for backend in ("reference", "triton"):
+        with forced(backend):
+            output, _ = layer(x)
+            found[backend] = [output, *torch.autograd.grad(output.square().sum(), list(layer.parameters()))]
+    for values in zip(found["reference"], found["triton"], strict=True):
+        torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4)
 
 
 @needs_triton
