@@ -1,6 +1,7 @@
 """Whether the Triton backend can run a case. Imports no triton: it costs nothing where that is absent or not used."""
 
 import os
+import shutil
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
@@ -58,6 +59,8 @@ def _unfit(device: str) -> str | None:
         return "there is no CUDA device"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs a device of compute capability 8.0 or later"
+    if not ("CC" in os.environ or shutil.which("gcc") or shutil.which("clang")):
+        return "triton needs a C compiler, and there is no gcc or clang"
     return None
 
 

@@ -123,7 +123,8 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
         units //= 2
     programs = -(-H // units)
     alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
-    if alone_in_blocks or not fits(units, block, pieces):
+    far = gates * H * H >= 1 << 31  # kernels find weights by 32 bits
+    if far or alone_in_blocks or not fits(units, block, pieces):
         raise ValueError(
             f"backend='triton' cannot run here: H={H} is too large for {device}; use backend='torchscript'"
         )

@@ -149,9 +149,10 @@ def product(
             result = tl.dot(x, w, result, input_precision=PRECISION)
     else:
         for piece in tl.static_range(PIECES):
-            x = own
             if own is None:
                 x = state_tile(states, rows, piece * BLOCK, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
+            else:  # of units beyond H anything may have been made: their weights are 0, but 0 times ∞ is NaN
+                x = tl.where(tl.arange(0, UNITS)[None, :] < H, own, 0.0)
             result = tl.dot(x, held[piece], result, input_precision=PRECISION)
     return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
 

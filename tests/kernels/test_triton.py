@@ -16,6 +16,7 @@ import torch
 import kernels
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, forced
 from kernels.dispatch import Case
+from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available, bulk, launch
 
 CASE = Case(
@@ -66,10 +67,14 @@ def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"INTERPRETING": False, "MISSING": None}.items():
         monkeypatch.setattr(available, name, value)
     monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setenv("CC", "cc")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
     for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
         assert choose("auto", CASE._replace(plain=False, device=device)).backend == backend
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(available.shutil, "which", lambda name: None)
+    assert available.refusal(torch.float32, "cuda:0") == "triton needs a C compiler, and there is no gcc or clang"
 
 
 def test_the_device_is_asked_also_while_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +134,11 @@ def test_plans_fit_the_device(gates: int, size: int, reverse: bool) -> None:
                 sizes = (own.units, own.block, own.pieces, own.rows)
                 assert launch.shared_bytes(gates, size, reverse, *sizes) <= device.memory
                 assert gates * own.units * own.block * own.pieces * size <= launch.HELD_BYTES
+
+
+def test_weights_beyond_32_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="H=30000 is too large"):
+        launch.plan(4, 30_000, 16, 2, False, H100)
 
 
 def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
@@ -286,6 +296,24 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
         state = torch.tanh(x[t] @ layer.weight_ih_l0.T + product)
         assert (states[t] - state).norm() < 3e-5 * state.norm()  # 1e-4 without rounding; a tie may fall otherwise
         state = states[t]
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")  # the interpreter's
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+def test_an_infinite_state_stays_alone(layer: Callable[..., RecurrentLayer]) -> None:
+    """Beyond H a program has units of its own, which must not find their way back."""
+    torch.manual_seed(0)
+    cell = layer(2, 33)
+    state = torch.zeros(1, 2, 33)
+    state[0, 0, 3] = torch.inf
+    found = {}
+    for backend in ("reference", "triton"):
+        with forced(backend):
+            found[backend] = cell(torch.zeros(3, 2, 2), (state, torch.zeros_like(state)) if layer is LSTM else state)[
+                0
+            ].isnan()
+    assert torch.equal(found["reference"], found["triton"])
 
 
 @needs_triton
