@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.cuda_timing import floor_ms, time_on_gpu, wall_time, works
 from benchmarks.recurrent_cases import (
@@ -82,11 +83,12 @@ def process_status(key: str) -> int:
 def measure(case: Case, name: str, seconds: float, asked: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield a row for every implementation of a case, all timed in turn for about `seconds` each."""
     exact = case.oracle()
-    runs, rows, row = case.implementations(asked), dict[str, dict[str, Any]](), dict[str, Any]()
-    for implementation, run in list(runs.items()):
+    runs, rows, row = dict[str, Callable[[], list[Tensor]]](), dict[str, dict[str, Any]](), dict[str, Any]()
+    for implementation, make in case.implementations(asked).items():
         row = {"cell": case.cell, "shape": name, "precision": case.precision, "implementation": implementation}
         rows[implementation] = row
         try:
+            run = make()
             values = case.both(run)
             row["error"] = error(values, exact)
             fault = None if row["error"] <= BOUND[case.precision] else f"error {row['error']:.1e}"
@@ -97,8 +99,8 @@ def measure(case: Case, name: str, seconds: float, asked: Collection[str]) -> It
             fault = fault_of(failure)
         if fault is not None:
             print(f"WRONG: {case.cell}, {name}, {case.precision}, {implementation}: {fault}", file=sys.stderr)
-            del runs[implementation]
             continue
+        runs[implementation] = run
     passes: dict[tuple[str, str], Callable[[], object]] = {}
     if GEMMS in asked:
         passes[GEMMS, "both_ms"] = gemms(case)
@@ -132,6 +134,8 @@ def fault_of(failure: Exception) -> str:
 def time_in_turn(passes: dict[Any, Callable[[], object]], seconds: float, device: str) -> dict[Any, float]:
     """Return the median milliseconds of each pass: all take turns, in another order each time, about `seconds` each."""
     times: dict[Any, list[float]] = {}
+    for work in passes.values():
+        work()  # what is compiled or looked up at first
     once = {key: _time(work, device) for key, work in passes.items()}
     rounds = max(4, min(25, int(seconds * len(passes) / sum(once.values()) / 2)))
     order = random.Random(0)
@@ -202,7 +206,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS, default=IMPLEMENTATIONS,
                         help="of which those that run here are timed")  # fmt: skip
-    parser.add_argument("--plans", nargs="+", choices=PLANS, default=["own"], help="of the Triton kernels")
+    parser.add_argument("--plan", choices=PLANS, default="own", help="of the Triton kernels")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each implementation of a case")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
     options = parser.parse_args()
@@ -212,16 +216,14 @@ def main() -> int:
     with (options.out / "recurrent.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS + (ON_GPU if options.device == "cuda" else ()))
         writer.writeheader()
-        for precision, shape, cell, plan in itertools.product(
-            options.precisions, options.shapes, options.cells, options.plans
-        ):
+        for precision, shape, cell in itertools.product(options.precisions, options.shapes, options.cells):
             try:
                 case = Case(cell, SHAPES[shape], precision, options.device)
-                with planned(PLANS[plan]):
+                with planned(PLANS[options.plan]):
                     new = list(measure(case, shape, options.seconds, options.implementations))
                 for row in new:
-                    if plan != "own" and row["implementation"] == "kernels, triton":
-                        row["implementation"] += f", {plan}"
+                    if options.plan != "own" and row["implementation"] == "kernels, triton":
+                        row["implementation"] += f", {options.plan}"
             except Exception as failure:  # must not end the measurement of the others
                 print(f"WRONG: {cell}, {shape}, {precision}: {fault_of(failure)}", file=sys.stderr, flush=True)
                 failed = True

@@ -51,7 +51,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
 }
 GATES = {"lstm": (4, 4), "gru": (3, 3), "rnn": (1, 1), "peephole_full": (4, 3), "peephole_diagonal": (4, 4)}  # x, h
 VOCABULARY = 3
-PEERS = ("torch.nn", "FlashRNN", "eager loop", "jit loop")
+PEERS = ("torch.nn", "torch.nn, packed", "FlashRNN", "eager loop", "jit loop")
 OURS = ("kernels, auto", "kernels, recompute", "kernels, triton", "kernels, torchscript")
 GEMMS = "GEMMs alone"
 IMPLEMENTATIONS = (*OURS, *PEERS, GEMMS)
@@ -76,7 +76,7 @@ class Case:
     def __init__(self, cell: str, shape: Shape, precision: str, device: str) -> None:
         torch.manual_seed(0)
         self.cell, self.shape, self.precision, self.device = cell, shape, precision, device
-        B, T, I, H, _ = shape
+        B, T, I, H, tokens = shape
         self.dtype = LOW.get(precision, torch.float32) if device == "cuda" else torch.float32
         if device == "cuda":
             torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
@@ -85,28 +85,32 @@ class Case:
         self.embedding = nn.Embedding(VOCABULARY, I, device=device).to(self.dtype)
         self.ids = torch.randint(0, VOCABULARY, (T, B), device=device)
         self.vectors = torch.randn(T, B, I, device=device).to(self.dtype)
-        self.weight = torch.randn(B, H, device=device)  # of the result in the loss
+        grad = torch.randn(B, H, device=device).to(self.dtype)
+        self.grad = grad if tokens else grad.repeat(T, 1, 1)  # of the result
 
-    def implementations(self, asked: Collection[str]) -> dict[str, Callable[[], list[Tensor]]]:
-        """Return those of IMPLEMENTATIONS that are asked for and run here.
+    def implementations(self, asked: Collection[str]) -> dict[str, Callable[[], Callable[[], list[Tensor]]]]:
+        """Return functions that make those of IMPLEMENTATIONS that are asked for and run here, peers first.
 
-        Each runs forward and returns the result and the leaves of gradients.
+        What they make runs forward, and returns the result and the leaves of gradients.
         """
         here: dict[str, Callable[[], Callable[[], list[Tensor]]]] = {}
-        if self.device == "cpu":
-            here["kernels, auto"] = partial(self.ours, "auto")
-            here["kernels, recompute"] = partial(self.ours, "torchscript", recompute=True)
-            here["jit loop"] = self._jit
-        elif available.refusal(self.dtype, self.device) is None:
-            here["kernels, triton"] = partial(self.ours, "triton")
-        if self.device == "cpu" or self.shape.T < LONG:
-            here["kernels, torchscript"] = partial(self.ours, "torchscript")
-            here["eager loop"] = partial(self.ours, "reference")
+        short = self.device == "cpu" or self.shape.T < LONG
         if self.layer.plain:
             here["torch.nn"] = self._torch_nn
+            if self.device == "cuda" and self.dtype == torch.bfloat16:
+                here["torch.nn, packed"] = partial(self._torch_nn, pack=True)
         if self.cell in ("lstm", "rnn") and self.dtype == torch.bfloat16 and importlib.util.find_spec("flashrnn"):
             here["FlashRNN"] = lambda: self.with_input(*flash_rnn(self.cell, self.layer))
-        return {name: make() for name, make in here.items() if name in asked}
+        if short:
+            here["eager loop"] = partial(self.ours, "reference")
+            here["kernels, torchscript"] = partial(self.ours, "torchscript")
+        if self.device == "cpu":
+            here["jit loop"] = self._jit
+            here["kernels, auto"] = partial(self.ours, "auto")
+            here["kernels, recompute"] = partial(self.ours, "torchscript", recompute=True)
+        elif available.refusal(self.dtype, self.device) is None:
+            here["kernels, triton"] = partial(self.ours, "triton")
+        return {name: make for name, make in here.items() if name in asked}
 
     def ours(self, backend: str, recompute: bool = False) -> Callable[[], list[Tensor]]:
         """Return this project's layer with a backend."""
@@ -124,9 +128,14 @@ class Case:
 
         return run
 
-    def _torch_nn(self) -> Callable[[], list[Tensor]]:
+    def _torch_nn(self, pack: bool = False) -> Callable[[], list[Tensor]]:
         layer = getattr(nn, type(self.layer).__name__)(self.shape.I, self.shape.H, device=self.device, dtype=self.dtype)
         layer.load_state_dict(self.layer.state_dict())
+        if pack:  # torch.nn packs no bfloat16 weights, so torch does it in every pass
+            packed = torch.backends.cudnn.CUDNN_TENSOR_DTYPES
+            packed.add(self.dtype)
+            layer.flatten_parameters()
+            packed.remove(self.dtype)
         return self.with_input(lambda vectors: layer(vectors)[0], list(layer.parameters()))
 
     def _jit(self) -> Callable[[], list[Tensor]]:
@@ -174,7 +183,7 @@ class Case:
             out, *leaves = run()
         for leaf in leaves:
             leaf.grad = None
-        (out.float() * self.weight).sum().backward()
+        out.backward(self.grad.to(out.dtype))
         return [out.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
     def oracle(self) -> list[Tensor]:
@@ -183,7 +192,7 @@ class Case:
         leaf = (self.embedding.weight if self.shape.tokens else self.vectors).detach().double().requires_grad_()
         with forced("reference"):
             out, _ = layer.forward_ids(self.ids, leaf, output="last") if self.shape.tokens else layer(leaf)
-        (out * self.weight.double()).sum().backward()
+        out.backward(self.grad.double())
         gradients = [value.grad for value in (leaf, *layer.parameters())]
         return [out.detach(), *(gradient for gradient in gradients if gradient is not None)]
 

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -30,7 +31,7 @@ def test_what_is_asked_for_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     status, rows = measure(monkeypatch, "--cells", "gru", "peephole_full", "--implementations", *asked)
     assert status == 0
     found = [(row["cell"], row["implementation"]) for row in rows]
-    assert found == [("gru", "kernels, auto"), ("gru", "torch.nn"), ("peephole_full", "kernels, auto")]
+    assert found == [("gru", "torch.nn"), ("gru", "kernels, auto"), ("peephole_full", "kernels, auto")]
     assert all(float(row["error"]) < 1e-6 and float(row["both_ms"]) > 0 for row in rows)
     assert Path("found/recurrent.png").exists()
 
@@ -46,14 +47,13 @@ def test_what_is_wrong_is_told_and_not_timed(
 
 @needs_triton
 def test_other_plans_are_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Case, "implementations", lambda case, asked: {"kernels, triton": case.ours("triton")})
-    plans, asked = launch.plan, []
-    monkeypatch.setattr(launch, "plan", lambda *sizes: asked.append(launch.HELD_BYTES >> 10) or plans(*sizes))
-    words = ("--implementations", "kernels, triton", "--plans", "own", "32 KiB")
-    status, rows = measure(monkeypatch, "--cells", "rnn", *words)
-    assert status == 0
-    assert [row["implementation"] for row in rows] == ["kernels, triton", "kernels, triton, 32 KiB"]
-    assert set(asked) == {128, 32}
+    monkeypatch.setattr(Case, "implementations", lambda case, asked: {asked[0]: partial(case.ours, "triton")})
+    plan, held = launch.plan, []
+    monkeypatch.setattr(launch, "plan", lambda *sizes: held.append(launch.HELD_BYTES >> 10) or plan(*sizes))
+    words = ("--cells", "rnn", "--implementations", "kernels, triton", "--plan", "32 KiB")
+    status, rows = measure(monkeypatch, *words)
+    assert (status, set(held), launch.HELD_BYTES >> 10) == (0, {32}, 128)
+    assert [row["implementation"] for row in rows] == ["kernels, triton, 32 KiB"]
 
 
 @pytest.mark.parametrize("tokens", [False, True])

@@ -15,11 +15,13 @@ OURS = {"cell": "lstm", "shape": "book", "precision": "bf16", "implementation": 
 
 def test_commands_end_with_their_limit_and_keep_what_they_printed() -> None:
     sleep = "import time; print('begun', flush=True); time.sleep(100)"
-    commands = [[sys.executable, "-c", code] for code in ("print('done')", "raise SystemExit(3)", sleep)]
-    (fine, done), (failed, _), (hung, text) = recurrent_gpu.run(commands, 2)
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {sleep}"
+    commands = [[sys.executable, "-c", code] for code in ("print('done')", "raise SystemExit(3)", sleep, deaf)]
+    (fine, done), (failed, _), *hung = recurrent_gpu.run(commands, 2)
     assert (fine, done.strip(), failed) == (0, "done", 3)
-    assert hung in recurrent_gpu.NOT_ENDED
-    assert text.startswith("begun\nDID NOT END in 2 s: ")
+    for status, text in hung:
+        assert status in recurrent_gpu.NOT_ENDED
+        assert text.startswith("begun\nDID NOT END in 2 s: ")
 
 
 def test_no_more_commands_run_at_a_time_than_there_are_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,11 +45,11 @@ def test_results_are_not_overwritten(own_folder: Path, monkeypatch: pytest.Monke
 
 def test_claims_are_found_or_not_or_not_measured() -> None:
     rows = [
-        OURS | {"both_ms": 1.0, "error": 0.02},
-        OURS | {"implementation": "torch.nn", "both_ms": 2.0, "error": 0.01},
+        OURS | {"both_ms": 1.0, "both_wall_ms": 3.0, "error": 0.02},
+        OURS | {"implementation": "torch.nn", "both_ms": 2.0, "both_wall_ms": 4.0, "error": 0.01},
     ]
     found = [line for line in recurrent_gpu.claims(rows) if "lstm torch.nn, bf16, book" in line]
-    assert [line.split(":")[0] for line in found] == ["yes", "NO"]
+    assert [line.split(":")[0] for line in found] == ["yes", "NO", "NO"]
     assert all(line.startswith("not measured") for line in recurrent_gpu.claims([]))
 
 
@@ -81,3 +83,11 @@ def test_a_check_of_the_triton_backend() -> None:
     check = recurrent_check.SMALL[0]._replace(repeats=1)
     fine, found = recurrent_check.compare("peephole_diagonal", check, "float32", "cpu")
     assert fine, found
+
+
+def test_what_there_was_no_time_for_is_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent_gpu, "run", lambda commands, seconds, end: [(124, "")])
+    monkeypatch.setattr(recurrent_gpu.time, "monotonic", iter([0.0, 99.5, 99.5]).__next__)
+    report = recurrent_gpu.Report(tmp_path, "a GPU")
+    assert recurrent_gpu.time_in_parts(report, "lstm", "bf16", 100.0, ("book", "large"))
+    assert report.left_out == ["lstm, bf16, book; large"]
