@@ -99,7 +99,8 @@ def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int]
                     registers, spilled = _usage(result.asm["cubin"])
                     shared = result.metadata.shared
                     fits = shared <= DEVICES[capability].memory
-                    yield Row(f"{name} {kernel.split('_')[0]}", dtype, H, B, registers, spilled, shared, fits)
+                    words = kernel.removesuffix("_kernel").replace("_", " ")
+                    yield Row(f"{name} {words}", dtype, H, B, registers, spilled, shared, fits)
                 compiled.clear()
 
 

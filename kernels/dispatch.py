@@ -8,7 +8,7 @@ import torch
 
 from kernels import native, reference
 from kernels.torchscript import gru, lstm, peephole, rnn, script
-from kernels.triton import available
+from kernels.triton import available, launch
 
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
@@ -42,6 +42,7 @@ IMPLEMENTATIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("peephole_lstm", "triton"): _triton("peephole_lstm"),
 }
 
+LOOP_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "peephole_lstm": 2}  # that see the state in the loop
 TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
 
 _override: Backend | None = None
@@ -102,7 +103,7 @@ def check_backend(backend: str, plain: bool = True, recompute: bool = False) -> 
     if backend == "native" and not plain:
         raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
     if backend in ("native", "reference") and recompute:
-        raise ValueError(f"backend={backend!r} cannot recompute; use 'auto' or 'torchscript'")
+        raise ValueError(f"backend={backend!r} cannot recompute; use 'auto', 'torchscript' or 'triton'")
 
 
 def choose(backend: Backend, case: Case) -> Choice:
@@ -125,7 +126,7 @@ def choose(backend: Backend, case: Case) -> Choice:
         )
     if asked == "auto":
         return _fastest(case)
-    if asked == "triton" and (reason := available.refusal(case.dtype, case.device)):
+    if asked == "triton" and (reason := _triton_refusal(case)):
         raise ValueError(f"backend='triton' cannot run here: {reason}")
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
 
@@ -134,14 +135,17 @@ def _fastest(case: Case) -> Choice:
     """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
     refusal = script.refusal()
     special = case.recompute or not case.plain or torch.compiler.is_compiling()
-    if case.device.startswith("cuda") and special and available.refusal(case.dtype, case.device) is None:
-        return Choice("triton", "one kernel a pass for all steps, which keeps the states alone")
+    unrolled = "one node for torch.compile, which would unroll torch's own"
+    if case.device.startswith("cuda") and special and _triton_refusal(case) is None:
+        if not case.plain:
+            return Choice("triton", "its loops are kernels, and cuDNN has not these equations")
+        return Choice("triton", "it keeps the states alone" if case.recompute else unrolled)
     if case.recompute:
-        return Choice("torchscript", "it alone can recompute the gates")
+        return Choice("torchscript", "the fastest that can recompute the gates")
     if not case.plain:
         reason = "the fastest that has these equations"
     elif torch.compiler.is_compiling():
-        reason = "one node for torch.compile, which would unroll torch's own"
+        reason = unrolled
     elif case.device != "cpu":
         return Choice("native", "cuDNN has these equations")
     elif refusal:
@@ -151,6 +155,13 @@ def _fastest(case: Case) -> Choice:
     else:
         reason = "the fastest here"
     return Choice("torchscript", reason + (f", though unscripted: {refusal}" if refusal else ""))
+
+
+def _triton_refusal(case: Case) -> str | None:
+    """Say why the Triton backend cannot run a case, None if it can."""
+    return available.refusal(case.dtype, case.device) or launch.refusal(
+        LOOP_GATES[case.cell], case.H, case.dtype, case.device
+    )
 
 
 def _onednn_is_faster(case: Case) -> bool:

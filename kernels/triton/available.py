@@ -27,7 +27,7 @@ def _missing() -> str | None:
     release = tuple(int(part) for part in found.split(".")[:2])
     if release < (3, 6):
         return f"it needs triton 3.6 or later, and {found} is installed"
-    if release < (3, 7) and INTERPRETING:
+    if release < (3, 7) and INTERPRETING and int(version("numpy").split(".")[1]) >= 4:
         return "the interpreter of triton 3.6 fails with numpy 2.4"
     return None
 

@@ -64,19 +64,25 @@ def input_gradients(
     return None, table @ weight.to(table.dtype), table.T @ embedding, table.sum(0)
 
 
-def add_recurrent(rows: Tensor, states: Tensor, first: Tensor, weight: Tensor) -> None:
-    """Add W s(t − 1) to rows [T, B, G] of all steps; `states` [T, B, H], `first` [B, H] before them, W [G, H]."""
-    rows[0].addmm_(first.to(weight.dtype), weight.T)
-    rows[1:].view(-1, len(weight)).addmm_(states[:-1].flatten(0, 1).to(weight.dtype), weight.T)
+def states_before(states: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the states before each step [T, B, H] in a dtype: `first` [B, H], then all of [T, B, H] but the last."""
+    before = torch.empty_like(states, dtype=dtype)
+    before[0] = first
+    before[1:] = states[:-1]
+    return before
 
 
-def recurrent_gradient(rows: Tensor, states: Tensor, first: Tensor) -> Tensor:
+def add_recurrent(rows: Tensor, before: Tensor, weight: Tensor) -> None:
+    """Add W s(t − 1) to rows [T, B, G] of all steps; `before` [T, B, H] are these states, W is [G, H]."""
+    rows.view(-1, len(weight)).addmm_(before.flatten(0, 1), weight.T)
+
+
+def recurrent_gradient(rows: Tensor, before: Tensor) -> Tensor:
     """Return Σ_t rows(t)ᵀ s(t − 1) [G, H]; arguments as of `add_recurrent`."""
-    later = rows[1:].flatten(0, 1).T @ states[:-1].flatten(0, 1).to(rows.dtype)
-    return torch.addmm(later, rows[0].T, first.to(rows.dtype))
+    return rows.flatten(0, 1).T @ before.flatten(0, 1)
 
 
-def initial_gradient(grad: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
+def last_gradient(grad: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a new tensor with the gradient of a last state [B, H], zeros for None."""
     start = torch.zeros_like(like, dtype=dtype, memory_format=torch.contiguous_format)
     return start if grad is None else start.copy_(grad)

@@ -12,17 +12,19 @@ from typing import Any
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn.functional import linear
 
 from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype, lower
 from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import (
     add_recurrent,
-    initial_gradient,
     input_gradients,
+    last_gradient,
     project,
     project_all,
     recurrent_gradient,
+    states_before,
 )
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
@@ -190,12 +192,12 @@ def gru_backward(
     T, B, H = hidden.shape
     bias, bias_n = _biases(bias_ih, bias_hh, h_0)
     gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
-    add_recurrent(gates[..., : 2 * H], hidden, h_0, weight_hh[: 2 * H])
-    recurrent = bias_n.to(gates.dtype).repeat(T, B, 1)
-    add_recurrent(recurrent, hidden, h_0, weight_hh[2 * H :])
+    h_before = states_before(hidden, h_0, weight_hh.dtype)
+    add_recurrent(gates[..., : 2 * H], h_before, weight_hh[: 2 * H])
+    recurrent = linear(h_before, weight_hh[2 * H :], bias_n.to(h_before.dtype))
     deltas = weight_hh.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
-    grad_h = initial_gradient(grad_h_n, h_0, h_0.dtype)
+    grad_h = last_gradient(grad_h_n, h_0, h_0.dtype)
     launch(
         backward_kernel, weight_hh, (gates, recurrent, h_0, lengths, hidden, grad_hidden),
         (deltas, grad_h), reverse=True, summed=1,
@@ -208,10 +210,10 @@ def gru_backward(
         grad_inputs,
         grad_embedding,
         grad_weight.roll(-H, 0),
-        recurrent_gradient(recurrent_side, hidden, h_0),
+        recurrent_gradient(recurrent_side, h_before),
         grad_bias.roll(-H, 0),
         recurrent_side.sum((0, 1), dtype=h_0.dtype),
-        grad_h + recurrent_side[0] @ weight_hh,
+        grad_h + recurrent_side[0] @ weight_hh if wanted[6] else None,
         None,
     ]
 

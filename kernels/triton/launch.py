@@ -16,7 +16,7 @@ nobody has to wait for a program that has not begun; the kernels are the same.
 Legend: B batch, T time, H hidden, G gates · H.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -28,10 +28,11 @@ HELD_BYTES = 128 << 10  # of recurrent weights in one program
 SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
 LEAST_UNITS = 16  # of a program
 SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
-MOST_PIECES = 4  # of held weights, between which states are read
+PIECES = 4  # of held weights, between which states are read: with so many or more, none is halved any more
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
 SUMS = 64  # of a thread, where a warp has all sums of its part
 HEIGHTS = (16, 32)  # rows of the batch in a tile
+ELEMENTS = 1024  # of a program, where each is worked on alone
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop says itself what it reads ahead
 RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
@@ -109,7 +110,7 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
     units, block, pieces = width, width, 1
     while units > LEAST_UNITS and not fits(units, block, pieces):
         units //= 2
-    while pieces < MOST_PIECES and not fits(units, block, pieces):
+    while pieces < PIECES and not fits(units, block, pieces):
         block //= 2
         pieces = -(-H // block)
     if not fits(units, block, pieces) or -(-H // units) > device.processors:
@@ -125,9 +126,8 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
     alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
     far = gates * H * H >= 1 << 31  # kernels find weights by 32 bits
     if far or alone_in_blocks or not fits(units, block, pieces):
-        raise ValueError(
-            f"backend='triton' cannot run here: H={H} is too large for {device}; use backend='torchscript'"
-        )
+        memory = f"{device.processors} processors of {device.memory >> 10} KiB"
+        raise ValueError(f"H={H} is too large for a device with {memory}; use backend='torchscript'")
     heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, pieces, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     warps = 4 if units <= 32 else 8
@@ -138,6 +138,19 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
     few = sums <= 32 * SUMS and exchanged <= device.memory and length >= 16 * warps
     alone = programs == 1 and not reverse  # its state stays in one piece
     return Plan(units, programs, block, pieces, rows, warps if few and not alone else 1, warps)
+
+
+def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
+    """Say in one sentence why a layer does not fit a device, None if it does; the arguments are those of `plan`."""
+    try:
+        for reverse in (False, True):
+            plan(gates, H, 1, _precision(dtype)[1], reverse, _device(torch.device(device)))
+    except ValueError as reason:
+        return str(reason)
+    return None
+
+
+refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as of `available._unfit`
 
 
 def launch(
@@ -188,7 +201,7 @@ def launch(
             told[0] = _rounded(first) if precision == "tf32" else first
         leading.append(told)
     given, taken = (_readable(tensors) for tensors in ((*leading, *arguments), results))
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+    with _current(device):
         for first_tile in range(0, tiles, at_once):
             groups = min(at_once, tiles - first_tile)
             for begin, end in reversed(spans) if reverse else spans:
@@ -197,6 +210,34 @@ def launch(
                     *given, *taken, counters, B, begin, end, first_tile, H=H, **constants, **sizes,
                     PRECISION=precision, num_warps=own.warps, **options,
                 )  # fmt: skip
+    _write_back(results, taken)
+
+
+def launch_over(
+    kernel: Any, arguments: tuple[Tensor, ...], results: tuple[Tensor, ...], count: int, **constants: Any
+) -> None:
+    """Run a kernel over numbers each of which is worked on alone.
+
+    Args:
+        kernel: takes arguments, results, the count, the constants, and how many numbers a program works on.
+        arguments: tensors that it reads.
+        results: tensors that it writes, contiguous.
+        count: of the numbers.
+        **constants: compile-time constants of the kernel.
+    """
+    if count == 0:
+        return
+    given, taken = _readable(arguments), _readable(results)
+    with _current(results[0].device):
+        kernel[(-(-count // ELEMENTS),)](*given, *taken, count, **constants, ELEMENTS=ELEMENTS)
+    _write_back(results, taken)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _write_back(results: tuple[Tensor, ...], taken: list[Tensor | None]) -> None:
     for result, values in zip(results, taken, strict=True):
         if values is not None and values is not result:
             result.copy_(values)

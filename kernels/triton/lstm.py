@@ -19,11 +19,12 @@ from kernels.dtypes import accumulation_dtype, compute_dtype, lower
 from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import (
     add_recurrent,
-    initial_gradient,
     input_gradients,
+    last_gradient,
     project,
     project_all,
     recurrent_gradient,
+    states_before,
 )
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
@@ -225,10 +226,11 @@ def lstm_backward(
     inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
     T, B, H = hidden.shape
     gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
-    add_recurrent(gates, hidden, h_0, weight_hh)
+    h_before = states_before(hidden, h_0, weight_hh.dtype)
+    add_recurrent(gates, h_before, weight_hh)
     deltas = weight_hh.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
-    grad_h, grad_c = (initial_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
+    grad_h, grad_c = (last_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
     launch(
         backward_kernel, weight_hh, (gates, peephole, c_0, lengths, cells, grad_hidden),
         (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
@@ -241,10 +243,10 @@ def lstm_backward(
         grad_inputs,
         grad_embedding,
         grad_weight,
-        recurrent_gradient(deltas, hidden, h_0),
+        recurrent_gradient(deltas, h_before),
         grad_bias,
         None if peephole is None else _grad_peephole(deltas, cells, c_0),
-        grad_h + deltas[0] @ weight_hh,
+        grad_h + deltas[0] @ weight_hh if wanted[6] else None,
         grad_c,
         None,
     ]

@@ -25,13 +25,14 @@ from kernels.lengths import last_rows, spread_last
 from kernels.operator import recurrent_operator, register_backward
 from kernels.triton.bulk import (
     add_recurrent,
-    initial_gradient,
     input_gradients,
+    last_gradient,
     project,
     project_all,
     recurrent_gradient,
+    states_before,
 )
-from kernels.triton.launch import RUN_TIME, launch
+from kernels.triton.launch import RUN_TIME, launch, launch_over
 from kernels.triton.tiles import (
     arrive,
     before,
@@ -45,6 +46,7 @@ from kernels.triton.tiles import (
     product,
     read,
     share_rows,
+    tanh,
     wait,
     write_state,
 )
@@ -90,16 +92,17 @@ def forward_kernel(
 @triton.jit(do_not_specialize=RUN_TIME)
 def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, c_0: tl.tensor, lengths: tl.tensor, cells: tl.tensor, grad_cells: tl.tensor,
-    deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
-    first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr,
-    BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    through: tl.tensor, deltas: tl.tensor, grad_c: tl.tensor, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
+    end_step: tl.tensor, first_tile: tl.tensor, H: tl.constexpr, TANH: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill δi, δf and δg of `deltas` [T + 1, B, 4H], the gradients before each σ; those of step T are zeros beforehand.
 
     δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ z(1 − z), or 1 − z² for a tanh,
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
-    `gates` [T, B, 4H] are W x + b, with W c′ for i and f, `weight` [H, 2H] is Wᵀ. `grad_c` [B, H] holds ∂c, and is
-    taken back to before the first step but for its product with W.
+    `gates` [T, B, 4H] are W x + b, with W c′ for i and f, `weight` [H, 2H] is Wᵀ. Beside them ∂c has parts through h:
+    `grad_cells` [T, B, H], and `through` [T + 1, B, H] of the cells before each step. `grad_c` [B, H] holds ∂c, and is
+    taken back to before the first step but for its product with W and that part.
     """
     PROGRAMS: tl.constexpr = (H + UNITS - 1) // UNITS
     counter, rows, first_unit, units = place(counters, first_tile, PROGRAMS, ROWS, UNITS)
@@ -119,6 +122,8 @@ def backward_kernel(
         c = fetch(before(c_0, cells, t, slab) + own, mask)
         if grad_cells is not None:
             dc += read(grad_cells + t * slab + own, mask)
+        if through is not None:
+            dc += read(through + (t + 1) * slab + own, mask)
         i, f, z = tl.sigmoid(i.to(tl.float32)), tl.sigmoid(f.to(tl.float32)), candidate(z.to(tl.float32), TANH)
         wait(counter, step - first_step, PROGRAMS)
         after = deltas + (t + 1) * (4 * slab)
@@ -141,6 +146,33 @@ def backward_kernel(
         tl.store(delta + 2 * H, factor(delta_g, low, PRECISION), mask=mask)
         arrive(counter, PROGRAMS)
     tl.store(grad_c + own, dc, mask=mask)
+
+
+@triton.jit(do_not_specialize=["count"])
+def output_kernel(
+    cells: tl.tensor, gates: tl.tensor, hidden: tl.tensor, count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr,
+    ELEMENTS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `hidden` […, H] with h = tanh(c) ⊙ o; the output gates are the last H of the WIDTH columns of `gates`."""
+    place = tl.program_id(0).to(tl.int64) * ELEMENTS + tl.arange(0, ELEMENTS)
+    mask = place < count
+    o = tl.sigmoid(read(gates + place // H * WIDTH + WIDTH - H + place % H, mask))
+    tl.store(hidden + place, tanh(read(cells + place, mask)) * o, mask=mask)
+
+
+@triton.jit(do_not_specialize=["count"])
+def output_gradient_kernel(
+    grad: tl.tensor, cells: tl.tensor, gates: tl.tensor, deltas: tl.tensor, grad_cells: tl.tensor, count: tl.tensor,
+    H: tl.constexpr, WIDTH: tl.constexpr, ELEMENTS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill δo = ∂h ⊙ tanh(c) ⊙ o(1 − o), columns of `deltas` as of `gates`, and ∂c = ∂h ⊙ o ⊙ (1 − tanh²c)."""
+    place = tl.program_id(0).to(tl.int64) * ELEMENTS + tl.arange(0, ELEMENTS)
+    mask = place < count
+    column = place // H * WIDTH + WIDTH - H + place % H
+    o, tanh_c = tl.sigmoid(read(gates + column, mask)), tanh(read(cells + place, mask))
+    through = read(grad + place, mask) * o
+    tl.store(deltas + column, through * tanh_c * (1.0 - o), mask=mask)
+    tl.store(grad_cells + place, through * (1.0 - tanh_c * tanh_c), mask=mask)
 
 
 @recurrent_operator("peephole::triton_peephole_lstm")
@@ -170,12 +202,14 @@ def peephole_operator(
     if flag:
         own = _output_gate(share)
         own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
-        h_n = _state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths)).to(weight_ch.dtype)
+        h_n = weight_ch.new_empty(B, H)
+        gate_o = _last_gate(own, cells, c_0, weight_o, lengths)
+        launch_over(output_kernel, (cells[-1], gate_o), (h_n,), h_n.numel(), H=H, WIDTH=H)
         return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
-    gate_o = _output_gate(share)
-    gate_o = gate_o if tokens is None else take_rows(tokens, gate_o.to(weight_o.dtype))
-    add_recurrent(gate_o, cells, c_0, weight_o)
-    hidden = _state(cells, gate_o).to(weight_ch.dtype)
+    gates = share if tokens is None else take_rows(tokens, _output_gate(share).to(weight_o.dtype))
+    add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
+    hidden = weight_ch.new_empty(T, B, H)
+    launch_over(output_kernel, (cells, gates), (hidden,), hidden.numel(), H=H, WIDTH=gates.shape[-1])
     return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
 
@@ -200,49 +234,51 @@ def peephole_backward(
     T, B, H = cells.shape
     gates = project_all(inputs, embedding, weight_ih, bias, weight_ch.dtype)
     weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-    add_recurrent(gates[..., : 2 * H], cells, c_0, weight_fi)
+    c_before = states_before(cells, c_0, weight_ch.dtype)
+    add_recurrent(gates[..., : 2 * H], c_before, weight_fi)
     deltas = weight_ch.new_empty(T + 1, B, 4 * H)
     deltas[T] = 0
     delta_o = deltas[:T, :, 3 * H :]
-    grad_c, grad_c_0, grad_cells = initial_gradient(grad_c_n, c_0, c_0.dtype), torch.zeros_like(c_0), None
+    grad_c, grad_cells, through = last_gradient(grad_c_n, c_0, c_0.dtype), None, None
     ends = torch.full((B,), T, device=c_0.device) if lengths is None else lengths
-    if len(hidden) == 0:  # the output gate of one step, back to the cell before it
+    if len(hidden) == 0:  # the output gate of one step
         delta_o.zero_()
         if grad_h_n is not None:
             gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
-            delta, grad = _state_back(grad_h_n, cells[-1], gate_o)
-            delta, steps = delta.to(deltas.dtype), torch.arange(B, device=c_0.device)
-            delta_o[ends - 1, steps] = delta
-            grad_c += grad
-            grad_before, first = (delta @ weight_o).to(c_0.dtype), (ends == 1)[:, None]
-            grad_c_0 = torch.where(first, grad_before, grad_c_0)
-            grad_cells = spread_last(None, grad_before.masked_fill(first, 0), (ends - 1).clamp(min=1), cells)
+            delta, grad_last = weight_ch.new_empty(B, H), torch.empty_like(grad_c)
+            last = (grad_h_n, cells[-1], gate_o), (delta, grad_last)
+            launch_over(output_gradient_kernel, *last, delta.numel(), H=H, WIDTH=H)
+            grad_c += grad_last
+            through, step = weight_ch.new_zeros(T + 1, B, H), (ends - 1, torch.arange(B, device=c_0.device))
+            delta_o[step], through[step] = delta, delta @ weight_o
     elif (grad_all := spread_last(grad_hidden, grad_h_n, ends, cells)) is not None:
-        gate_o = _output_gate(gates)
-        add_recurrent(gate_o, cells, c_0, weight_o)
-        delta, grad_cells = _state_back(grad_all, cells, gate_o)
-        delta_o.copy_(delta)
-        grad_before = (delta_o.flatten(0, 1) @ weight_o).view_as(cells)
-        grad_cells[:-1] += grad_before[1:]
-        grad_c_0 += grad_before[0]
+        add_recurrent(_output_gate(gates), c_before, weight_o)
+        grad_cells, through = torch.empty_like(cells), weight_ch.new_empty(T + 1, B, H)
+        every = (grad_all, cells, gates), (deltas, grad_cells)
+        launch_over(output_gradient_kernel, *every, cells.numel(), H=H, WIDTH=4 * H)
+        torch.mm(delta_o.flatten(0, 1), weight_o, out=through[:T].view(-1, H))
+        through[T] = 0
     else:
         delta_o.zero_()
     launch(
-        backward_kernel, weight_fi, (gates, c_0, lengths, cells, grad_cells), (deltas, grad_c),
+        backward_kernel, weight_fi, (gates, c_0, lengths, cells, grad_cells, through), (deltas, grad_c),
         reverse=True, TANH=word == "tanh",
     )  # fmt: skip
     deltas = deltas[:T]
     grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
         deltas, inputs, embedding, weight_ih, wanted[0]
     )
-    serial = deltas[..., : 2 * H]
+    serial, grad_c_0 = deltas[..., : 2 * H], None
+    if wanted[5]:
+        grad_c_0 = grad_c + serial[0] @ weight_fi
+        grad_c_0 += 0 if through is None else through[0]
     return [
         grad_inputs,
         grad_embedding,
         grad_weight,
-        torch.cat([recurrent_gradient(serial, cells, c_0), recurrent_gradient(deltas[..., 3 * H :], cells, c_0)]),
+        torch.cat([recurrent_gradient(serial, c_before), recurrent_gradient(delta_o, c_before)]),
         grad_bias,
-        grad_c_0 + grad_c + serial[0] @ weight_fi,
+        grad_c_0,
         None,
     ]
 
@@ -291,15 +327,3 @@ def _last_gate(share: Tensor, cells: Tensor, c_0: Tensor, weight_o: Tensor, leng
     else:
         c_before = torch.where((lengths > 1)[:, None], last_rows(cells, (lengths - 1).clamp(min=1)), c_0)
     return share.to(cells.dtype) + c_before.to(weight_o.dtype) @ weight_o.T
-
-
-def _state(cells: Tensor, gate_o: Tensor) -> Tensor:
-    """Return h = tanh(c) ⊙ σ(gate_o)."""
-    return torch.tanh(cells).mul_(torch.sigmoid(gate_o.to(cells.dtype)))
-
-
-def _state_back(grad: Tensor, cells: Tensor, gate_o: Tensor) -> tuple[Tensor, Tensor]:
-    """Return δo and ∂c of a state's gradient."""
-    o, tanh_c = torch.sigmoid(gate_o.to(cells.dtype)), torch.tanh(cells)
-    through = grad * o
-    return through * tanh_c * (1 - o), torch.addcmul(through, through * tanh_c, tanh_c, value=-1)

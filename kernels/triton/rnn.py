@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels import reference
 from kernels.dtypes import accumulation_dtype, compute_dtype, lower
 from kernels.operator import recurrent_operator, register_backward
-from kernels.triton.bulk import initial_gradient, input_gradients, project, recurrent_gradient
+from kernels.triton.bulk import input_gradients, last_gradient, project, recurrent_gradient, states_before
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
@@ -148,7 +148,7 @@ def rnn_backward(
     T, B, H = hidden.shape
     deltas = weight_hh.new_empty(T + 1, B, H)
     deltas[T] = 0
-    grad_h = initial_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
+    grad_h = last_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
     launch(
         backward_kernel, weight_hh, (lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
         TANH=word == "tanh",
@@ -161,9 +161,9 @@ def rnn_backward(
         grad_inputs,
         grad_embedding,
         grad_weight,
-        recurrent_gradient(deltas, hidden, h_0),
+        recurrent_gradient(deltas, states_before(hidden, h_0, deltas.dtype)),
         grad_bias,
-        grad_h + deltas[0] @ weight_hh,
+        grad_h + deltas[0] @ weight_hh if wanted[5] else None,
         None,
     ]
 

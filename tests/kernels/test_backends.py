@@ -48,10 +48,23 @@ def triton(*values: object, slow: bool = False) -> object:
     return pytest.param("triton", *values, marks=marks)
 
 
-loops = pytest.mark.parametrize("backend", ["torchscript", triton()])
-loops_and_inputs = pytest.mark.parametrize(
-    ("backend", "tokens"), [("torchscript", False), ("torchscript", True), triton(True), triton(False, slow=True)]
-)
+def loops_and_cells(names: str, scripted: list[tuple], quick: list[tuple], slow: list[tuple]) -> pytest.MarkDecorator:
+    """Return the mark for every cell in the scripted and the Triton backend, and values for further arguments.
+
+    Args:
+        names: of these arguments.
+        scripted: values for the TorchScript backend.
+        quick: for the Triton backend; another function of the same cell is slow there.
+        slow: for the Triton backend, slow with all cells.
+    """
+    others = ("rnn_relu", "peephole_full_tanh", "peephole_diagonal_sigmoid")
+    cases = [("torchscript", cell, *values) for cell in CELLS for values in scripted]
+    cases += [triton(cell, *values, slow=cell in others) for cell in CELLS for values in quick]
+    cases += [triton(cell, *values, slow=True) for cell in CELLS for values in slow]
+    return pytest.mark.parametrize(f"backend, cell, {names}", cases)
+
+
+TOKENS_OR_NOT = [(False,), (True,)]
 
 
 def results(
@@ -120,18 +133,12 @@ def compare(
     assert_equal(actual, expected, 1e-11 if dtype == torch.float64 else 2e-4)
 
 
-@every_cell
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
-@pytest.mark.parametrize(
-    ("backend", "T", "B"),
-    [
-        *(("torchscript", T, B) for T, B in ((5, 3), (1, 1), (1, 4), (2, 1))),
-        triton(5, 3),
-        *(triton(T, B, slow=True) for T, B in ((1, 1), (1, 4), (2, 1), (6, 40))),
-    ],
-)
+@loops_and_cells(
+    "T, B", [(5, 3), (1, 1), (1, 4), (2, 1)], quick=[(5, 3)], slow=[(1, 1), (1, 4), (2, 1), (6, 40)]
+)  # fmt: skip
 def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
     compare(cell, T, B, 3, 5, DTYPES[backend], ragged, tokens, output, backend)
 
@@ -246,9 +253,7 @@ def test_second_backward_with_a_retained_graph(cell: str, backend: str) -> None:
         torch.testing.assert_close(parameter.grad, 2 * once)
 
 
-@every_cell
-@loops
-@pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
+@loops_and_cells("tokens", TOKENS_OR_NOT, quick=TOKENS_OR_NOT, slow=[])
 def test_second_derivatives(cell: str, tokens: bool, backend: str) -> None:
     """create_graph=True is answered through the reference: a gradient penalty has the reference's gradients."""
     torch.manual_seed(0)
@@ -369,11 +374,7 @@ class _Operators(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@every_cell
-@pytest.mark.parametrize(
-    ("backend", "output"),
-    [("torchscript", "sequence"), ("torchscript", "last"), triton("sequence"), triton("last", slow=True)],
-)
+@loops_and_cells("output", [("sequence",), ("last",)], quick=[("sequence",)], slow=[("last",)])
 def test_operators_are_what_their_fakes_say(cell: str, backend: str, output: str) -> None:
     """Also for a state that is not contiguous, as torch.compile's code is laid out after the fakes."""
     torch.manual_seed(0)
@@ -422,8 +423,7 @@ def test_autocast_trains(cell: str, backend: str, dtype: torch.dtype) -> None:
         assert (parameter.grad - gradient).norm() <= 0.05 * gradient.norm()
 
 
-@every_cell
-@loops_and_inputs
+@loops_and_cells("tokens", TOKENS_OR_NOT, quick=[(True,)], slow=[(False,)])
 def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool, backend: str) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()
@@ -472,10 +472,7 @@ torch.testing.assert_close(torch.export.load("lstm.pt2").module()(x)[0], expecte
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@every_cell
-@pytest.mark.parametrize(
-    ("backend", "held"), [triton(8 << 10), *(triton(held, slow=True) for held in (4 << 10, 16 << 10))]
-)
+@loops_and_cells("held", [], quick=[(8 << 10,)], slow=[(4 << 10,), (16 << 10,)])
 def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs own some units each, groups of them some rows."""
     monkeypatch.setattr(launch, "HELD_BYTES", held)
@@ -489,8 +486,7 @@ def test_a_large_batch_takes_several_launches(cell: str, backend: str, monkeypat
     compare(cell, 2, 70, 3, 37, torch.float32, False, False, "last", backend)
 
 
-@every_cell
-@pytest.mark.parametrize(("backend", "ragged"), [triton(False), triton(True, slow=True)])
+@loops_and_cells("ragged", [], quick=[(False,)], slow=[(True,)])
 def test_weights_that_do_not_fit_are_read_in_blocks(
     cell: str, backend: str, ragged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

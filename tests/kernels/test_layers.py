@@ -41,8 +41,6 @@ ON_META, META = LSTM(3, 5, device="meta"), torch.zeros(4, 2, 3, device="meta")
 KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
 NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
 triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
-NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
-triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
 backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native", triton])
 twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
 
