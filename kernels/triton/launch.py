@@ -32,7 +32,7 @@ PIECES = 4  # of held weights, between which states are read: with so many or mo
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
 SUMS = 64  # of a thread, where a warp has all sums of its part
 HEIGHTS = (16, 32)  # rows of the batch in a tile
-ELEMENTS = 1024  # of a program, where each is worked on alone
+ELEMENTS = 1024  # of a program at least, where each is worked on alone
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop says itself what it reads ahead
 RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
@@ -213,23 +213,26 @@ def launch(
     _write_back(results, taken)
 
 
-def launch_over(
-    kernel: Any, arguments: tuple[Tensor, ...], results: tuple[Tensor, ...], count: int, **constants: Any
+def launch_over_rows(
+    kernel: Any, arguments: tuple[Tensor, ...], results: tuple[Tensor, ...], H: int, **constants: Any
 ) -> None:
-    """Run a kernel over numbers each of which is worked on alone.
+    """Run a kernel over rows of H numbers, each of which is worked on alone.
 
     Args:
-        kernel: takes arguments, results, the count, the constants, and how many numbers a program works on.
+        kernel: takes arguments, results, how many rows there are; then H, the constants, and a program's ROWS and
+            COLUMNS.
         arguments: tensors that it reads.
-        results: tensors that it writes, contiguous.
-        count: of the numbers.
+        results: tensors that it writes, contiguous, the last is […, H].
+        H: numbers in a row.
         **constants: compile-time constants of the kernel.
     """
+    count, columns = results[-1].numel() // H, 1 << (H - 1).bit_length()
     if count == 0:
         return
+    rows = max(1, ELEMENTS // columns)
     given, taken = _readable(arguments), _readable(results)
-    with _current(results[0].device):
-        kernel[(-(-count // ELEMENTS),)](*given, *taken, count, **constants, ELEMENTS=ELEMENTS)
+    with _current(results[-1].device):
+        kernel[(-(-count // rows),)](*given, *taken, count, H=H, **constants, ROWS=rows, COLUMNS=columns)
     _write_back(results, taken)
 
 

@@ -32,7 +32,7 @@ from kernels.triton.bulk import (
     recurrent_gradient,
     states_before,
 )
-from kernels.triton.launch import RUN_TIME, launch, launch_over
+from kernels.triton.launch import RUN_TIME, launch, launch_over_rows
 from kernels.triton.tiles import (
     arrive,
     before,
@@ -151,28 +151,35 @@ def backward_kernel(
 @triton.jit(do_not_specialize=["count"])
 def output_kernel(
     cells: tl.tensor, gates: tl.tensor, hidden: tl.tensor, count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr,
-    ELEMENTS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Fill `hidden` […, H] with h = tanh(c) ⊙ o; the output gates are the last H of the WIDTH columns of `gates`."""
-    place = tl.program_id(0).to(tl.int64) * ELEMENTS + tl.arange(0, ELEMENTS)
-    mask = place < count
-    o = tl.sigmoid(read(gates + place // H * WIDTH + WIDTH - H + place % H, mask))
-    tl.store(hidden + place, tanh(read(cells + place, mask)) * o, mask=mask)
+    """Fill `hidden` […, H] with h = tanh(c) ⊙ o; õ is the last H of the WIDTH columns of `gates`."""
+    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, COLUMNS)
+    o = tl.sigmoid(read(gates + own_gate, mask))
+    tl.store(hidden + own, tanh(read(cells + own, mask)) * o, mask=mask)
 
 
 @triton.jit(do_not_specialize=["count"])
 def output_gradient_kernel(
     grad: tl.tensor, cells: tl.tensor, gates: tl.tensor, deltas: tl.tensor, grad_cells: tl.tensor, count: tl.tensor,
-    H: tl.constexpr, WIDTH: tl.constexpr, ELEMENTS: tl.constexpr,
+    H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Fill δo = ∂h ⊙ tanh(c) ⊙ o(1 − o), columns of `deltas` as of `gates`, and ∂c = ∂h ⊙ o ⊙ (1 − tanh²c)."""
-    place = tl.program_id(0).to(tl.int64) * ELEMENTS + tl.arange(0, ELEMENTS)
-    mask = place < count
-    column = place // H * WIDTH + WIDTH - H + place % H
-    o, tanh_c = tl.sigmoid(read(gates + column, mask)), tanh(read(cells + place, mask))
-    through = read(grad + place, mask) * o
-    tl.store(deltas + column, through * tanh_c * (1.0 - o), mask=mask)
-    tl.store(grad_cells + place, through * (1.0 - tanh_c * tanh_c), mask=mask)
+    """Fill δo = ∂h ⊙ tanh(c) ⊙ o(1 − o), in `deltas` where õ is in `gates`, and ∂c = ∂h ⊙ o ⊙ (1 − tanh²c)."""
+    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, COLUMNS)
+    o, tanh_c = tl.sigmoid(read(gates + own_gate, mask)), tanh(read(cells + own, mask))
+    through = read(grad + own, mask) * o
+    tl.store(deltas + own_gate, through * tanh_c * (1.0 - o), mask=mask)
+    tl.store(grad_cells + own, through * (1.0 - tanh_c * tanh_c), mask=mask)
+
+
+@triton.jit
+def rows_of_gates(
+    count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return a program's places in arrays […, H], in the last H of WIDTH columns, and which there are."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    return row * H + column, row * WIDTH + WIDTH - H + column, (row < count) & (column < H)
 
 
 @recurrent_operator("peephole::triton_peephole_lstm")
@@ -204,12 +211,12 @@ def peephole_operator(
         own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
         h_n = weight_ch.new_empty(B, H)
         gate_o = _last_gate(own, cells, c_0, weight_o, lengths)
-        launch_over(output_kernel, (cells[-1], gate_o), (h_n,), h_n.numel(), H=H, WIDTH=H)
+        launch_over_rows(output_kernel, (cells[-1], gate_o), (h_n,), H, WIDTH=H)
         return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
     gates = share if tokens is None else take_rows(tokens, _output_gate(share).to(weight_o.dtype))
     add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
     hidden = weight_ch.new_empty(T, B, H)
-    launch_over(output_kernel, (cells, gates), (hidden,), hidden.numel(), H=H, WIDTH=gates.shape[-1])
+    launch_over_rows(output_kernel, (cells, gates), (hidden,), H, WIDTH=gates.shape[-1])
     return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
 
@@ -247,7 +254,7 @@ def peephole_backward(
             gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
             delta, grad_last = weight_ch.new_empty(B, H), torch.empty_like(grad_c)
             last = (grad_h_n, cells[-1], gate_o), (delta, grad_last)
-            launch_over(output_gradient_kernel, *last, delta.numel(), H=H, WIDTH=H)
+            launch_over_rows(output_gradient_kernel, *last, H, WIDTH=H)
             grad_c += grad_last
             through, step = weight_ch.new_zeros(T + 1, B, H), (ends - 1, torch.arange(B, device=c_0.device))
             delta_o[step], through[step] = delta, delta @ weight_o
@@ -255,7 +262,7 @@ def peephole_backward(
         add_recurrent(_output_gate(gates), c_before, weight_o)
         grad_cells, through = torch.empty_like(cells), weight_ch.new_empty(T + 1, B, H)
         every = (grad_all, cells, gates), (deltas, grad_cells)
-        launch_over(output_gradient_kernel, *every, cells.numel(), H=H, WIDTH=4 * H)
+        launch_over_rows(output_gradient_kernel, *every, H, WIDTH=4 * H)
         torch.mm(delta_o.flatten(0, 1), weight_o, out=through[:T].view(-1, H))
         through[T] = 0
     else:
