@@ -51,7 +51,7 @@ def works(device: str) -> bool:
     """Tell whether a device can still be used: some errors, such as a wrong address, end that for the whole process."""
     try:
         return bool(torch.ones(1, device=device).item())
-    except RuntimeError:
+    except (RuntimeError, AssertionError):  # the latter where torch has no CUDA
         return False
 
 

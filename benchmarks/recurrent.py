@@ -198,7 +198,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> int:
-    """Measure what the command line asks for; return 1 if a result was wrong."""
+    """Measure what the command line asks for; return 1 if a result was wrong, 2 if nothing can run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "wide"])
@@ -210,6 +210,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each implementation of a case")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
     options = parser.parse_args()
+    if not works(options.device):
+        print(f"nothing is measured: device {options.device} cannot be used", file=sys.stderr)
+        return 2
     rows: list[dict[str, Any]] = []
     failed = False
     options.out.mkdir(parents=True, exist_ok=True)

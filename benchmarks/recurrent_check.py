@@ -6,7 +6,7 @@
 
 What goes wrong in one case is told in its line and does not end the others, unless the GPU cannot be used any more. A
 race between the programs of a group shows as results that differ from run to run. If programs fail to meet, this waits
-for ever: give it a time limit. Returns 1 if something was wrong.
+for ever: give it a time limit. Returns 1 if something was wrong, 2 if nothing can run.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from benchmarks.cuda_timing import works
 from benchmarks.recurrent import fault_of
 from benchmarks.recurrent_cases import BOUND, CELLS, LOW, SHAPES, Shape, error
 from kernels import forced
+from kernels.triton import available
 
 TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
 STEPS = 4  # of those that are timed
@@ -131,13 +132,17 @@ def compare(cell: str, check: Check, precision: str, device: str) -> tuple[bool,
 
 
 def main() -> int:
-    """Compare one cell; return 1 if something was wrong."""
+    """Compare one cell; return 1 if something was wrong, 2 if nothing can run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cell", choices=CELLS)
     parser.add_argument("precision", choices=BOUND)
     parser.add_argument("--small", action="store_true", help="a few small sizes alone")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args()
+    reason = available.refusal(torch.float32, options.device)
+    if reason is not None or not works(options.device):
+        print(f"nothing is checked: {reason or 'the device cannot be used'}", file=sys.stderr)
+        return 2
     good = True
     for check in SMALL if options.small else checks(options.cell):
         try:

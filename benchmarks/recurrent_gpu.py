@@ -1,6 +1,6 @@
 """All that is to be measured of the recurrent layers on a GPU, in one command of less than nine minutes.
 
-    python -m benchmarks.recurrent_gpu              # torch with CUDA and triton are all it needs, and a checkout
+    python -m benchmarks.recurrent_gpu              # torch with CUDA, triton and a C compiler are all it needs
 
 In turn, each part in processes of its own with a time limit, since programs that fail to meet would wait for ever:
 
