@@ -277,8 +277,7 @@ def peephole_backward(
     )
     serial, grad_c_0 = deltas[..., : 2 * H], None
     if wanted[5]:
-        grad_c_0 = grad_c + serial[0] @ weight_fi
-        grad_c_0 += 0 if through is None else through[0]
+        grad_c_0 = grad_c + serial[0] @ weight_fi + (0 if through is None else through[0])
     return [
         grad_inputs,
         grad_embedding,
