@@ -89,6 +89,7 @@ def measure(case: Case, name: str, seconds: float, asked: Collection[str]) -> It
         rows[implementation] = row
         try:
             run = make()
+            case.forward(run)
             values = case.both(run)
             row["error"] = error(values, exact)
             fault = None if row["error"] <= BOUND[case.precision] else f"error {row['error']:.1e}"
@@ -128,7 +129,7 @@ def measure(case: Case, name: str, seconds: float, asked: Collection[str]) -> It
 
 def fault_of(failure: Exception) -> str:
     """Return what went wrong, in one line."""
-    return f"{type(failure).__name__}: {str(failure).splitlines()[:1]}"
+    return f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
 
 
 def time_in_turn(passes: dict[Any, Callable[[], object]], seconds: float, device: str) -> dict[Any, float]:
@@ -198,7 +199,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> int:
-    """Measure what the command line asks for; return 1 if a result was wrong, 2 if nothing can run."""
+    """Measure what the command line asks for; return 1 if a result was wrong, 2 if nothing can run, or UNUSABLE."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "wide"])
@@ -238,7 +239,7 @@ def main() -> int:
             file.flush()
             rows += new
     print(f"\n{options.out / 'recurrent.csv'}")
-    if options.device == "cpu" and "kernels, auto" in options.implementations:
+    if any(row["implementation"] == "kernels, auto" for row in rows):
         draw(rows, options.out / "recurrent.png")
         print(options.out / "recurrent.png")
     return int(failed or any(row["implementation"] != GEMMS and "both_ms" not in row for row in rows))

@@ -1,7 +1,8 @@
 """The cells at the shapes that are measured, and all that runs them: this project's backends, their peers, an oracle.
 
-Peers are torch.nn's layer (behind nn.Embedding for token input), the cell's equations in an eager loop, on a CPU the
-same loop under TorchScript's own autodiff, and on a GPU FlashRNN's package in bfloat16, where it is installed.
+Peers are torch.nn's layer (behind nn.Embedding for token input; on a GPU in bfloat16 also with packed weights), the
+cell's equations in an eager loop, on a CPU the same loop under TorchScript's own autodiff, and on a GPU FlashRNN's
+package in bfloat16, where it is installed.
 """
 
 import copy
@@ -89,7 +90,7 @@ class Case:
         self.grad = grad if tokens else grad.repeat(T, 1, 1)  # of the result
 
     def implementations(self, asked: Collection[str]) -> dict[str, Callable[[], Callable[[], list[Tensor]]]]:
-        """Return functions that make those of IMPLEMENTATIONS that are asked for and run here, peers first.
+        """Return functions that make those of IMPLEMENTATIONS that are asked for and run here.
 
         What they make runs forward, and returns the result and the leaves of gradients.
         """
@@ -134,8 +135,10 @@ class Case:
         if pack:  # torch.nn packs no bfloat16 weights, so torch does it in every pass
             packed = torch.backends.cudnn.CUDNN_TENSOR_DTYPES
             packed.add(self.dtype)
-            layer.flatten_parameters()
-            packed.remove(self.dtype)
+            try:
+                layer.flatten_parameters()
+            finally:
+                packed.remove(self.dtype)
         return self.with_input(lambda vectors: layer(vectors)[0], list(layer.parameters()))
 
     def _jit(self) -> Callable[[], list[Tensor]]:

@@ -57,17 +57,18 @@ OTHER_PLANS = {  # names in `benchmarks.recurrent_cases.PLANS`, where they diffe
     ("tf32", "whole sums"): SWEPT,
 }
 FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 150, 120, 120, 90  # of a part at most
-NOT_ENDED = (124, -signal.SIGKILL)  # what the command timeout ends with then
+NOT_ENDED = 124  # what the command timeout returns then
 SMALL_CHECK = (sys.executable, "-m", "benchmarks.recurrent_check", "lstm", "bf16", "--small")
 WORDS = ("--implementations", *(name for name in IMPLEMENTATIONS if name != "FlashRNN"))  # that compiles for minutes
 Rows = list[dict[str, Any]]
 
 
 class Child(NamedTuple):
-    """A process that runs, the file that it prints to, and its limit in seconds."""
+    """A process that runs, the file that it prints to, when it was started, and its limit in seconds."""
 
     process: subprocess.Popen[bytes]
     printed: Any
+    started: float
     seconds: float
 
 
@@ -85,6 +86,8 @@ def run(commands: Sequence[Sequence[str]], seconds: float, end: float = float("i
                 children[number] = _start(commands[number], max(1.0, min(seconds, end - time.monotonic())))
             for number, child in list(children.items()):
                 if (status := child.process.poll()) is not None:
+                    if status == -signal.SIGKILL and time.monotonic() - child.started > child.seconds:
+                        status = NOT_ENDED  # timeout had to kill it, and itself
                     del children[number]
                     found[number] = status, _text(child, status)
             time.sleep(0.02)
@@ -104,7 +107,7 @@ def _start(words: Sequence[str], seconds: float) -> Child:
     limited = ["timeout", "-k", "5", f"{seconds:.0f}", *words]
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(limited, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
-    return Child(process, printed, seconds)
+    return Child(process, printed, time.monotonic(), seconds)
 
 
 def _text(child: Child, status: int) -> str:
@@ -112,7 +115,7 @@ def _text(child: Child, status: int) -> str:
         child.printed.seek(0)
         text = child.printed.read().decode(errors="replace")
     words = " ".join(map(str, child.process.args[4:]))  # type: ignore[index]
-    return text + f"DID NOT END in {child.seconds:.0f} s: {words}\n" * (status in NOT_ENDED)
+    return text + f"DID NOT END in {child.seconds:.0f} s: {words}\n" * (status == NOT_ENDED)
 
 
 class Report:
@@ -208,7 +211,7 @@ def read(path: Path) -> Rows:
 
 def time_in_parts(
     report: Report, cell: str, precision: str, end: float, shapes: Sequence[str] = TIMED, words: Sequence[str] = WORDS,
-    seconds: float = TIME_SECONDS
+    what: str = "", seconds: float = TIME_SECONDS
 ) -> bool:  # fmt: skip
     """Time a cell at some shapes; where a process fails, go on behind the shape at which it did.
 
@@ -219,6 +222,7 @@ def time_in_parts(
         end: when it must have ended, by the clock of time.monotonic().
         shapes: names in `benchmarks.recurrent_cases.SHAPES`.
         words: further options of `benchmarks.recurrent`.
+        what: these are called.
         seconds: of a process at most.
     """
     command = [sys.executable, "-m", "benchmarks.recurrent", "--device", "cuda", "--seconds", "0.1", *words]
@@ -234,20 +238,20 @@ def time_in_parts(
         if not late(status, end):
             good, shapes = False, shapes[1:]
     if shapes:
-        report.leave_out(f"{cell}, {precision}, {'; '.join(shapes)}")
+        report.leave_out(f"{cell}, {precision}{what}: {'; '.join(shapes)}")
     return good
 
 
 def late(status: int, end: float) -> bool:
     """Tell whether a process was stopped because all time is over, not for its own limit."""
-    return status in NOT_ENDED and time.monotonic() > end - 1
+    return status == NOT_ENDED and time.monotonic() > end - 1
 
 
 def check_all(report: Report, cells: list[str], end: float) -> tuple[bool, set[tuple[str, str]] | None]:
     """Check every cell and precision; return whether all was right, and what did not end, None for the very first."""
     [(status, text)] = run([SMALL_CHECK], FIRST_SECONDS, end)
     report.note(text)
-    if status in NOT_ENDED:
+    if status == NOT_ENDED:
         report.note("a small group does not end: nothing else is tried")
         return False, None
     good, hung = status == 0, set()
@@ -259,7 +263,7 @@ def check_all(report: Report, cells: list[str], end: float) -> tuple[bool, set[t
             report.leave_out(f"the check of {', '.join(job)}")
         else:
             good &= status == 0
-        if status in NOT_ENDED:
+        if status == NOT_ENDED:
             hung.add(job)
     return good, hung
 
@@ -274,9 +278,9 @@ def sanitize(report: Report, end: float) -> bool:
     words = ["env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", sanitizer, "--report-api-errors", "no", "--error-exitcode", "9"]
     [(status, text)] = run([[*words, *SMALL_CHECK]], SANITIZER_SECONDS, end)
     report.note(f"compute-sanitizer, status {status}:\n{text[-6000:]}")
-    if status in NOT_ENDED:
+    if status == NOT_ENDED:
         report.leave_out("compute-sanitizer")
-    return status == 0 or status in NOT_ENDED
+    return status in (0, NOT_ENDED)
 
 
 def measure_all(report: Report, cells: list[str], end: float) -> bool:
@@ -292,7 +296,7 @@ def measure_all(report: Report, cells: list[str], end: float) -> bool:
     for (precision, plan), shapes in OTHER_PLANS.items():
         words = ["--implementations", "kernels, triton", "--plan", plan]
         if "lstm" in cells and ("lstm", precision) not in hung:
-            good &= time_in_parts(report, "lstm", precision, end, shapes, words)
+            good &= time_in_parts(report, "lstm", precision, end, shapes, words, f", {plan}")
     for job in others:
         good &= job in hung or time_in_parts(report, *job, end)
     for job in hung:  # they may take all the time that is left
@@ -301,12 +305,12 @@ def measure_all(report: Report, cells: list[str], end: float) -> bool:
         report.note("FlashRNN is not installed")
     else:  # whether it runs at all is not ours to say
         words = ["--implementations", "FlashRNN", "torch.nn", "kernels, triton"]
-        time_in_parts(report, "lstm", "bf16", end, SWEPT, words, float("inf"))
+        time_in_parts(report, "lstm", "bf16", end, SWEPT, words, ", FlashRNN", float("inf"))
     return good
 
 
 def main() -> int:
-    """Check and time everything; return 1 if something was wrong, 2 if nothing can run."""
+    """Check and time everything; return 1 if something was wrong, 2 if nothing can run, 3 if time did not suffice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.5, help="of all together; what does not fit is named")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))

@@ -136,16 +136,20 @@ def _fastest(case: Case) -> Choice:
     refusal = script.refusal()
     special = case.recompute or not case.plain or torch.compiler.is_compiling()
     unrolled = "one node for torch.compile, which would unroll torch's own"
-    if case.device.startswith("cuda") and special and _triton_refusal(case) is None:
-        if not case.plain:
+    without = ""
+    if case.device.startswith("cuda") and special:
+        if (reason := _triton_refusal(case)) is not None:
+            without = f" but for triton: {reason}"
+        elif not case.plain:
             return Choice("triton", "its loops are kernels, and cuDNN has not these equations")
-        return Choice("triton", "it keeps the states alone" if case.recompute else unrolled)
+        else:
+            return Choice("triton", "it keeps the states alone" if case.recompute else unrolled)
     if case.recompute:
-        return Choice("torchscript", "the fastest that can recompute the gates")
+        return Choice("torchscript", "the fastest that can recompute the gates" + without)
     if not case.plain:
-        reason = "the fastest that has these equations"
+        reason = "the fastest that has these equations" + without
     elif torch.compiler.is_compiling():
-        reason = unrolled
+        reason = unrolled + without
     elif case.device != "cpu":
         return Choice("native", "cuDNN has these equations")
     elif refusal:
@@ -159,6 +163,8 @@ def _fastest(case: Case) -> Choice:
 
 def _triton_refusal(case: Case) -> str | None:
     """Say why the Triton backend cannot run a case, None if it can."""
+    if case.cell not in LOOP_GATES:
+        return "it has no kernels of this cell"
     return available.refusal(case.dtype, case.device) or launch.refusal(
         LOOP_GATES[case.cell], case.H, case.dtype, case.device
     )

@@ -19,20 +19,25 @@ def _version() -> str | None:
     return None
 
 
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split(".")[:2])
+
+
 def _missing() -> str | None:
     """Say why triton itself cannot be used."""
     found = _version()
     if found is None:
         return "the package triton is not installed"
-    release = tuple(int(part) for part in found.split(".")[:2])
+    release = _numbers(found)
     if release < (3, 6):
         return f"it needs triton 3.6 or later, and {found} is installed"
-    if release < (3, 7) and INTERPRETING and int(version("numpy").split(".")[1]) >= 4:
+    if release < (3, 7) and INTERPRETING and _numbers(version("numpy")) >= (2, 4):
         return "the interpreter of triton 3.6 fails with numpy 2.4"
     return None
 
 
 MISSING = _missing()
+COMPILER = "CC" in os.environ or shutil.which("gcc") or shutil.which("clang")  # triton calls one
 
 
 def refusal(dtype: torch.dtype, device: str) -> str | None:
@@ -59,7 +64,7 @@ def _unfit(device: str) -> str | None:
         return "there is no CUDA device"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "it needs a device of compute capability 8.0 or later"
-    if not ("CC" in os.environ or shutil.which("gcc") or shutil.which("clang")):
+    if not COMPILER:
         return "triton needs a C compiler, and there is no gcc or clang"
     return None
 

@@ -28,7 +28,7 @@ HELD_BYTES = 128 << 10  # of recurrent weights in one program
 SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
 LEAST_UNITS = 16  # of a program
 SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
-PIECES = 4  # of held weights, between which states are read: with so many or more, none is halved any more
+PIECES = 4  # of held weights: blocks are halved until there are so many; where H is odd there may be one more
 STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
 SUMS = 64  # of a thread, where a warp has all sums of its part
 HEIGHTS = (16, 32)  # rows of the batch in a tile
@@ -141,7 +141,14 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
 
 
 def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
-    """Say in one sentence why a layer does not fit a device, None if it does; the arguments are those of `plan`."""
+    """Say in one sentence why a layer does not fit a device, None if it does.
+
+    Args:
+        gates: of the cell, those that see the state.
+        H: units.
+        dtype: of the weights.
+        device: such as "cuda:0".
+    """
     try:
         for reverse in (False, True):
             plan(gates, H, 1, _precision(dtype)[1], reverse, _device(torch.device(device)))

@@ -15,12 +15,15 @@ OURS = {"cell": "lstm", "shape": "book", "precision": "bf16", "implementation": 
 
 def test_commands_end_with_their_limit_and_keep_what_they_printed() -> None:
     sleep = "import time; print('begun', flush=True); time.sleep(100)"
+    killed = "import os; os.kill(os.getpid(), 9)"
     deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {sleep}"
-    commands = [[sys.executable, "-c", code] for code in ("print('done')", "raise SystemExit(3)", sleep, deaf)]
-    (fine, done), (failed, _), *hung = recurrent_gpu.run(commands, 2)
+    commands = [[sys.executable, "-c", code] for code in ("print('done')", "raise SystemExit(3)", killed, sleep, deaf)]
+    (fine, done), (failed, _), (status, text), *hung = recurrent_gpu.run(commands, 2)
     assert (fine, done.strip(), failed) == (0, "done", 3)
+    assert status != recurrent_gpu.NOT_ENDED
+    assert text == ""
     for status, text in hung:
-        assert status in recurrent_gpu.NOT_ENDED
+        assert status == recurrent_gpu.NOT_ENDED
         assert text.startswith("begun\nDID NOT END in 2 s: ")
 
 
@@ -90,4 +93,4 @@ def test_what_there_was_no_time_for_is_not_wrong(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(recurrent_gpu.time, "monotonic", iter([0.0, 99.5, 99.5]).__next__)
     report = recurrent_gpu.Report(tmp_path, "a GPU")
     assert recurrent_gpu.time_in_parts(report, "lstm", "bf16", 100.0, ("book", "large"))
-    assert report.left_out == ["lstm, bf16, book; large"]
+    assert report.left_out == ["lstm, bf16: book; large"]

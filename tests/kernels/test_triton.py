@@ -47,7 +47,8 @@ def test_a_layer_that_is_too_large_goes_elsewhere(monkeypatch: pytest.MonkeyPatc
     case = CASE._replace(plain=False, H=2048)
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(launch, "_device", lambda device: launch.Device(28, 99 << 10))
-    assert choose("auto", case).backend == "torchscript"
+    backend, reason = choose("auto", case)
+    assert (backend, "but for triton: H=2048 is too large" in reason) == ("torchscript", True)
     with pytest.raises(ValueError, match="H=2048 is too large for a device with 28 processors of 99 KiB"):
         choose("triton", case)
     monkeypatch.setattr(launch, "_device", lambda device: H100)
@@ -79,14 +80,13 @@ def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"INTERPRETING": False, "MISSING": None}.items():
         monkeypatch.setattr(available, name, value)
     monkeypatch.setattr(torch.version, "hip", None)
-    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(available, "COMPILER", "cc")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(launch, "_device", lambda device: H100)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
     for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
         assert choose("auto", CASE._replace(plain=False, device=device)).backend == backend
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(available.shutil, "which", lambda name: None)
+    monkeypatch.setattr(available, "COMPILER", None)
     assert available.refusal(torch.float32, "cuda:0") == "triton needs a C compiler, and there is no gcc or clang"
 
 
@@ -250,6 +250,8 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(launch, "INTERPRETED", launch.Device(processors=6, memory=227 << 10))
     monkeypatch.setattr(launch, "HELD_BYTES", (32 if cell == "lstm" else 24) << 10)
+    plans, plan = [], launch.plan
+    monkeypatch.setattr(launch, "plan", lambda *sizes: plans.append(plan(*sizes)) or plans[-1])
     torch.manual_seed(0)
     layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}
     layer, x = layers[cell](2, 37), torch.randn(3, 20, 2)
@@ -258,6 +260,7 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
         with forced(backend):
             output, _ = layer(x)
             found[backend] = [output, *torch.autograd.grad(output.square().sum(), list(layer.parameters()))]
+    assert min(own.programs for own in plans) > 1
     for values in zip(found["reference"], found["triton"], strict=True):
         torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4)
 
