@@ -48,18 +48,24 @@ def triton(*values: object, slow: bool = False) -> object:
     return pytest.param("triton", *values, marks=marks)
 
 
-def loops_and_cells(names: str, scripted: list[tuple], quick: list[tuple], slow: list[tuple]) -> pytest.MarkDecorator:
+def loops_and_cells(
+    names: str,
+    scripted: list[tuple],
+    quick: list[tuple],
+    slow: list[tuple],
+    quick_cells: tuple[str, ...] = ("rnn_tanh", "gru", "lstm", "peephole_full", "peephole_diagonal"),
+) -> pytest.MarkDecorator:
     """Return the mark for every cell in the scripted and the Triton backend, and values for further arguments.
 
     Args:
         names: of these arguments.
         scripted: values for the TorchScript backend.
-        quick: for the Triton backend; another function of the same cell is slow there.
-        slow: for the Triton backend, slow with all cells.
+        quick: for the Triton backend.
+        slow: for the Triton backend, with all cells.
+        quick_cells: with which the quick ones are not slow; the others are the same cells with another function.
     """
-    others = ("rnn_relu", "peephole_full_tanh", "peephole_diagonal_sigmoid")
     cases = [("torchscript", cell, *values) for cell in CELLS for values in scripted]
-    cases += [triton(cell, *values, slow=cell in others) for cell in CELLS for values in quick]
+    cases += [triton(cell, *values, slow=cell not in quick_cells) for cell in CELLS for values in quick]
     cases += [triton(cell, *values, slow=True) for cell in CELLS for values in slow]
     return pytest.mark.parametrize(f"backend, cell, {names}", cases)
 
@@ -135,10 +141,12 @@ def compare(
 
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["dense", "tokens"])
-@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
 @loops_and_cells(
-    "T, B", [(5, 3), (1, 1), (1, 4), (2, 1)], quick=[(5, 3)], slow=[(1, 1), (1, 4), (2, 1), (6, 40)]
-)  # fmt: skip
+    "ragged, T, B",
+    [(ragged, T, B) for ragged in (False, True) for T, B in ((5, 3), (1, 1), (1, 4), (2, 1))],
+    quick=[(True, 5, 3)],
+    slow=[(False, 5, 3), *((ragged, T, B) for ragged in (False, True) for T, B in ((1, 1), (1, 4), (2, 1), (6, 40)))],
+)
 def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
     compare(cell, T, B, 3, 5, DTYPES[backend], ragged, tokens, output, backend)
 
@@ -253,7 +261,7 @@ def test_second_backward_with_a_retained_graph(cell: str, backend: str) -> None:
         torch.testing.assert_close(parameter.grad, 2 * once)
 
 
-@loops_and_cells("tokens", TOKENS_OR_NOT, quick=TOKENS_OR_NOT, slow=[])
+@loops_and_cells("tokens", TOKENS_OR_NOT, quick=[(True,)], slow=[(False,)])
 def test_second_derivatives(cell: str, tokens: bool, backend: str) -> None:
     """create_graph=True is answered through the reference: a gradient penalty has the reference's gradients."""
     torch.manual_seed(0)
@@ -423,7 +431,7 @@ def test_autocast_trains(cell: str, backend: str, dtype: torch.dtype) -> None:
         assert (parameter.grad - gradient).norm() <= 0.05 * gradient.norm()
 
 
-@loops_and_cells("tokens", TOKENS_OR_NOT, quick=[(True,)], slow=[(False,)])
+@loops_and_cells("tokens", TOKENS_OR_NOT, quick=[(True,)], slow=[(False,)], quick_cells=("lstm", "peephole_full"))
 def test_compiles_without_an_unrolled_loop(cell: str, tokens: bool, backend: str) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()
