@@ -135,8 +135,6 @@ def fault_of(failure: Exception) -> str:
 def time_in_turn(passes: dict[Any, Callable[[], object]], seconds: float, device: str) -> dict[Any, float]:
     """Return the median milliseconds of each pass: all take turns, in another order each time, about `seconds` each."""
     times: dict[Any, list[float]] = {}
-    for work in passes.values():
-        work()  # what is compiled or looked up at first
     once = {key: _time(work, device) for key, work in passes.items()}
     rounds = max(4, min(25, int(seconds * len(passes) / sum(once.values()) / 2)))
     order = random.Random(0)

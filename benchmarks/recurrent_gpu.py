@@ -26,23 +26,21 @@ import io
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from benchmarks.limited_processes import NOT_ENDED, run
 from benchmarks.recurrent import COLUMNS, ON_GPU, table
 from benchmarks.recurrent_cases import CELLS, IMPLEMENTATIONS, LONG, SHAPES
 from benchmarks.recurrent_check import TIMED
 from kernels.triton import available
 
-ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("bf16", "tf32", "fp16", "float32")
 CLAIMED = {"palindrome, vectors": 0.7, "palindrome20, vectors": 0.7, "book": 0.7, "large": 1.0, "wide": 1.0}
 SWEPT = ("palindrome, vectors", "book", "large")
@@ -57,65 +55,9 @@ OTHER_PLANS = {  # names in `benchmarks.recurrent_cases.PLANS`, where they diffe
     ("tf32", "whole sums"): SWEPT,
 }
 FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 150, 120, 120, 90  # of a part at most
-NOT_ENDED = 124  # what the command timeout returns then
 SMALL_CHECK = (sys.executable, "-m", "benchmarks.recurrent_check", "lstm", "bf16", "--small")
 WORDS = ("--implementations", *(name for name in IMPLEMENTATIONS if name != "FlashRNN"))  # that compiles for minutes
 Rows = list[dict[str, Any]]
-
-
-class Child(NamedTuple):
-    """A process that runs, the file that it prints to, when it was started, and its limit in seconds."""
-
-    process: subprocess.Popen[bytes]
-    printed: Any
-    started: float
-    seconds: float
-
-
-def run(commands: Sequence[Sequence[str]], seconds: float, end: float = float("inf")) -> list[tuple[int, str]]:
-    """Run commands, as many at a time as there are CPUs; return the status of each and what it printed.
-
-    Each ends `seconds` after its start, or at `end` by the clock of time.monotonic(), whatever becomes of this process;
-    and with this process, where that is stopped.
-    """
-    found: dict[int, tuple[int, str]] = {}
-    children: dict[int, Child] = {}
-    try:
-        while len(found) < len(commands):
-            while (number := len(found) + len(children)) < len(commands) and len(children) < _cpus():
-                children[number] = _start(commands[number], max(1.0, min(seconds, end - time.monotonic())))
-            for number, child in list(children.items()):
-                if (status := child.process.poll()) is not None:
-                    if status == -signal.SIGKILL and time.monotonic() - child.started > child.seconds:
-                        status = NOT_ENDED  # timeout had to kill it, and itself
-                    del children[number]
-                    found[number] = status, _text(child, status)
-            time.sleep(0.02)
-        return [found[number] for number in range(len(commands))]
-    finally:
-        for child in children.values():
-            child.process.terminate()
-            child.printed.close()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start(words: Sequence[str], seconds: float) -> Child:
-    printed = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
-    limited = ["timeout", "-k", "5", f"{seconds:.0f}", *words]
-    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(limited, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
-    return Child(process, printed, time.monotonic(), seconds)
-
-
-def _text(child: Child, status: int) -> str:
-    with child.printed:
-        child.printed.seek(0)
-        text = child.printed.read().decode(errors="replace")
-    words = " ".join(map(str, child.process.args[4:]))  # type: ignore[index]
-    return text + f"DID NOT END in {child.seconds:.0f} s: {words}\n" * (status == NOT_ENDED)
 
 
 class Report:
@@ -168,6 +110,7 @@ class Report:
 
 def claims(rows: Rows) -> list[str]:
     """Return what is demanded of the kernels, a line each: whether it was found, the ratio, the limit."""
+    # The first row of several counts: further ones stand beside other peers.
     found = {(row["cell"], row["shape"], row["precision"], row["implementation"]): row for row in reversed(rows)}
     lines: list[str] = []
 
@@ -299,8 +242,9 @@ def measure_all(report: Report, cells: list[str], end: float) -> bool:
             good &= time_in_parts(report, "lstm", precision, end, shapes, words, f", {plan}")
     for job in others:
         good &= job in hung or time_in_parts(report, *job, end)
-    for job in hung:  # they may take all the time that is left
-        good &= time_in_parts(report, *job, end)
+    for job in (*claimed, *others):
+        if job in hung:  # these may take all the time that is left
+            good &= time_in_parts(report, *job, end)
     if importlib.util.find_spec("flashrnn") is None:
         report.note("FlashRNN is not installed")
     else:  # whether it runs at all is not ours to say

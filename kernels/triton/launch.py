@@ -16,6 +16,7 @@ nobody has to wait for a program that has not begun; the kernels are the same.
 Legend: B batch, T time, H hidden, G gates · H.
 """
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -124,10 +125,11 @@ def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, s
         units //= 2
     programs = -(-H // units)
     alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
-    far = gates * H * H >= 1 << 31  # kernels find weights by 32 bits
-    if far or alone_in_blocks or not fits(units, block, pieces):
+    if alone_in_blocks or not fits(units, block, pieces):
         memory = f"{device.processors} processors of {device.memory >> 10} KiB"
-        raise ValueError(f"H={H} is too large for a device with {memory}; use backend='torchscript'")
+        raise ValueError(f"H={H} is too large for a device with {memory}")
+    if gates * H * H >= 1 << 31:
+        raise ValueError(f"H={H} is too large: its kernels find recurrent weights by 32 bits")
     heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, pieces, rows)]
     rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
     warps = 4 if units <= 32 else 8
@@ -149,9 +151,14 @@ def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
         dtype: of the weights.
         device: such as "cuda:0".
     """
+    return _misfit(gates, H, _precision(dtype)[1], _device(torch.device(device)))
+
+
+@functools.cache  # every call of a layer asks
+def _misfit(gates: int, H: int, size: int, device: Device) -> str | None:
     try:
         for reverse in (False, True):
-            plan(gates, H, 1, _precision(dtype)[1], reverse, _device(torch.device(device)))
+            plan(gates, H, 1, size, reverse, device)
     except ValueError as reason:
         return str(reason)
     return None

@@ -32,7 +32,8 @@ from kernels.triton.bulk import (
     recurrent_gradient,
     states_before,
 )
-from kernels.triton.launch import RUN_TIME, launch, launch_over_rows
+from kernels.triton.launch import RUN_TIME, launch
+from kernels.triton.output_gate import output_gradient, output_state
 from kernels.triton.tiles import (
     arrive,
     before,
@@ -46,7 +47,6 @@ from kernels.triton.tiles import (
     product,
     read,
     share_rows,
-    tanh,
     wait,
     write_state,
 )
@@ -148,40 +148,6 @@ def backward_kernel(
     tl.store(grad_c + own, dc, mask=mask)
 
 
-@triton.jit(do_not_specialize=["count"])
-def output_kernel(
-    cells: tl.tensor, gates: tl.tensor, hidden: tl.tensor, count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-) -> None:  # fmt: skip
-    """Fill `hidden` […, H] with h = tanh(c) ⊙ o; õ is the last H of the WIDTH columns of `gates`."""
-    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, COLUMNS)
-    o = tl.sigmoid(read(gates + own_gate, mask))
-    tl.store(hidden + own, tanh(read(cells + own, mask)) * o, mask=mask)
-
-
-@triton.jit(do_not_specialize=["count"])
-def output_gradient_kernel(
-    grad: tl.tensor, cells: tl.tensor, gates: tl.tensor, deltas: tl.tensor, grad_cells: tl.tensor, count: tl.tensor,
-    H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-) -> None:  # fmt: skip
-    """Fill δo = ∂h ⊙ tanh(c) ⊙ o(1 − o), in `deltas` where õ is in `gates`, and ∂c = ∂h ⊙ o ⊙ (1 − tanh²c)."""
-    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, COLUMNS)
-    o, tanh_c = tl.sigmoid(read(gates + own_gate, mask)), tanh(read(cells + own, mask))
-    through = read(grad + own, mask) * o
-    tl.store(deltas + own_gate, through * tanh_c * (1.0 - o), mask=mask)
-    tl.store(grad_cells + own, through * (1.0 - tanh_c * tanh_c), mask=mask)
-
-
-@triton.jit
-def rows_of_gates(
-    count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Return a program's places in arrays […, H], in the last H of WIDTH columns, and which there are."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, COLUMNS)[None, :]
-    return row * H + column, row * WIDTH + WIDTH - H + column, (row < count) & (column < H)
-
-
 @recurrent_operator("peephole::triton_peephole_lstm")
 def peephole_operator(
     inputs: Tensor,
@@ -209,14 +175,11 @@ def peephole_operator(
     if flag:
         own = _output_gate(share)
         own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
-        h_n = weight_ch.new_empty(B, H)
-        gate_o = _last_gate(own, cells, c_0, weight_o, lengths)
-        launch_over_rows(output_kernel, (cells[-1], gate_o), (h_n,), H, WIDTH=H)
+        h_n = output_state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths), weight_ch.dtype)
         return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
     gates = share if tokens is None else take_rows(tokens, _output_gate(share).to(weight_o.dtype))
     add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
-    hidden = weight_ch.new_empty(T, B, H)
-    launch_over_rows(output_kernel, (cells, gates), (hidden,), H, WIDTH=gates.shape[-1])
+    hidden = output_state(cells, gates, weight_ch.dtype)
     return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
 
@@ -233,7 +196,7 @@ def peephole_backward(
 ) -> list[Tensor | None]:
     """Return the gradients of `peephole_operator`'s tensors.
 
-    δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c = ∂h ⊙ o ⊙ (1 − tanh²c),  ∂c′ = δo W_oc, before the loop.
+    Before the loop the output gate's: δo and ∂c as in output_gate.py, ∂c′ = δo W_oc.
     """
     grad_hidden, grad_h_n, grad_c_n, _ = grads
     hidden, _, _, cells = results
@@ -252,17 +215,13 @@ def peephole_backward(
         delta_o.zero_()
         if grad_h_n is not None:
             gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
-            delta, grad_last = weight_ch.new_empty(B, H), torch.empty_like(grad_c)
-            last = (grad_h_n, cells[-1], gate_o), (delta, grad_last)
-            launch_over_rows(output_gradient_kernel, *last, H, WIDTH=H)
-            grad_c += grad_last
-            through, step = weight_ch.new_zeros(T + 1, B, H), (ends - 1, torch.arange(B, device=c_0.device))
+            delta, through = weight_ch.new_empty(B, H), weight_ch.new_zeros(T + 1, B, H)
+            grad_c += output_gradient(grad_h_n, cells[-1], gate_o, delta)
+            step = ends - 1, torch.arange(B, device=c_0.device)
             delta_o[step], through[step] = delta, delta @ weight_o
     elif (grad_all := spread_last(grad_hidden, grad_h_n, ends, cells)) is not None:
         add_recurrent(_output_gate(gates), c_before, weight_o)
-        grad_cells, through = torch.empty_like(cells), weight_ch.new_empty(T + 1, B, H)
-        every = (grad_all, cells, gates), (deltas, grad_cells)
-        launch_over_rows(output_gradient_kernel, *every, H, WIDTH=4 * H)
+        grad_cells, through = output_gradient(grad_all, cells, gates, deltas), weight_ch.new_empty(T + 1, B, H)
         torch.mm(delta_o.flatten(0, 1), weight_o, out=through[:T].view(-1, H))
         through[T] = 0
     else:

@@ -151,8 +151,10 @@ def product(
         for piece in tl.static_range(PIECES):
             if own is None:
                 x = state_tile(states, rows, piece * BLOCK, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
-            else:  # of units beyond H anything may have been made: their weights are 0, but 0 times ∞ is NaN
+            elif H < UNITS:  # of units beyond H anything may have been made: their weights are 0, but 0 times ∞ is NaN
                 x = tl.where(tl.arange(0, UNITS)[None, :] < H, own, 0.0)
+            else:
+                x = own
             result = tl.dot(x, held[piece], result, input_precision=PRECISION)
     return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
 
