@@ -192,7 +192,7 @@ class StudyCLI(LightningCLI):
             self._fit_and_test()
         else:
             with self.in_use:
-                write_whole(self.run_folder / "config.yaml", self.parser.dump(self.config))
+                write_whole(self.run_folder / "config.yaml", self.config_yaml)
                 (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
                 try:
                     metrics = self._fit_and_test()
@@ -238,9 +238,17 @@ class StudyCLI(LightningCLI):
         return Path(self.config.trainer.default_root_dir or ".") / "runs" / name
 
     @property
+    def config_yaml(self) -> str:
+        """All settings of the command but what to do and from which checkpoint: as --config it makes a fresh run."""
+        config = self.config.clone()
+        for key in ("stage", "ckpt_path"):
+            config.pop(key)
+        return self.parser.dump(config)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All settings of the command as plain values, as config.yaml holds them."""
-        return yaml.safe_load(self.parser.dump(self.config))
+        return yaml.safe_load(self.config_yaml)
 
     def _refuse_what_is_finished(self, step: int) -> None:
         """Leave a run alone that has all its steps: its summary and config stay true."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.cli import SettingsOnly
 from lightning_modules.parser import CONFIGS
 
 MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
@@ -25,6 +26,15 @@ def test_config_says_what_it_claims_and_how_to_run_it(path: Path) -> None:
     assert lines[0].startswith("# ")
     assert f"#   python train.py --config {path.name}" in header
     assert "seed_everything: 42" in lines
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_the_settings_of_a_run_make_the_same_run(path: Path) -> None:
+    cli = SettingsOnly(["--config", path.name, "--ckpt_path", "somewhere.ckpt"])
+    Path("config.yaml").write_text(cli.config_yaml)
+    again = SettingsOnly(["--config", "config.yaml"])
+    assert again.settings == cli.settings
+    assert (again.config.ckpt_path, again.config.stage) == (None, "fit")
 
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)

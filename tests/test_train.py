@@ -68,6 +68,23 @@ def test_a_runs_config_repeats_it(train: Train) -> None:
     assert losses(Path("runs/config/version_0")) == losses(RUNS / "version_0")
 
 
+def test_a_continued_runs_config_makes_a_fresh_run(train: Train) -> None:
+    train("--trainer.max_steps", "2")
+    train("--trainer.max_steps", "4", "--ckpt_path", "last")
+    assert train("--config", str(RUNS / "version_0" / "config.yaml"), small=False)[0] == 0
+    assert losses(Path("runs/config/version_0")) == losses(RUNS / "version_0")
+    assert losses(Path("runs/config/version_0"))[0] == [0, 1, 2, 3], "from the first step on"
+
+
+def test_printed_settings_make_the_same_run(train: Train) -> None:
+    train("--trainer.max_steps", "3", "--seed_everything", "7")
+    status, printed, _ = train("--trainer.max_steps", "3", "--seed_everything", "7", "--print_config")
+    assert status == 0
+    Path("mine.yaml").write_text(printed)
+    assert train("--config", "mine.yaml", small=False)[0] == 0
+    assert losses(Path("runs/mine/version_0")) == losses(RUNS / "version_0")
+
+
 def test_seeds(train: Train) -> None:
     for seed in ("1", "1", "2"):
         train("--trainer.max_steps", "3", "--seed_everything", seed)
