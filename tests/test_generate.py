@@ -57,6 +57,15 @@ def test_text_goes_on_from_the_prompt_and_repeats(run: Run) -> None:
     assert run("--prompt", "abc ", "--length", "30", "--seed", "7", "--temperature", "2", "--stream")[1] == out
 
 
+def test_a_damaged_checkpoint_is_one_line(run: Run, ckpt: Path) -> None:
+    content = bytearray(ckpt.read_bytes())
+    content[content.index(b"vocabulary") + 15] ^= 1
+    ckpt.write_bytes(content)
+    status, out, err = run("--prompt", "abc")
+    line = "last.ckpt is damaged: it is not as it was written; take another checkpoint"
+    assert (status, out, err) == (2, "", f"generate.py: error: {line}\n")
+
+
 def test_a_seed_is_drawn_and_told(run: Run) -> None:
     _, out, err = run("--prompt", "ab")
     seed = err.rsplit(" ", 1)[1].strip()

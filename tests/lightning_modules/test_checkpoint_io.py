@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import random
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,55 @@ def test_code_inside_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds more than tensors and settings"):
         read_checkpoint(tmp_path / "x.ckpt")
     assert not Path("pwned").exists()
+
+
+def refused(path: Path, content: bytes, bit: int, original: dict) -> bool:
+    """Tell whether a checkpoint with one bit flipped is refused; if not, see that this bit is never read."""
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(flipped)
+    try:
+        read = read_checkpoint(path)
+    except UserError as error:
+        return "is damaged" in str(error) or "is not a checkpoint" in str(error)
+    assert read["settings"] == original["settings"]
+    assert read["state_dict"].keys() == original["state_dict"].keys()
+    assert all(torch.equal(read["state_dict"][name], weight) for name, weight in original["state_dict"].items())
+    return False
+
+
+@pytest.mark.parametrize("writer", [torch.save, AtomicCheckpointIO().save_checkpoint])
+def test_a_flipped_bit_is_refused(tmp_path: Path, writer: Callable) -> None:
+    path = tmp_path / "last.ckpt"
+    original = {"state_dict": {"w": torch.randn(100, 100)}, "settings": {"rate": 0.5}}
+    writer(original, path)
+    content = path.read_bytes()
+    bits = random.Random(0).choices(range(8 * len(content)), k=200)
+    refusals = sum(refused(path, content, bit, original) for bit in bits)
+    assert refusals >= 190, "all but those that fall into the padding between tensors"
+
+
+@pytest.mark.slow
+def test_every_flipped_bit_is_refused_or_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    weights = {f"w{k}": torch.arange(24.0).view(8, 3) + k for k in range(3)}
+    original = {"state_dict": weights, "settings": {"a": [1, 2.5, None, "text"]}}
+    torch.save(original, path)
+    content = path.read_bytes()
+    assert sum(refused(path, content, bit, original) for bit in range(8 * len(content))) > 4 * len(content)
+
+
+def test_a_damaged_checkpoint_is_one_line(train: Callable[..., tuple[int, str, str]]) -> None:
+    run = Path("runs/palindrome_lstm/version_0")
+    train("--trainer.max_steps", "2")
+    content = bytearray((run / "last.ckpt").read_bytes())
+    content[content.index(b"network.embedding.weight")] ^= 1
+    (run / "last.ckpt").write_bytes(content)
+    line = f"train.py: error: {run / 'last.ckpt'} is damaged: it is not as it was written; take another checkpoint\n"
+    for words in (("--ckpt_path", "last"), ("--stage", "test", "--ckpt_path", str(run / "last.ckpt"))):
+        status, _, err = train("--trainer.max_steps", "4", *words)
+        assert (status, err) == (2, line)
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
 
 
 @pytest.mark.parametrize("content", [torch.ones(3), {"model": {}}, {"state_dict": 3}])
