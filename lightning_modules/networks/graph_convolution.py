@@ -13,41 +13,61 @@ from torch import Tensor, nn
 from torch_geometric.utils import add_remaining_self_loops
 
 from lightning_modules.networks.memo import Memo
-from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
+from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 Form = Literal["sparse", "edges", "dense"]
 
 
-def normalized_edges(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def normalized_edges(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """Return edges [2, E′] with one self-loop at every node, and the weight a_ij / √(d_i d_j) of each.
 
     Args:
         edge_index: edges from row 0 to row 1 [2, E]; self-loops that are there count as one, other equal edges each.
         N: number of nodes.
-        edge_weight: the entries a_ij of A, at least 0 [E]; ones if None. A self-loop that is added has 1.
+        edge_weight: the entries a_ij of A [E]; ones if None. A self-loop that is added has 1. Edges of a node whose
+            degree is 0 count as 0, as in PyG.
+        dtype: of the features that the weights are for; None for torch's default.
+
+    Raises:
+        ValueError: if an edge joins no node, there is not one weight for each edge, or a degree is negative.
     """
-    weight = torch.ones_like(edge_index[0], dtype=entries_dtype()) if edge_weight is None else edge_weight
-    edges, weight = add_remaining_self_loops(edge_index, weight, num_nodes=N)
-    degree = torch.zeros(N, dtype=weight.dtype, device=weight.device).index_add_(0, edges[1], weight)
-    return edges, weight * degree[edges].rsqrt().prod(0)
+    check_edges(edge_index, N)
+    if edge_weight is not None and edge_weight.shape != edge_index.shape[1:]:
+        raise ValueError(f"edge_weight must be [{edge_index.shape[1]}], one for each edge, got {[*edge_weight.shape]}")
+    weight = torch.ones_like(edge_index[0]) if edge_weight is None else edge_weight
+    edges, weight = add_remaining_self_loops(edge_index.long(), weight.to(entries_dtype(dtype)), num_nodes=N)
+    degree = torch.zeros(N, dtype=weight.dtype, device=weight.device).index_add(0, edges[1], weight)
+    if edge_weight is not None and (degree < 0).any():
+        node = int(degree.argmin())
+        raise ValueError(f"the weights of the edges to node {node} add up to {float(degree[node]):g}, less than 0")
+    positive = degree > 0
+    root = degree.where(positive, 1).rsqrt().where(positive, 0)  # rsqrt(0) alone would have a gradient of NaN
+    return edges, weight * root[edges].prod(0)
 
 
-def dense_adjacency(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> Tensor:
+def dense_adjacency(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return Â [N, N]; its row i weighs what node i receives."""
-    (source, target), weight = normalized_edges(edge_index, N, edge_weight)
-    return weight.new_zeros(N, N).index_put_((target, source), weight, accumulate=True)
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
+    return weight.new_zeros(N, N).index_put((target, source), weight, accumulate=True)
 
 
-def sparse_adjacency(edge_index: Tensor, N: int, edge_weight: Tensor | None = None) -> SparseMatrix:
+def sparse_adjacency(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> SparseMatrix:
     """Return Â [N, N] with its non-zero entries alone."""
-    (source, target), weight = normalized_edges(edge_index, N, edge_weight)
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
     return SparseMatrix.from_entries(target, source, weight, (N, N))
 
 
 class GraphConvolution(nn.Module):
     """H⁺ = Â H W + b. The form decides only how Â is multiplied: "sparse" takes the least memory and time.
 
-    "edges" holds a message of every edge in memory, "dense" all N² entries of Â.
+    "edges" holds a message of every edge in memory, "dense" all N² entries of Â. Where edge weights want a gradient,
+    "sparse" multiplies as "edges" does: the gradient of a weight is a product of its edge's two ends.
 
     Args:
         in_features: width F of the input.
@@ -64,21 +84,24 @@ class GraphConvolution(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Return the next features [N, out].
+        """Return the next features […, N, out].
 
         Args:
-            x: features [N, F], dense or sparse.
-            edge_index: edges [2, E]. Â is made once for the same tensors.
+            x: features […, N, F], dense, or sparse [N, F].
+            edge_index: edges [2, E]. Â is made once for the same tensors, but where edge weights want a gradient.
             edge_weight: the entries of A for these edges [E]; ones if None.
         """
         projected = x @ self.weight
-        N = len(projected)
-        make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[self.form]
-        adjacency = self._memo(lambda: make(edge_index, N, edge_weight), edge_index, N, edge_weight)
-        if self.form == "sparse":
+        N, dtype = projected.shape[-2], entries_dtype(projected.dtype)
+        learned = edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
+        form = "edges" if learned and self.form == "sparse" else self.form
+        make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[form]
+        of = (edge_index, N, edge_weight, dtype)
+        adjacency = make(*of) if learned else self._memo(lambda: make(*of), *of)
+        if form == "sparse":
             return adjacency @ projected + self.bias
-        if self.form == "dense":
+        if form == "dense":
             return adjacency.to(projected.dtype) @ projected + self.bias
         edges, weights = adjacency
-        messages = weights[:, None].to(projected.dtype) * projected[edges[0]]
-        return torch.zeros_like(projected).index_add(0, edges[1], messages) + self.bias
+        messages = weights[:, None].to(projected.dtype) * projected.index_select(-2, edges[0])
+        return torch.zeros_like(projected).index_add(-2, edges[1], messages) + self.bias

@@ -171,11 +171,17 @@ class DirectedMessages(GraphNetwork):
 
 
 def reverse_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Return the number of the edge w → v for each edge v → w; every edge must be there in both directions, once."""
-    source, target = edge_index
-    back = torch.empty_like(source)
-    back[(source * num_nodes + target).argsort()] = (target * num_nodes + source).argsort()
-    return back
+    """Return the number of the edge w → v for each edge v → w.
+
+    Raises:
+        ValueError: if an edge is not there in both directions, equally often.
+    """
+    source, target = edge_index.long()
+    there, back = source * num_nodes + target, target * num_nodes + source
+    order, order_back = there.argsort(), back.argsort()
+    if not torch.equal(there[order], back[order_back]):
+        raise ValueError("directed messages need every edge in both directions: torch_geometric.utils.to_undirected")
+    return torch.empty_like(order).index_copy_(0, order, order_back)
 
 
 class AttentiveFP(GraphNetwork):

@@ -14,7 +14,7 @@ from torch.nn.functional import dropout, relu
 
 from lightning_modules.networks.memo import Memo
 from lightning_modules.networks.relational_convolution import RelationalConvolution
-from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
+from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 
 class BilinearDecoder(nn.Module, ABC):
@@ -155,7 +155,8 @@ class FriendSAGE(nn.Module):
 
     def encode(self, edge_index: Tensor) -> Tensor:
         """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
-        mean = self._memo(lambda: mean_adjacency(edge_index, len(self.nodes)), edge_index)
+        of = (edge_index, len(self.nodes), self.nodes.dtype)
+        mean = self._memo(lambda: mean_adjacency(*of), *of)
         h = dropout(self.nodes, self.p, self.training)
         for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
             if depth:
@@ -164,8 +165,13 @@ class FriendSAGE(nn.Module):
         return h
 
 
-def mean_adjacency(edge_index: Tensor, N: int) -> SparseMatrix:
-    """Return D⁻¹ A [N, N]: its row i takes the mean over the nodes that have an edge to i, or zero."""
-    source, target = edge_index
-    weights = 1 / torch.bincount(target, minlength=N)[target].to(entries_dtype())
+def mean_adjacency(edge_index: Tensor, N: int, dtype: torch.dtype | None = None) -> SparseMatrix:
+    """Return D⁻¹ A [N, N]: its row i takes the mean over the nodes that have an edge to i, or zero.
+
+    Raises:
+        ValueError: if an edge joins no node.
+    """
+    check_edges(edge_index, N)
+    source, target = edge_index.long()
+    weights = 1 / torch.bincount(target, minlength=N)[target].to(entries_dtype(dtype))
     return SparseMatrix.from_entries(target, source, weights, (N, N))

@@ -10,7 +10,8 @@ from torch import Tensor
 class Memo:
     """Keeps what was last made of some tensors and facts, until others come or a tensor is changed in place.
 
-    A copy or a pickle of it is empty: torch neither copies nor pickles sparse matrices in compressed rows.
+    What is kept takes part in no gradient. A copy or a pickle of it is empty: torch neither copies nor pickles sparse
+    matrices in compressed rows.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,8 @@ class Memo:
         """Return `make()`, which is called only where `of`, tensors and plain values, differs from the last call's."""
         versions = [part._version if isinstance(part, Tensor) and not part.is_inference() else 0 for part in of]
         if self._of is None or versions != self._versions or not all(map(_same, of, self._of)):
-            with torch.inference_mode(False):  # what is made in an evaluation serves a training, too
+            # What is made in an evaluation serves a training, too; a graph of autograd would serve one backward pass.
+            with torch.inference_mode(False), torch.no_grad():
                 self._value = make()
             self._of, self._versions = of, versions
         return self._value

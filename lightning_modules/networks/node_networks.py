@@ -16,7 +16,7 @@ from torch_geometric.nn.aggr import Aggregation
 from kernels import LSTM
 from lightning_modules.networks.graph_convolution import Form, GraphConvolution, sparse_adjacency
 from lightning_modules.networks.memo import Memo
-from lightning_modules.networks.sparse_matrix import SparseMatrix
+from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 
 class NodeNetwork(nn.Module):
@@ -52,13 +52,16 @@ class NodeNetwork(nn.Module):
         """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return dropout(x.to(self.dtype), self.p, self.training)
-        sparse: SparseMatrix = self._memo(lambda: SparseMatrix.from_csr(x), x)
+        dtype = entries_dtype(self.dtype)
+        sparse: SparseMatrix = self._memo(lambda: SparseMatrix.from_csr(x.to(dtype)), x, dtype)
         return sparse.dropout(self.p) if self.training else sparse
 
     def dense(self, x: Tensor) -> Tensor:
         """Return the input features as a dense matrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return x.to(self.dtype)
+        if x.requires_grad:
+            return x.to_dense().to(self.dtype)
         return self._memo(lambda: x.to_dense().to(self.dtype), x, self.dtype)
 
     def drop(self, h: Tensor) -> Tensor:
@@ -290,7 +293,8 @@ class GCNII(NodeNetwork):
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the last hidden layer [N, H]."""
-        adjacency = self._adjacency(lambda: sparse_adjacency(edge_index, len(x)), edge_index, len(x))
+        of = (edge_index, len(x), None, self.dtype)
+        adjacency = self._adjacency(lambda: sparse_adjacency(*of), *of)
         h = start = relu(self.first(self.features(x)))
         for layer in self.layers:
             h = relu(layer(self.drop(h), start, adjacency))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.networks.memo import Memo
-from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
+from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 
 class RelationalConvolution(nn.Module):
@@ -42,8 +42,8 @@ class RelationalConvolution(nn.Module):
             edge_type: relation of each edge [E].
         """
         N, R = len(h), len(self.shares)
-        pairs = self._memo(lambda: pair_matrices(edge_index, edge_type, N, R), edge_index, edge_type, N)
-        mean, total, relations = pairs
+        of = (edge_index, edge_type, N, R, entries_dtype(h.dtype))
+        mean, total, relations = self._memo(lambda: pair_matrices(*of), *of)
         means = mean @ h  # [P, in]
         result = torch.addmm(self.bias, h, self.root)
         for basis, share in zip(self.bases, self.shares[relations].T, strict=True):
@@ -52,13 +52,26 @@ class RelationalConvolution(nn.Module):
 
 
 def pair_matrices(
-    edge_index: Tensor, edge_type: Tensor, N: int, num_relations: int
+    edge_index: Tensor, edge_type: Tensor, N: int, num_relations: int, dtype: torch.dtype | None = None
 ) -> tuple[SparseMatrix, SparseMatrix, Tensor]:
-    """Return M [P, N], which averages over the edges of a pair, G [N, P], which adds up pairs, and their relations."""
-    source, target = edge_index
-    pairs, place, counts = torch.unique(target * num_relations + edge_type, return_inverse=True, return_counts=True)
+    """Return M [P, N], which averages over the edges of a pair, G [N, P], which adds up pairs, and their relations.
+
+    Raises:
+        ValueError: if an edge joins no node, or has no relation.
+    """
+    check_edges(edge_index, N)
+    if edge_type.shape != edge_index.shape[1:]:
+        raise ValueError(f"edge_type must be [{edge_index.shape[1]}], one for each edge, got {[*edge_type.shape]}")
+    if edge_type.numel() and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < num_relations:
+        raise ValueError(
+            f"edge_type must be 0..{num_relations - 1}, got {int(edge_type.min())}..{int(edge_type.max())}"
+        )
+    source, target = edge_index.long()
+    pairs, place, counts = torch.unique(
+        target * num_relations + edge_type.long(), return_inverse=True, return_counts=True
+    )
     P = len(pairs)
-    weights = 1 / counts[place].to(entries_dtype())
+    weights = 1 / counts[place].to(entries_dtype(dtype))
     mean = SparseMatrix.from_entries(place, source, weights, (P, N))
     each = torch.arange(P, device=pairs.device)
     total = SparseMatrix.from_entries(pairs // num_relations, each, weights.new_ones(P), (N, P))

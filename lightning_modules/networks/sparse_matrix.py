@@ -12,9 +12,9 @@ from kernels.dtypes import without_autocast
 class SparseMatrix(NamedTuple):
     """A sparse matrix [N, M] beside its transpose, both in compressed rows: `matrix @ dense` with a fast gradient.
 
-    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values. The
-    product is taken in the matrix's precision, under autocast too, and given in that of the dense matrix; torch has no
-    16-bit one on a CPU.
+    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values:
+    those that want one are refused. The product is taken in the matrix's precision, under autocast too, and given in
+    that of the dense matrix; torch has no 16-bit one on a CPU.
 
     Args:
         rows: the matrix, torch.sparse_csr [N, M].
@@ -28,13 +28,23 @@ class SparseMatrix(NamedTuple):
 
     @classmethod
     def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Self:
-        """Make one from the row, column and value of every entry [n]; those at one place are added."""
+        """Make one from the row, column and value of every entry [n]; those at one place are added.
+
+        Raises:
+            ValueError: if the values want a gradient.
+        """
         matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
         return cls.from_csr(matrix.coalesce().to_sparse_csr())
 
     @classmethod
     def from_csr(cls, matrix: Tensor) -> Self:
-        """Make one from a torch.sparse_csr tensor."""
+        """Make one from a torch.sparse_csr tensor.
+
+        Raises:
+            ValueError: if its values want a gradient.
+        """
+        if matrix.requires_grad:
+            raise ValueError("a SparseMatrix passes no gradient to its values; take a dense matrix, or detach them")
         numbered = _with_values(matrix, torch.arange(1, matrix.values().numel() + 1, device=matrix.device))
         numbered = numbered.t().to_sparse_csr()  # values from 1, so that none is a zero
         order = numbered.values() - 1
@@ -46,8 +56,12 @@ class SparseMatrix(NamedTuple):
         return type(self)(_with_values(self.rows, values), _with_values(self.columns, values[self.order]), self.order)
 
     def __matmul__(self, dense: Tensor) -> Tensor:
-        """Return the product [N, …] with a dense matrix [M, …]."""
-        return _Product.apply(dense, self.rows, self.columns)
+        """Return the product […, N, K] with a dense matrix [M, K], or with each of several […, M, K]."""
+        if dense.dim() <= 2:
+            return _Product.apply(dense, self.rows, self.columns)
+        flat = dense.movedim(-2, 0)  # [M, …, K]
+        product = _Product.apply(flat.reshape(len(flat), -1), self.rows, self.columns)
+        return product.view(-1, *flat.shape[1:]).movedim(0, -2)
 
     def to(self, device: torch.device) -> Self:
         """Return the matrix on a device."""
@@ -60,9 +74,23 @@ def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
     )
 
 
-def entries_dtype() -> torch.dtype:
-    """Return the dtype of a matrix that is made of counts: the default one, but of no less than 32 bits."""
-    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+def entries_dtype(dtype: torch.dtype | None = None) -> torch.dtype:
+    """Return the dtype of a matrix's entries: that of what it multiplies, or the default; no less than 32 bits."""
+    return torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
+
+
+def check_edges(edge_index: Tensor, N: int) -> None:
+    """See that edges [2, E] join nodes 0 to N − 1: sparse matrices do not check it, and a node −1 would be the last.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.is_floating_point():
+        raise ValueError(f"edge_index must be whole numbers [2, E], got {edge_index.dtype} {[*edge_index.shape]}")
+    if edge_index.numel():
+        least, greatest = map(int, edge_index.aminmax())
+        if least < 0 or greatest >= N:
+            raise ValueError(f"edges must join nodes 0..{N - 1}, got {least if least < 0 else greatest}")
 
 
 def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
 """The graph convolution: three forms, PyG's, the matrix's properties, and the practical's six nodes."""
 
+import re
+
 import pytest
 import torch
 from torch_geometric.nn import GCNConv
 from torch_geometric.utils import remove_self_loops
 
 from datamodules.six_nodes import NAMES, reach, six_nodes
+from lightning_modules.networks import graph_convolution
 from lightning_modules.networks.graph_convolution import (
+    Form,
     GraphConvolution,
     dense_adjacency,
     normalized_edges,
@@ -14,7 +18,7 @@ from lightning_modules.networks.graph_convolution import (
 )
 
 N, F, OUT = 30, 5, 3
-FORMS = ("dense", "edges", "sparse")
+FORMS: tuple[Form, ...] = ("dense", "edges", "sparse")
 
 
 def random_graph(seed: int = 0) -> torch.Tensor:
@@ -45,6 +49,94 @@ def test_equals_pygs_layer_with_all_gradients(form: str, loops: bool, weighted: 
     gradients = ((theirs.lin.weight.grad.T, theirs.bias.grad), (ours.weight.grad, ours.bias.grad))
     for expected, found in zip(results[0] + gradients[0], results[1] + gradients[1], strict=True):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+GRAPHS = {  # edges and weights; nodes 0..6
+    "directed": ([[0, 1, 2, 5], [1, 2, 0, 3]], [0.5, 2.0, 1.5, 0.25]),
+    "no edges": ([[], []], []),
+    "edges twice": ([[0, 0, 1, 1, 2], [1, 1, 0, 0, 3]], [0.5, 0.5, 1.0, 3.0, 1.0]),
+    "loops": ([[0, 3, 4, 1], [0, 3, 1, 4]], [0.5, 2.0, 1.0, 1.0]),
+    "a degree of 0": ([[3, 0, 4], [3, 1, 3]], [0.0, 1.0, 0.0]),
+    "weights of 0": ([[0, 1, 2], [1, 2, 0]], [0.0, 1.0, 0.0]),
+    "negative weights": ([[0, 1, 2, 3], [1, 2, 1, 2]], [-0.5, 0.5, 0.25, -0.25]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("given", ["int64", "int32, not contiguous"])
+@pytest.mark.parametrize("shape", [(7, F), (2, 3, 7, F)], ids=str)
+def test_any_graph_as_pyg_does(form: Form, graph: str, given: str, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    rows, weights = GRAPHS[graph]
+    edges = torch.tensor(rows, dtype=torch.int64).view(2, -1)
+    own_edges = edges if given == "int64" else edges.int().T.contiguous().T
+    theirs, ours = GCNConv(F, OUT).double(), GraphConvolution(F, OUT, form).double()
+    with torch.no_grad():
+        ours.weight.copy_(theirs.lin.weight.T)
+        ours.bias.copy_(theirs.bias.uniform_())
+    x, towards = torch.randn(shape, dtype=torch.float64), torch.randn(*shape[:-1], OUT, dtype=torch.float64)
+    for learned in (True, False):  # the gradient that the weights want, and the product that is kept
+        results = []
+        for layer, own in ((theirs, edges), (ours, own_edges)):
+            inputs = [x.clone().requires_grad_(), torch.tensor(weights, dtype=torch.float64, requires_grad=learned)]
+            out = layer(inputs[0], own, inputs[1])
+            (out * towards).sum().backward()
+            results.append([out, *(each.grad for each in inputs if each.requires_grad)])
+        for expected, found in zip(*results, strict=True):
+            if graph == "a degree of 0":  # PyG's gradient of that node's weights is NaN
+                assert found.isfinite().all()
+                found = found.where(expected.isfinite(), torch.nan)
+            torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12, equal_nan=True)
+
+
+def test_the_gradient_of_a_weight_at_a_degree_of_0() -> None:
+    def output(weights: torch.Tensor) -> torch.Tensor:
+        edges = torch.tensor([[3, 0, 4, 1], [3, 1, 3, 2]])
+        return GraphConvolution.forward(layer, x, edges, torch.cat([weights.new_zeros(1), weights]))
+
+    layer, x = GraphConvolution(F, OUT).double(), torch.randn(5, F, dtype=torch.float64)
+    weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(output, weights)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_that_are_learned_take_several_backward_passes(form: Form) -> None:
+    layer, x, edges = GraphConvolution(F, OUT, form), torch.randn(N, F), random_graph()
+    weights = torch.rand(edges.shape[1], requires_grad=True)
+    with torch.no_grad():
+        layer(x, edges, weights)  # what an evaluation keeps has no gradient to give
+    gradients = [torch.autograd.grad(layer(x, edges, weights).square().sum(), weights)[0] for _ in range(2)]
+    assert gradients[0].abs().min() > 0
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_matrix_is_made_once_where_no_gradient_of_the_weights_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(graph_convolution, "sparse_adjacency", lambda *of: made.append(of) or sparse_adjacency(*of))
+    layer, x, edges = GraphConvolution(F, OUT), torch.randn(N, F), random_graph()
+    weights = torch.rand(edges.shape[1])
+    for _ in range(3):
+        layer(x, edges, weights).sum().backward()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("edges", "weights", "message"),
+    [
+        ([[0, 5], [1, 0]], None, "edges must join nodes 0..4, got 5"),
+        ([[0, -1], [1, 0]], None, "edges must join nodes 0..4, got -1"),
+        ([[0, 1], [1, 0], [2, 3]], None, "edge_index must be whole numbers [2, E], got torch.int64 [3, 2]"),
+        ([[0.0, 1.0], [1.0, 0.0]], None, "edge_index must be whole numbers [2, E], got torch.float32 [2, 2]"),
+        ([[0, 1], [1, 0]], [1.0], "edge_weight must be [2], one for each edge, got [1]"),
+        ([[0, 1], [1, 2]], [1.0, -3.0], "the weights of the edges to node 2 add up to -2, less than 0"),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_no_graph_is_refused(form: Form, edges: list, weights: list | None, message: str) -> None:
+    given = None if weights is None else torch.tensor(weights)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        GraphConvolution(F, OUT, form)(torch.randn(5, F), torch.tensor(edges), given)
 
 
 def test_the_matrix() -> None:

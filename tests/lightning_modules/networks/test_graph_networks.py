@@ -84,6 +84,13 @@ def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
     assert torch.equal(one, other) == (kind is Counts)
 
 
+def test_an_edge_in_one_direction_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="need every edge in both directions"):
+        DirectedMessages(F, G, K)(
+            torch.randn(3, F), torch.tensor([[0, 1, 1], [1, 0, 2]]), torch.randn(3, G), torch.zeros(3).long(), 1
+        )
+
+
 def test_reverse_edges() -> None:
     edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
     back = reverse_edges(edge_index, 3)

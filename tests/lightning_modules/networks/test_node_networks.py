@@ -65,6 +65,21 @@ def test_dropout_in_training_alone(name: str) -> None:
     assert not torch.equal(network(given, six_nodes()), network(given, six_nodes()))
 
 
+@pytest.mark.parametrize("edges", [[[], []], [[0, 0, 4], [1, 1, 4]]], ids=["no edge", "twice and a loop"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nodes_alone_and_equal_edges(name: str, edges: list) -> None:
+    network, x = make(name)
+    network.double()
+    outputs = []
+    for given in (x.double(), x.double().to_sparse_csr()):
+        out = network(given, torch.tensor(edges, dtype=torch.int64).view(2, -1))
+        assert out.isfinite().all()
+        out.sum().backward()
+        assert all(each.grad is None or each.grad.isfinite().all() for each in network.parameters())
+        outputs.append(out)
+    torch.testing.assert_close(*outputs, atol=1e-12, rtol=1e-12)
+
+
 def test_data_must_tell_their_sizes() -> None:
     with pytest.raises(ValueError, match="GCN needs num_features and num_classes"):
         GCN(None, 3)
@@ -134,6 +149,10 @@ def test_sparse_matrix() -> None:
     torch.testing.assert_close(product, dense @ right)
     (gradient,) = torch.autograd.grad(product.square().sum(), right)
     torch.testing.assert_close(gradient, 2 * dense.T @ (dense @ right))
+    several = torch.randn(2, 3, 8, 3)
+    torch.testing.assert_close(matrix @ several, dense @ several)
+    with pytest.raises(ValueError, match="passes no gradient to its values"):
+        SparseMatrix.from_csr(dense.to_sparse_csr().requires_grad_())
     dropped = matrix.dropout(0.5)
     torch.testing.assert_close(dropped.rows.to_dense(), dropped.columns.to_dense().T)
     kept = dropped.rows.to_dense() != 0

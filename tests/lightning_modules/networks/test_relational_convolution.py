@@ -1,5 +1,8 @@
 """R-GCN's layer beside PyG's, which passes messages relation by relation."""
 
+import re
+
+import pytest
 import torch
 from torch_geometric.nn import RGCNConv
 
@@ -23,6 +26,36 @@ def test_pygs_layer_agrees() -> None:
     torch.testing.assert_close(h.grad, h_theirs.grad)
     for name, other in names.items():
         torch.testing.assert_close(getattr(ours, name).grad, getattr(theirs, other).grad)
+
+
+@pytest.mark.parametrize("edges", [[[], []], [[0, 0, 1], [1, 1, 1]], [[3, 3], [3, 0]]], ids=["none", "twice", "loop"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_any_graph_as_pyg_does(edges: list, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    edge_index = torch.tensor(edges, dtype=torch.int64).view(2, -1)
+    types = torch.zeros(edge_index.shape[1], dtype=torch.int64)
+    ours, theirs = RelationalConvolution(6, 4, 5, 3).double(), RGCNConv(6, 4, 5, 3).double()
+    names = {"root": "root", "bases": "weight", "shares": "comp", "bias": "bias"}
+    theirs.load_state_dict({names[name]: value for name, value in ours.state_dict().items()})
+    h = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
+    output, expected = ours(h, edge_index.to(dtype).T.contiguous().T, types.to(dtype)), theirs(h, edge_index, types)
+    torch.testing.assert_close(output, expected, atol=1e-12, rtol=1e-12)
+    towards = torch.randn_like(output)
+    found, wanted = (torch.autograd.grad((each * towards).sum(), h)[0] for each in (output, expected))
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("edges", "types", "message"),
+    [
+        ([[0], [5]], [0], "edges must join nodes 0..4, got 5"),
+        ([[0], [1]], [3], "edge_type must be 0..2, got 3..3"),
+        ([[0], [1]], [0, 1], "edge_type must be [1], one for each edge, got [2]"),
+    ],
+)
+def test_what_is_no_graph_is_refused(edges: list, types: list, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RelationalConvolution(6, 4, 3, 2)(torch.randn(5, 6), torch.tensor(edges), torch.tensor(types))
 
 
 def test_other_relations_of_the_same_edges() -> None:
