@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup train test test-slow lint tensorboard clean
 
 help:
-	@echo "make train        train configs/palindrome_lstm.yaml"
+	@echo "make train        train configs/palindrome_lstm.yaml until its task is solved: about a minute"
 	@echo "make test         lint, types, import contracts, tests"
 	@echo "make test-slow    the tests that take minutes, before a release"
 	@echo "make tensorboard  the dashboard over runs/"
@@ -27,7 +27,12 @@ setup: .venv/installed
 	touch $@
 
 train: setup
-	$(BIN)/python train.py --config palindrome_lstm.yaml
+	$(BIN)/python train.py --config palindrome_lstm.yaml --solved.stop true
+	@echo
+	@echo "Next:"
+	@echo "  accuracy and loss in a browser   make tensorboard"
+	@echo "  a language model of a book       $(BIN)/python train.py --config book_lstm.yaml --data.download true"
+	@echo "  the options that people use      $(BIN)/python train.py --help"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import shlex
 import sys
 import threading
 import warnings
@@ -30,6 +29,7 @@ from lightning_modules.callbacks.stop_on_signal import StopOnSignal, Stopped
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_split
+from lightning_modules.commands import again
 from lightning_modules.errors import UserError
 from lightning_modules.parser import OneLineParser, config_first, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
@@ -165,6 +165,7 @@ class StudyCLI(LightningCLI):
             check_split(content, self.datamodule, self.checkpoint)
             continued_step = content["global_step"] if self.config.stage == "fit" else 0
             self._refuse_what_is_finished(continued_step)
+            self._refuse_what_is_solved(content)
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
@@ -201,14 +202,23 @@ class StudyCLI(LightningCLI):
                         drop_run(self.run_folder)
                     raise
                 self.summary.report(self.trainer, metrics)
+                self._tell_how_to_go_on()
+
+    def _tell_how_to_go_on(self) -> None:
+        """Name the command for the rest of a run that has ended when its task was solved."""
+        solved, steps = self.summary.solved, self.config.trainer.max_steps
+        if solved.stop and solved.iteration is not None and solved.iteration != steps:
+            rest = f"all {steps} steps" if steps > 0 else "the whole training"
+            command = again(self.arguments, solved__stop="false", ckpt_path="last")
+            print(f"ended when solved; for {rest}: {command}", flush=True)
 
     def _fit_and_test(self) -> dict[str, float]:
         try:
             self._fit()
         except Stopped as stopped:
             if self.trainer.is_global_zero:
-                command = shlex.join([*_without_checkpoint(self.arguments), "--ckpt_path", "last"])
-                print(f"stopped after step {stopped.step}, saved; to continue: python train.py {command}", flush=True)
+                command = again(self.arguments, ckpt_path="last")
+                print(f"stopped after step {stopped.step}, saved; to continue: {command}", flush=True)
             raise
         return self._test() if has_split(self.datamodule, "test") else {}
 
@@ -257,6 +267,13 @@ class StudyCLI(LightningCLI):
             raise UserError(
                 f"{self.checkpoint} is at step {step} already; to go on, raise --trainer.max_steps ({limit})"
             )
+
+    def _refuse_what_is_solved(self, content: dict[str, Any]) -> None:
+        """Leave a run alone that ended when its task was solved, if this one is to end there, too."""
+        match content:
+            case {"callbacks": {"Solved": {"iteration": int(step)}}} if self.config.solved.stop:
+                if self.config.stage == "fit":
+                    raise UserError(f"{self.checkpoint} was solved at step {step}; to go on, give --solved.stop false")
 
     def _with(self, *callbacks: Any) -> dict[str, Any]:
         return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}
@@ -352,14 +369,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _without_checkpoint(arguments: list[str]) -> list[str]:
-    """Return the command line without its --ckpt_path."""
-    kept, rest = [], iter(arguments)
-    for argument in rest:
-        if argument == "--ckpt_path":
-            next(rest, None)
-        elif not argument.startswith("--ckpt_path="):
-            kept.append(argument)
-    return kept

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -217,9 +218,44 @@ def test_solved_can_stop_the_run(train: Train) -> None:
     )
     assert status == 0
     assert "at iteration 3" in out
+    assert "step 3/50" in out
     assert losses(RUNS / "version_0")[0] == [0, 1, 2]
+    assert {"curves.png", "last.ckpt", "summary.json"} <= {path.name for path in (RUNS / "version_0").iterdir()}
     train("--trainer.max_steps", "6", "--solved.accuracy", "0", "--solved.window", "3")
     assert losses(RUNS / "version_1")[0] == list(range(6)), "off by default: the study counts all iterations"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("palindrome_lstm.yaml", ("--data.batch_size", "8", "--data.length", "2", *DROPOUT)),  # a stream without epochs
+        (
+            "karate_gcn.yaml",  # two steps an epoch, then validation: it ends amid one
+            ("--model.network", "lightning_modules.networks.node_networks.GraphSAGE", "--data.num_neighbors", "[2, 2]",
+             "--data.batch_size", "2"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_that_ended_when_solved_goes_on_as_an_unbroken_one(
+    train: Train, config: str, words: tuple[str, ...]
+) -> None:
+    words = ("--config", config, "--trainer.max_steps", "9", "--solved.accuracy", "0", "--solved.window", "5", *words)
+    folder = Path("runs") / Path(config).stem
+    assert train(*words, small=False)[0] == 0
+    status, out, err = train(*words, "--solved.stop", "true", small=False)
+    assert (status, err) == (0, "")
+    assert read_metrics(folder / "version_1" / "metrics.csv")[-1]["step"] == 4
+    printed = re.search(r"^ended when solved; for all 9 steps: \S+ \S+ (.*)$", out, re.MULTILINE)
+    again = shlex.split(printed[1])
+    assert again == [*words, "--solved.stop", "false", "--ckpt_path", "last"]
+    status, _, err = train(*words, "--solved.stop", "true", "--ckpt_path", "last", small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "version_1/last.ckpt was solved at step 5; to go on, give --solved.stop false" in err
+    status, out, err = train(*again, small=False)
+    assert (status, err) == (0, "")
+    assert "ended when solved" not in out
+    whole, parts = (folder / f"version_{k}" / "metrics.csv" for k in (0, 1))
+    assert parts.read_text() == whole.read_text()
 
 
 def test_bf16_mixed_trains(train: Train) -> None:
@@ -268,14 +304,15 @@ def test_signals_stop_at_a_step_saved(signum: int, status: int, start: Start, un
     out, err = process.communicate(timeout=60)
     assert process.returncode == status
     assert "Traceback" not in out + err
-    stopped = re.search(r"stopped after step (\d+), saved; to continue: python train.py (.*) --ckpt_path last", out)
+    stopped = re.search(r"stopped after step (\d+), saved; to continue: (.* --ckpt_path last)$", out, re.MULTILINE)
     assert stopped, out + err
     steps, _ = losses(RUNS / "version_0")
     assert steps == list(range(int(stopped[1]))), "every step before the stop is logged, once"
     assert len(steps) < STEPS, "the signal came too late for this test"
-    process = start("--trainer.max_steps", str(STEPS), *DROPOUT, "--ckpt_path", "last")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, out + err
+    # The line as it stands, by a shell in this folder, whose PATH has another python first.
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    again = subprocess.run(stopped[2], shell=True, capture_output=True, text=True, env=environment, timeout=120)
+    assert again.returncode == 0, again
     assert (RUNS / "version_0" / "metrics.csv").read_text() == unbroken
 
 

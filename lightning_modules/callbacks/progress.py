@@ -27,6 +27,7 @@ class StepProgress(ProgressBar):
         self._enabled = True
         self._start = self._shown = 0.0
         self._first_step = 0
+        self._total: int | None = None
 
     def disable(self) -> None:
         """Show nothing; Lightning calls it in every process but the first."""
@@ -40,6 +41,7 @@ class StepProgress(ProgressBar):
         """Start the clock and, in a terminal, the bar."""
         self._start = self._shown = time.monotonic()
         self._first_step = trainer.global_step
+        self._total = _total_steps(trainer)  # asked once: a callback may end the run earlier
         if self._enabled and self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("step"),
@@ -49,7 +51,7 @@ class StepProgress(ProgressBar):
                 TextColumn("{task.fields[shown]}"),
                 console=self.console,
             )
-            self._bar.add_task("", total=_total_steps(trainer), completed=trainer.global_step, shown="")
+            self._bar.add_task("", total=self._total, completed=trainer.global_step, shown="")
             self._bar.start()
 
     def on_train_batch_end(
@@ -82,8 +84,7 @@ class StepProgress(ProgressBar):
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, shown=shown)
         else:
-            total = _total_steps(trainer)
-            print(f"step {step}{f'/{total}' if total else ''}  {shown}", flush=True)
+            print(f"step {step}{f'/{self._total}' if self._total else ''}  {shown}", flush=True)
 
     def _stop(self) -> None:
         if self._bar is not None:

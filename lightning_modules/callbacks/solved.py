@@ -15,6 +15,8 @@ class Solved(Callback):
         accuracy: the bar.
         window: number of steps in the mean.
         stop: end the run there. Off, since the study counts all its iterations.
+
+    With several processes it is the mean accuracy of them all that counts.
     """
 
     def __init__(self, accuracy: ClosedUnitInterval = 1.0, window: PositiveInt = 50, stop: bool = False) -> None:
@@ -23,6 +25,11 @@ class Solved(Callback):
         self.stop = stop
         self.iteration: int | None = None
         self._recent: deque[float] = deque(maxlen=window)
+        self._training = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note whether a checkpoint that is loaded now is one to go on from."""
+        self._training = stage == "fit"
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -32,16 +39,30 @@ class Solved(Callback):
             return
         if "train/accuracy" not in trainer.callback_metrics or self.iteration is not None:
             return
-        self._recent.append(float(trainer.callback_metrics["train/accuracy"]))
+        accuracy = trainer.callback_metrics["train/accuracy"]
+        if trainer.world_size > 1:  # all must stop at the same step
+            accuracy = trainer.strategy.reduce(accuracy.to(pl_module.device), reduce_op="mean")
+        self._recent.append(float(accuracy))
         if len(self._recent) == self.window and sum(self._recent) / self.window >= self.accuracy:
             self.iteration = trainer.global_step
-            trainer.should_stop = trainer.should_stop or self.stop
+            self._end(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train a continued run no further than its solution, if it is to stop there."""
+        self._end(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        """Make a solved run's step its last one, if it is to stop."""
+        if self.stop and self.iteration is not None:
+            # Not should_stop: that validates here and counts the epoch as whole, which a longer run does not.
+            trainer.fit_loop.epoch_loop.max_steps = self.iteration
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a continued run must know."""
         return {"iteration": self.iteration, "recent": list(self._recent)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.iteration = state_dict["iteration"]
-        self._recent = deque(state_dict["recent"], maxlen=self.window)
+        """Go on from a saved state; the test of best.ckpt, which may be older, changes nothing."""
+        if self._training:
+            self.iteration = state_dict["iteration"]
+            self._recent = deque(state_dict["recent"], maxlen=self.window)

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
+from lightning_modules.commands import line, program
 from lightning_modules.runs import RunTensorBoard, flat, write_whole
 
 LAST = 1000
@@ -107,7 +108,7 @@ class Summary(Callback):
         for name, file in {"checkpoint": "last.ckpt", "best": "best.ckpt", "numbers": "metrics.csv"}.items():
             if (self.run / file).exists():
                 rows.append((name, str(self.run / file)))
-        rows.append(("dashboard", f"tensorboard --logdir {self.run.parent.parent}"))
+        rows.append(("dashboard", line(program("tensorboard"), "--logdir", str(self.run.parent.parent))))
         return rows
 
 

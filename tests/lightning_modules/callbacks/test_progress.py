@@ -24,7 +24,7 @@ def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lines_come_only_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     progress = StepProgress(line_seconds=1000.0)
-    progress.on_train_start(trainer(0), None)
+    progress.on_train_start(trainer(0, total=float("inf")), None)
     for step in range(1, 40):
         progress.on_train_batch_end(trainer(step), None, None, None, 0)
     progress.on_train_end(trainer(40, total=float("inf")), None)
@@ -50,3 +50,10 @@ def test_silent_in_further_processes(capsys: pytest.CaptureFixture[str]) -> None
     progress.on_train_batch_end(trainer(7), None, None, None, 0)
     progress.on_train_end(trainer(8), None)
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_a_callback_ends_keeps_its_total(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = StepProgress()
+    progress.on_train_start(trainer(0), None)
+    progress.on_train_end(trainer(7, total=7), None)
+    assert capsys.readouterr().out.startswith("step 7/40  ")

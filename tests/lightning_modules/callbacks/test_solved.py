@@ -2,12 +2,14 @@
 
 from types import SimpleNamespace
 
+import torch
+
 from lightning_modules.callbacks.solved import Solved
 
 
 def feed(solved: Solved, accuracies: list[float], first: int = 1) -> SimpleNamespace:
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False))
-    trainer = SimpleNamespace(callback_metrics={}, global_step=0, should_stop=False, fit_loop=loop)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False, max_steps=100))
+    trainer = SimpleNamespace(callback_metrics={}, global_step=0, fit_loop=loop, world_size=1)
     for step, accuracy in enumerate(accuracies, first):
         trainer.callback_metrics["train/accuracy"], trainer.global_step = accuracy, step
         solved.on_train_batch_end(trainer, None, None, None, 0)
@@ -18,11 +20,30 @@ def test_the_window_must_be_full_and_its_mean_reach_the_bar() -> None:
     solved = Solved(accuracy=0.9, window=3)
     trainer = feed(solved, [1.0, 1.0, 0.5, 1.0, 1.0, 0.8, 1.0])
     assert solved.iteration == 6
-    assert not trainer.should_stop
+    assert trainer.fit_loop.epoch_loop.max_steps == 100
 
 
 def test_it_can_stop_the_run() -> None:
-    assert feed(Solved(1.0, 2, stop=True), [1.0, 1.0]).should_stop
+    assert feed(Solved(1.0, 2, stop=True), [1.0, 1.0]).fit_loop.epoch_loop.max_steps == 2
+
+
+def test_a_solved_run_that_had_to_stop_trains_no_further() -> None:
+    solved = Solved(1.0, 2, stop=True)
+    solved.load_state_dict({"iteration": 7, "recent": [1.0, 1.0]})
+    trainer = feed(solved, [])
+    solved.on_train_start(trainer, None)
+    assert trainer.fit_loop.epoch_loop.max_steps == 7
+
+
+def test_several_processes_stop_together() -> None:
+    """Each has its own batches; one that is right alone must not leave the others waiting."""
+    solved, trainer = Solved(1.0, 1, stop=True), feed(Solved(), [])
+    means = iter([0.75, 1.0])
+    trainer.world_size, trainer.strategy = 2, SimpleNamespace(reduce=lambda accuracy, reduce_op: next(means))
+    trainer.callback_metrics["train/accuracy"] = torch.tensor(1.0)
+    for trainer.global_step in (1, 2):
+        solved.on_train_batch_end(trainer, SimpleNamespace(device="cpu"), None, None, 0)
+    assert solved.iteration == trainer.fit_loop.epoch_loop.max_steps == 2
 
 
 def test_state_goes_on() -> None:
