@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datamodules.data_folders import DataError, data_folders
 from datamodules.link_graphs import LinkGraph, Links
+from datamodules.text_lines import file_lines, is_header
 
 
 class Published(NamedTuple):
@@ -53,7 +54,8 @@ class KnowledgeGraph(LinkGraph):
         seed: seed of the order of the questions.
 
     Raises:
-        DataError: if the files are not there, a line has not three columns, or a published graph is not whole.
+        DataError: if the files are not there, a line is a header or has not three columns, or a published graph is not
+            whole.
     """
 
     def __init__(
@@ -114,26 +116,26 @@ def find_folder(name: str) -> Path:
 
 
 def read_triples(path: Path) -> list[list[str]]:
-    """Return the three columns of every line.
+    """Return the three columns of every line of a text file (see `datamodules.text_lines`); blank ones are skipped.
+
+    Spaces around a name are no part of it. There are no comments: any line but a blank one is a triple.
 
     Raises:
-        DataError: if the file cannot be read, or a line has not three columns.
+        DataError: if the file cannot be read, has a header, or a line has not three columns.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from error
+    lines = {number: line for number, line in enumerate(file_lines(path), 1) if line.strip()}
     if not lines:
         raise DataError(f"{path} is empty")
-    rows = [[name.strip() for name in line.split("\t")] for line in lines]
-    for number, row in enumerate(rows, 1):
+    rows = {number: [name.strip() for name in line.split("\t")] for number, line in lines.items()}
+    for number, row in rows.items():
         if len(row) != 3 or not all(row):
             raise DataError(
-                f"{path}, line {number}: three columns are wanted, with tabs between them; got {lines[number - 1]!r}"
+                f"{path}, line {number}: three columns are wanted, with tabs between them; got {lines[number][:60]!r}"
             )
-    return rows
+    number, first = next(iter(rows.items()))
+    if is_header(first):
+        raise DataError(f"{path}, line {number} is a header, {lines[number]!r}: remove it")
+    return list(rows.values())
 
 
 def with_inverses(triples: Tensor, num_relations: int) -> Tensor:

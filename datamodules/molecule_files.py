@@ -8,6 +8,7 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def read_graphs(name: str) -> list[Data]:
             raise
         raise DataError(RDKIT_MISSING.format(name=name)) from error
     except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
-        raise DataError(f"{paths[0].parent} is damaged: {' '.join(str(error).split())}") from error
+        where = paths[0] if source.columns else paths[0].parent
+        raise DataError(f"{where} is damaged: {' '.join(str(error).split())}") from error
     if len(graphs) != source.graphs:
         raise DataError(f"{paths[0]} is cut short or not {name}'s: {len(graphs)} graphs instead of {source.graphs}")
     return graphs
@@ -118,12 +120,14 @@ def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
         ValueError: if a column is not there, a molecule cannot be read, or a quantity is no finite number.
     """
     graphs: list[Data] = []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         for column in (smiles, target):
             if column not in (rows.fieldnames or ()):
                 raise ValueError(f"there is no column {column!r}")
         for number, row in enumerate(rows, 2):
+            if None in row:  # what is beyond the last column
+                raise ValueError(f"row {number}: {len(rows.fieldnames or ())} columns are wanted, as in the first line")
             graph, quantity = from_smiles((row[smiles] or "").strip()), _finite(row[target])
             if graph.num_nodes == 0 or quantity is None:
                 given = f"{row[smiles]!r} and {row[target]!r}"
@@ -157,11 +161,11 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
     Raises:
         ValueError: if the files do not fit each other.
     """
-    edges, graph_of, classes, *labels = [_whole_numbers(path) for path in paths]
+    edges, (graph_of, classes, *labels) = _whole_numbers(paths[0], 2), [_whole_numbers(path) for path in paths[1:]]
     for path, own, wanted in zip(paths[3:], labels, (graph_of, edges), strict=False):
         if len(own) != len(wanted):
             raise ValueError(f"{path.name} has {len(own)} labels, {len(wanted)} are wanted")
-    if edges.ndim != 2 or not 1 <= edges.min() <= edges.max() <= len(graph_of):
+    if not 1 <= edges.min() <= edges.max() <= len(graph_of):
         raise ValueError(f"edges must join nodes 1..{len(graph_of)}")
     if not np.array_equal(np.unique(graph_of), np.arange(1, len(classes) + 1)) or (np.diff(graph_of) < 0).any():
         raise ValueError(f"nodes must be of the graphs 1..{len(classes)}, in this order")
@@ -183,15 +187,18 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
     return graphs
 
 
-def _whole_numbers(path: Path) -> np.ndarray:
+def _whole_numbers(path: Path, columns: Literal[1, 2] = 1) -> np.ndarray:
+    """Return the numbers of a file [n], or [n, 2] of one with two columns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, of an empty file
         try:
-            values = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=1)
+            values = np.loadtxt(path, dtype=np.int64, delimiter=",", ndmin=columns, encoding="utf-8-sig")
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
     if not len(values):
         raise ValueError(f"{path.name} is empty")
+    if values.shape[1:] != (columns,)[: columns - 1]:
+        raise ValueError(f"{path.name} has {values.shape[-1]} numbers in a line, {columns} are wanted")
     return values
 
 

@@ -3,8 +3,6 @@
 Friendship is one relation without a direction: a friendship of i and j is asked about at i and at j.
 """
 
-import gzip
-import zlib
 from pathlib import Path
 
 import torch
@@ -12,6 +10,7 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
 from datamodules.data_folders import DataError, data_folders
+from datamodules.edge_list import read_pairs
 from datamodules.link_graphs import LinkGraph, Links
 
 FACEBOOK = ("SNAP/facebook_combined.txt.gz", "SNAP/facebook_combined.txt")
@@ -24,7 +23,7 @@ class SocialGraph(LinkGraph):
     asked about: in validation by the training friendships, in test by the validation ones, too.
 
     Args:
-        path: an edge list, two names a line, "#" before a comment, .gz or not; None for SNAP's ego-Facebook.
+        path: an edge list, two names a line, as `datamodules.edge_list` has it; None for SNAP's ego-Facebook.
         val_share: share of the friendships held out to validate.
         test_share: share of them held out to test.
         batch_size: members B asked about in a batch.
@@ -32,7 +31,7 @@ class SocialGraph(LinkGraph):
         split_seed: seed of the split, apart from that of the training, so that seeds differ in the training alone.
 
     Raises:
-        DataError: if the file is not there, a line is no pair, or nothing is left to train on.
+        DataError: if the file is not there, a line is no pair or a header, or nothing is left to train on.
     """
 
     def __init__(
@@ -85,32 +84,6 @@ def find_facebook() -> Path:
         f"ego-Facebook is not in {' or '.join(dict.fromkeys(str(path.parent) for path in tried))}: put "
         "facebook_combined.txt.gz of snap.stanford.edu/data into data/SNAP, or name an edge list with --data.path"
     )
-
-
-def read_pairs(path: Path) -> tuple[Tensor, int]:
-    """Return the friendships [n, 2], each once and not with oneself, and the number of members.
-
-    Raises:
-        DataError: if the file cannot be read, a line is no pair, or there are no friendships.
-    """
-    try:
-        content = path.read_bytes()
-        lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; an edge list is wanted, two names a line") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged, or no text: {error}") from error
-    rows = [line.split() for line in lines]
-    for number, row in enumerate(rows, 1):
-        if row and not row[0].startswith("#") and len(row) != 2:
-            raise DataError(f"{path}, line {number}: two names are expected, got {lines[number - 1]!r}")
-    named = [row for row in rows if row and not row[0].startswith("#")]
-    numbers = {name: number for number, name in enumerate(sorted({name for row in named for name in row}))}
-    pairs = torch.tensor([[numbers[a], numbers[b]] for a, b in named], dtype=torch.int64).view(-1, 2)
-    pairs = torch.unique(pairs[pairs[:, 0] != pairs[:, 1]].sort(1).values, dim=0)
-    if not len(pairs):
-        raise DataError(f"{path} has no friendships")
-    return pairs, len(numbers)
 
 
 def split_pairs(pairs: Tensor, val_share: float, test_share: float, seed: int) -> dict[str, Tensor]:

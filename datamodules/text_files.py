@@ -1,14 +1,13 @@
 """Texts with a class each, as files have them: TextGCN's four sets, a file of one's own, and texts always at hand."""
 
-import gzip
 import importlib
 import inspect
 import re
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.data_folders import DataError, data_folders
+from datamodules.text_lines import file_lines
 
 
 class Text(NamedTuple):
@@ -62,8 +61,8 @@ def read_published(name: str) -> list[Text]:
             f"github.com/yao8839836/text_gcn, folder data, there, or name a file of your own with --data.path"
         )
     packed = corpus.with_name(f"{corpus.name}.gz")
-    rows = [line.split("\t") for line in _lines(table, "latin-1")]
-    lines = _lines(packed if packed.is_file() else corpus, "latin-1")
+    rows = [line.split("\t") for line in file_lines(table, "latin-1")]
+    lines = file_lines(packed if packed.is_file() else corpus, "latin-1")
     texts = [
         Text(SPLITS.get(row[1], row[1]), row[2], line.split())
         for row, line in zip(rows, lines, strict=False) if len(row) == 3
@@ -78,9 +77,15 @@ def read_published(name: str) -> list[Text]:
 
 
 def read_table(path: Path) -> list[Text]:
-    """Return the texts of a UTF-8 file: in a line train or test, the class, the text, with tabs between them."""
+    """Return the texts of a file: in a line train or test, the class, the text, with tabs between them.
+
+    The file is text as in `datamodules.text_lines`; blank lines are skipped, and further tabs belong to the text.
+
+    Raises:
+        DataError: if the file cannot be read, or a line is another; a header is one.
+    """
     texts = []
-    for number, line in enumerate(_lines(path, "utf-8-sig"), 1):
+    for number, line in enumerate(file_lines(path), 1):
         if not line.strip():
             continue
         split, label, text = (part.strip() for part in (*line.split("\t", 2), "", "")[:3])
@@ -111,19 +116,3 @@ def torch_texts() -> list[Text]:
 def words_of(text: str) -> list[str]:
     """Return the words of a text in small letters, and what stands between them but spaces."""
     return re.findall(r"[^\W_]+|[^\w\s]", text.lower())
-
-
-def _lines(path: Path, encoding: str) -> list[str]:
-    """Return the lines of a file, packed or not; other breaks than a line feed are part of a line."""
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        lines = content.decode(encoding).split("\n")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
-    except UnicodeDecodeError as error:
-        byte = f"the byte at offset {error.start} is {content[error.start]:#04x}"
-        raise DataError(f"{path} is not UTF-8: {byte}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return lines[:-1] if lines[-1] == "" else lines

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.data_folders import DataError, data_folders
+from datamodules.text_lines import file_text
 
 START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK[^*]*(?:\*\*\*)?.*$", re.MULTILINE | re.I)
 END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE | re.I)
@@ -54,20 +55,12 @@ def read_text(path: Path) -> str:
     Raises:
         TextError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
     """
+    if not path.exists():
+        raise TextError(f"there is no file {path}")
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise TextError(f"there is no file {path}") from None
-    except OSError as error:
-        raise TextError(f"cannot read {path}: {error.strerror}") from error
-    if b"\0" in content:
-        raise TextError(f"{path} is no text: it has a zero byte at offset {content.index(0)}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        place = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)  # it counts without the mark
-        raise TextError(f"{path} is not UTF-8: the byte at offset {place} is {content[place]:#04x}") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = file_text(path)
+    except DataError as error:
+        raise TextError(str(error)) from error
     if not text.strip():
         raise TextError(f"{path} is empty")
     return text

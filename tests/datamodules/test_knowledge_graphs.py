@@ -37,6 +37,16 @@ def test_a_folder_of_ones_own(toy: Path) -> None:
     assert batch.known[batch.known_rows == 0].tolist() == [1, 3]  # (a, knows, b) is true and no wrong answer
 
 
+def test_names_end_at_tabs_and_line_feeds_alone(toy: Path) -> None:
+    plain = KnowledgeGraph(path=str(toy)).links
+    for name, text in TOY.items():
+        changed = text.replace("a\t", "a\x85\u2028\x0ca\t").replace("\ta\n", "\ta\x85\u2028\x0ca\n")
+        (toy / name).write_bytes(changed.replace("\n", "\r\n\r\n").encode())
+    changed_links = KnowledgeGraph(path=str(toy)).links
+    assert changed_links.num_nodes == plain.num_nodes
+    assert all(torch.equal(changed_links.sought[split], plain.sought[split]) for split in plain.sought)
+
+
 @pytest.mark.parametrize("name", ["Nations", "Kinship", "UMLS"])
 def test_published(name: str) -> None:
     nodes, relations, *triples = PUBLISHED[name].sizes
@@ -66,8 +76,9 @@ def test_a_published_graph_that_is_not_whole(own_folder: Path, monkeypatch: pyte
             r"train\.txt, line 2: three columns are wanted, with tabs between them; got 'b\\tlik'",
         ),
         ("test.txt", b"a\tknows\t\n", r"test\.txt, line 1: three columns"),
-        ("valid.txt", b"a\tkn\xff", r"valid\.txt cannot be read as text: 'utf-8' codec"),
+        ("valid.txt", b"a\tkn\xff", r"valid\.txt is not UTF-8: the byte at offset 4 is 0xff"),
         ("train.txt", b"", "train.txt is empty"),
+        ("train.txt", b"head\trelation\ttail\na\tknows\tb\n", r"train\.txt, line 1 is a header, 'head.*: remove it"),
         ("test.txt", None, r"test\.txt is missing"),
         ("test.txt", b"b\tlikes\tc\na\tlikes\tc\n", "2 links of the test split are in the train split, too"),
     ],

@@ -30,6 +30,12 @@ def write(folder: Path, changes: dict[str, str]) -> list[Path]:
     return [folder / part for part in SMALL]
 
 
+def test_a_byte_order_mark_and_blank_lines_change_no_graph(own_folder: Path) -> None:
+    changed = {part: f"\ufeff{text}\n\n".replace("\n", "\r\n") for part, text in SMALL.items()}
+    plain, marked = (read_tu_dataset(write(own_folder, changes)) for changes in ({}, changed))
+    assert fingerprint(plain) == fingerprint(marked)
+
+
 def test_a_small_tu_dataset(own_folder: Path) -> None:
     first, second = read_tu_dataset(write(own_folder, {}))
     assert (first.num_nodes, first.y.tolist()) == (2, [1])
@@ -51,6 +57,9 @@ def test_a_small_tu_dataset(own_folder: Path) -> None:
         ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 1\n"}, "leaves graph 2"),
         ({"graph_labels": "1\n-1\n1\n"}, r"of the graphs 1\.\.3"),
         ({"graph_labels": "1\nx\n"}, "could not convert"),
+        ({"A": "1, 2, 3\n2, 1, 3\n"}, "A has 3 numbers in a line, 2 are wanted"),
+        ({"A": "1\n2\n"}, "A has 1 numbers in a line, 2 are wanted"),
+        ({"node_labels": "0, 1\n1, 1\n"}, "node_labels has 2 numbers in a line, 1 are wanted"),
     ],
 )
 def test_files_that_do_not_fit(changes: dict[str, str], message: str, own_folder: Path) -> None:
@@ -87,6 +96,7 @@ def test_freesolv() -> None:
         ("C,1.5\n", "SAMPL.csv is cut short or not FreeSolv's: 1 graphs instead of 642"),
         ("C,1.5\nCC,\n", "is damaged: row 3: a molecule and a number are wanted, got 'CC' and ''"),
         ("C,1.5\nnot a molecule,1\n", "row 3: a molecule and a number are wanted, got 'not a molecule' and '1'"),
+        ("C,1.5\nCC,1,2\n", "SAMPL.csv is damaged: row 3: 2 columns are wanted, as in the first line"),
         ("C,1.5\nCC", "row 3: a molecule and a number are wanted, got 'CC' and None"),
     ],
 )

@@ -64,8 +64,8 @@ def test_the_split_has_a_seed_of_its_own(edges: Path) -> None:
         ("e.txt", b"a b\nc\n", r"e\.txt, line 2: two names are expected, got 'c'"),
         ("e.txt", b"# nobody\na a\n", r"e\.txt has no friendships"),
         ("e.txt", b"a b\n", r"has 1 friendships: with .* none is left for val"),
-        ("e.txt.gz", b"a b\n", r"e\.txt\.gz is damaged, or no text"),
-        ("e.txt.gz", gzip.compress(b"a b\n" * 1000)[:-9], r"e\.txt\.gz is damaged, or no text"),
+        ("e.txt.gz", b"a b\n", r"cannot read .*e\.txt\.gz: Not a gzipped file"),
+        ("e.txt.gz", gzip.compress(b"a b\n" * 1000)[:-9], r"cannot read .*e\.txt\.gz: Compressed file ended"),
         ("e.txt", None, r"e\.txt is missing"),
     ],
 )

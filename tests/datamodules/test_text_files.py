@@ -12,7 +12,7 @@ from datamodules.text_files import PUBLISHED, Published, Text, read_published, r
 
 def test_a_table_of_ones_own(own_folder: Path) -> None:
     path = own_folder / "texts.tsv"
-    path.write_bytes("\ufefftrain\tgood\tA film, by all\tmeans!\r\n\n test \tbad\tIt is\x85 not\n".encode())
+    path.write_bytes("\ufefftrain\tgood\tA film, by all\tmeans!\r\n\n test \tbad\tIt is\x85 not\n\n \n".encode())
     assert read_table(path) == [
         Text("train", "good", ["a", "film", ",", "by", "all", "means", "!"]),
         Text("test", "bad", ["it", "is", "not"]),
@@ -26,8 +26,10 @@ def test_a_table_of_ones_own(own_folder: Path) -> None:
         ("t.tsv", b"train\tgood\n", r"line 1: .* got 'train\\tgood'"),
         ("t.tsv", b"train\t \tA film\n", r"line 1: "),
         ("t.tsv", b"train\tgood\tcaf\xe9\n", r"t\.tsv is not UTF-8: the byte at offset 14 is 0xe9"),
-        ("t.tsv.gz", b"train\tgood\tA film\n", r"t\.tsv\.gz cannot be read"),
-        ("t.tsv.gz", gzip.compress(b"train\tgood\tA film\n" * 1000)[:-9], r"t\.tsv\.gz cannot be read"),
+        ("t.tsv.gz", b"train\tgood\tA film\n", r"cannot read .*t\.tsv\.gz: Not a gzipped file"),
+        ("t.tsv.gz", gzip.compress(b"train\tgood\tA film\n" * 1000)[:-9], r"cannot read .*t\.tsv\.gz"),
+        ("t.tsv", "train\tgood\tA film\n".encode("utf-16"), r"t\.tsv is UTF-16 or UTF-32; save it as UTF-8"),
+        ("t.tsv", b"split\tlabel\ttext\ntrain\tgood\tA film\n", r"line 1: train or test, a class and a text"),
         ("t.tsv", None, r"t\.tsv is missing"),
     ],
 )
