@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from benchmarks.cuda_timing import flash_rnn
 from benchmarks.jit_loops import jit_step
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced
+from kernels.processor import onednn_has
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available
 
@@ -96,7 +97,8 @@ class Case:
         """
         here: dict[str, Callable[[], Callable[[], list[Tensor]]]] = {}
         short = self.device == "cpu" or self.shape.T < LONG
-        if self.layer.plain:
+        lacking = self.device == "cpu" and self.precision in LOW and not onednn_has(LOW[self.precision])
+        if self.layer.plain and not (self.cell == "lstm" and lacking):
             here["torch.nn"] = self._torch_nn
             if self.device == "cuda" and self.dtype == torch.bfloat16:
                 here["torch.nn, packed"] = partial(self._torch_nn, pack=True)

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from kernels import native, reference
+from kernels.dtypes import autocast_is_on
+from kernels.processor import onednn_has, onednn_is_on
 from kernels.torchscript import gru, lstm, peephole, rnn, script
 from kernels.triton import available, launch
 
@@ -128,6 +130,8 @@ def choose(backend: Backend, case: Case) -> Choice:
         return _fastest(case)
     if asked == "triton" and (reason := _triton_refusal(case)):
         raise ValueError(f"backend='triton' cannot run here: {reason}")
+    if asked == "native" and (reason := _native_refusal(case)):
+        raise ValueError(f"backend='native' cannot run here: {reason}; use 'auto' or 'torchscript'")
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
 
 
@@ -152,10 +156,12 @@ def _fastest(case: Case) -> Choice:
         reason = unrolled + without
     elif case.device != "cpu":
         return Choice("native", "cuDNN has these equations")
-    elif refusal:
+    elif refusal and not _native_refusal(case):
         return Choice("native", f"the fastest where loops are not scripted: {refusal}")
     elif case.cell == "lstm" and _onednn_is_faster(case):
         return Choice("native", "oneDNN's LSTM is the fastest here")
+    elif case.cell == "lstm" and (lack := _onednn_lack(case)):
+        reason = f"the fastest here: {lack}"
     else:
         reason = "the fastest here"
     return Choice("torchscript", reason + (f", though unscripted: {refusal}" if refusal else ""))
@@ -170,11 +176,30 @@ def _triton_refusal(case: Case) -> str | None:
     )
 
 
+def _native_refusal(case: Case) -> str | None:
+    """Say why torch's own operator cannot run a case, None if it can.
+
+    Under autocast torch.lstm hands sequences of equal lengths to oneDNN before it looks at their dtype. With weights in
+    16 bits it looks, and runs loops of its own.
+    """
+    device = torch.device(case.device)
+    if case.cell != "lstm" or device.type != "cpu" or case.ragged or not autocast_is_on(device):
+        return None
+    return _onednn_lack(case)
+
+
+def _onednn_lack(case: Case) -> str | None:
+    """Say what oneDNN lacks for an LSTM in 16 bits on this CPU, None if nothing."""
+    if case.device != "cpu" or case.dtype not in (torch.bfloat16, torch.float16) or not onednn_is_on():
+        return None
+    return None if onednn_has(case.dtype) else f"oneDNN has no LSTM in {case.dtype} on this CPU"
+
+
 def _onednn_is_faster(case: Case) -> bool:
-    """Tell whether to take oneDNN's LSTM: it has float32 and bfloat16, and equal lengths."""
-    onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-    has = onednn and case.dtype in (torch.float32, torch.bfloat16) and not case.ragged
-    return bool(has) and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
+    """Tell whether to take oneDNN's LSTM: it has float32, bfloat16 on some CPUs, and equal lengths."""
+    low = case.dtype == torch.bfloat16 and onednn_has(torch.bfloat16)
+    has = onednn_is_on() and (case.dtype == torch.float32 or low) and not case.ragged
+    return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
 
 
 def values_can_be_read() -> bool:

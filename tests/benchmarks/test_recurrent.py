@@ -1,6 +1,7 @@
 """The benchmark of the recurrent layers, on a case that takes no time."""
 
 import csv
+import itertools
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from benchmarks import recurrent, recurrent_cases
 from benchmarks.recurrent_cases import Case, Shape
+from kernels.processor import onednn_has
 from kernels.triton import available, launch
 
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
@@ -43,6 +45,17 @@ def test_what_is_wrong_is_told_and_not_timed(
     status, (row,) = measure(monkeypatch, "--cells", "rnn", "--implementations", "torch.nn")
     assert (status, row["both_ms"]) == (1, "")
     assert "WRONG: rnn, book, float32, torch.nn: error" in capsys.readouterr().err
+
+
+def test_a_peer_that_this_cpu_lacks_is_left_out() -> None:
+    """torch.nn.LSTM fails under autocast where oneDNN has no LSTM in 16 bits; no other peer does."""
+    for cell, precision in itertools.product(("lstm", "gru"), ("float32", "bf16", "fp16")):
+        case = Case(cell, Shape(2, 3, 4, 5, False), precision, "cpu")
+        found = case.implementations(("torch.nn", "kernels, auto"))
+        lacking = precision != "float32" and not onednn_has(recurrent_cases.LOW[precision])
+        assert list(found) == ["kernels, auto"] if cell == "lstm" and lacking else ["torch.nn", "kernels, auto"]
+        for make in found.values():
+            case.both(make())
 
 
 @needs_triton

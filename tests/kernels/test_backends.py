@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.dtypes import lower
+from kernels.processor import onednn_has
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.torchscript import chunks
 from kernels.triton import available, launch
@@ -313,7 +314,7 @@ def test_checkpointing_and_other_devices(cell: str, backend: str) -> None:
     [("torchscript", False), ("torchscript", True), *(triton(ids, slow=True) for ids in (False, True))],
 )
 def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, backend: str) -> None:
-    """bfloat16 products, float32 cells: no further from float64 than torch.nn, or for peepholes the plain loop."""
+    """bfloat16 products, float32 cells: no further from float64 than torch.nn, or where it has none the plain loop."""
     torch.manual_seed(0)
     layer = CELLS[cell](16, 32, backend=backend)
     oracle = copy.deepcopy(layer).double()
@@ -332,7 +333,7 @@ def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, back
         exact = run(oracle, embedding.double())
     with torch.autocast("cpu", torch.bfloat16):
         ours = run(layer, embedding)
-        if layer.plain:
+        if layer.plain and (cell != "lstm" or onednn_has(torch.bfloat16)):
             options = {"nonlinearity": "relu"} if cell == "rnn_relu" else {}
             peer = getattr(torch.nn, type(layer).__name__)(16, 32, **options)
             peer.load_state_dict(layer.state_dict())

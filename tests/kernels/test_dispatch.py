@@ -10,6 +10,7 @@ import torch
 import kernels
 from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
 from kernels.dispatch import Case
+from kernels.processor import onednn_has
 from kernels.torchscript import script
 
 CASE = Case(
@@ -20,7 +21,6 @@ CASE = Case(
 
 def test_auto_says_why() -> None:
     assert choose("auto", CASE) == ("native", "oneDNN's LSTM is the fastest here")
-    assert choose("auto", CASE._replace(dtype=torch.bfloat16)).backend == "native"
     for change in ({"tokens": True}, {"ragged": True}, {"dtype": torch.float64}, {"cell": "gru"}):
         assert choose("auto", CASE._replace(**change)) == ("torchscript", "the fastest here")
     for change in ({"B": 64}, {"learning": False}):
@@ -32,6 +32,67 @@ def test_auto_says_why() -> None:
 
 def test_a_named_backend_is_taken() -> None:
     assert choose("reference", CASE) == ("reference", "asked for by name")
+
+
+@pytest.fixture(params=[True, False], ids=["with bfloat16", "without bfloat16"])
+def has_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Let oneDNN have an LSTM in bfloat16, or in no 16 bits, whatever this machine is."""
+    low = {torch.bfloat16} if request.param else set()
+    monkeypatch.setattr(dispatch, "onednn_has", lambda dtype: dtype in {torch.float32, *low})
+    return request.param
+
+
+def test_auto_asks_for_an_lstm_in_16_bits(has_bfloat16: bool) -> None:
+    lack = "the fastest here: oneDNN has no LSTM in torch.{} on this CPU"
+    for learning in (True, False):
+        case = CASE._replace(learning=learning)
+        low = (
+            ("native", "oneDNN's LSTM is the fastest here")
+            if has_bfloat16
+            else ("torchscript", lack.format("bfloat16"))
+        )
+        assert choose("auto", case) == ("native", "oneDNN's LSTM is the fastest here")
+        assert choose("auto", case._replace(dtype=torch.bfloat16)) == low
+        assert choose("auto", case._replace(dtype=torch.float16)) == ("torchscript", lack.format("float16"))
+        assert choose("auto", case._replace(cell="gru", dtype=torch.bfloat16)) == ("torchscript", "the fastest here")
+
+
+def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = {dtype: CASE._replace(dtype=dtype) for dtype in (torch.bfloat16, torch.float16)}
+    assert choose("native", cases[torch.bfloat16]).backend == "native", "torch has loops of its own"
+    monkeypatch.setattr(script.sys, "version_info", (3, 14))  # "auto" prefers native there
+    for dtype, case in cases.items():
+        with torch.autocast("cpu", dtype):
+            assert choose("native", case._replace(ragged=True)).backend == "native"
+            assert choose("native", case._replace(cell="gru")).backend == "native"
+            with monkeypatch.context() as off:
+                off.setattr(dispatch, "onednn_is_on", lambda: False)
+                assert choose("native", case).backend == "native"
+            if dtype == torch.bfloat16 and has_bfloat16:
+                assert choose("native", case).backend == choose("auto", case).backend == "native"
+                continue
+            assert choose("auto", case).backend == "torchscript"
+            message = (
+                f"'native' cannot run here: oneDNN has no LSTM in {dtype} on this CPU; use 'auto' or 'torchscript'"
+            )
+            with pytest.raises(ValueError, match=message):
+                choose("native", case)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("learning", [True, False], ids=["training", "inference"])
+def test_torch_runs_its_lstm_where_it_is_said_to(dtype: torch.dtype, learning: bool) -> None:
+    """What is asked is what torch does: its own layer under autocast fails exactly where native is refused."""
+    peer, layer, x = torch.nn.LSTM(3, 5), LSTM(3, 5, backend="native"), torch.randn(4, 2, 3)
+    with torch.autocast("cpu", dtype), torch.set_grad_enabled(learning):
+        for module in (peer, layer):
+            if onednn_has(dtype):
+                module(x)
+            else:
+                with pytest.raises(
+                    (RuntimeError, ValueError), match=r"could not create a primitive|oneDNN has no LSTM"
+                ):
+                    module(x)
 
 
 def test_unknown_backends_are_listed() -> None:

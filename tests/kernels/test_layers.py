@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
+from kernels.processor import onednn_has
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available
 
@@ -209,6 +210,8 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         x = torch.randn(4, 2, 3, dtype=dtype)
         with torch.autocast("cpu", torch.bfloat16):
             out, final = ours(3, 5, backend=backend)(x)
+            if theirs is nn.LSTM and not onednn_has(torch.bfloat16):  # it fails on float32 vectors there
+                x = x.bfloat16()
             expected, expected_final = theirs(3, 5)(x)
             assert out.dtype == expected.dtype
             assert [v.dtype for v in final] == [v.dtype for v in expected_final]
