@@ -59,13 +59,13 @@ class NodeGraph(EpochStreamDataModule, ABC):
 
     @functools.cached_property
     def graph(self) -> Data:
-        """The graph, checked.
+        """The graph, checked: x float32, edge_index and y int64.
 
         Raises:
             DataError: if it has no edges, an edge to no node, or a feature that is no number.
         """
         with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
-            graph = self.load()
+            graph = to_usual_types(self.load())
         check_graph(graph)
         return graph
 
@@ -214,6 +214,26 @@ def find_planetoid(name: str) -> Path:
     return folder
 
 
+def to_usual_types(graph: Data) -> Data:
+    """Return a graph with x float32, edge_index and y int64, which have been numbers of other sizes.
+
+    Raises:
+        DataError: if a part is no tensor, or of complex numbers.
+    """
+    graph = copy.copy(graph)
+    for name, dtype in (("x", torch.float32), ("edge_index", torch.int64), ("y", torch.int64)):
+        part = getattr(graph, name, None)
+        if part is None:
+            continue  # check_graph names it
+        if not isinstance(part, Tensor):
+            raise DataError(f"{name} must be a tensor, got {type(part).__name__}")
+        if part.is_complex():
+            raise DataError(f"{name} must be real numbers, got {part.dtype}")
+        if dtype.is_floating_point or not part.is_floating_point():  # check_graph refuses classes 0.5
+            graph[name] = part.to(dtype)
+    return graph
+
+
 def check_graph(graph: Data) -> None:
     """Refuse a graph that no network could learn from.
 
@@ -236,7 +256,9 @@ def check_graph(graph: Data) -> None:
             f"features must be [{N}, F], dense or torch.sparse_csr, got {list(graph.x.shape)}, {graph.x.layout}"
         )
     if graph.edge_index.dtype != torch.int64 or graph.edge_index.dim() != 2 or graph.edge_index.shape[0] != 2:
-        raise DataError(f"edges must be int64 [2, E], got {graph.edge_index.dtype} {list(graph.edge_index.shape)}")
+        turned = "; .T turns it" if graph.edge_index.dim() == 2 and graph.edge_index.shape[1] == 2 else ""
+        found = f"{graph.edge_index.dtype} {list(graph.edge_index.shape)}"
+        raise DataError(f"edges must be int64 [2, E], got {found}{turned}")
     if graph.edge_index.numel() == 0:
         raise DataError("the graph has no edges")
     least, greatest = int(graph.edge_index.min()), int(graph.edge_index.max())
@@ -247,8 +269,12 @@ def check_graph(graph: Data) -> None:
         raise DataError("the graph has features that are not finite numbers")
     masks = {split: graph[f"{split}_mask"] for split in ("train", "val", "test")}
     for split, mask in masks.items():
-        if mask.shape != (N,) or mask.dtype != torch.bool:
-            raise DataError(f"{split}_mask must be bool [{N}], got {mask.dtype} {list(mask.shape)}")
+        if not isinstance(mask, Tensor) or mask.shape != (N,) or mask.dtype != torch.bool:
+            found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise DataError(
+                f"{split}_mask must be bool [{N}], True at the nodes of the split, got {found}; numbers of nodes "
+                f"become one by torch.isin(torch.arange({N}), numbers)"
+            )
         if not mask.any():
             raise DataError(f"the graph has no node in its {split} split")
     twice = torch.stack(list(masks.values())).sum(0) > 1
