@@ -30,7 +30,7 @@ class Book(StepStreamDataModule):
         path: any UTF-8 text file.
         book: a named book, where no path is given: democracy or grimm. With neither the text is Python's own help
             topics: for smoke tests only, never for a figure.
-        download: whether a named book that is not here may be fetched from a mirror.
+        download: whether a named set that no data folder has is fetched.
         keep_licence: whether to keep Project Gutenberg's header and licence.
         validation: share of the text after the training part.
         test: share of the text at its end.

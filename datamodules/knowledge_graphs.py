@@ -11,31 +11,30 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import DataError
+from datamodules.download import find_files
 from datamodules.link_graphs import LinkGraph, Links
 from datamodules.text_lines import file_lines, is_header
 
 
 class Published(NamedTuple):
-    """Where a published graph lies under a data folder, and how it is known to be whole.
+    """How a published graph is known to be whole, and read.
 
     Args:
-        folder: below a data folder.
         sizes: numbers of entities, relations, and triples to train, validate and test.
         columns: which columns hold head, relation and tail.
     """
 
-    folder: str
     sizes: tuple[int, int, int, int, int]
     columns: tuple[int, int, int] = (0, 1, 2)
 
 
 PUBLISHED = {
-    "Nations": Published("KG/nations", (14, 56, 1619, 202, 203), (1, 0, 2)),
-    "Kinship": Published("KG/kinship", (104, 25, 8548, 1069, 1069), (1, 0, 2)),
-    "UMLS": Published("KG/umls", (135, 46, 5216, 652, 661)),
-    "WN18RR": Published("KG/WordNet18RR/raw", (40943, 11, 86835, 3034, 3134)),
-    "FB15k-237": Published("KG/FB15k-237/raw", (14541, 237, 272115, 17535, 20466)),
+    "Nations": Published((14, 56, 1619, 202, 203), (1, 0, 2)),
+    "Kinship": Published((104, 25, 8548, 1069, 1069), (1, 0, 2)),
+    "UMLS": Published((135, 46, 5216, 652, 661)),
+    "WN18RR": Published((40943, 11, 86835, 3034, 3134)),
+    "FB15k-237": Published((14541, 237, 272115, 17535, 20466)),
 }
 FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
 
@@ -49,6 +48,7 @@ class KnowledgeGraph(LinkGraph):
 
     Args:
         name: a published graph.
+        download: whether a named set that no data folder has is fetched.
         path: a folder with train.txt, valid.txt and test.txt in its stead: head, relation and tail between tabs.
         batch_size: questions B of a batch.
         seed: seed of the order of the questions.
@@ -61,12 +61,13 @@ class KnowledgeGraph(LinkGraph):
     def __init__(
         self,
         name: Literal["Nations", "Kinship", "UMLS", "WN18RR", "FB15k-237"] = "Nations",
+        download: bool = False,
         path: str | None = None,
         batch_size: PositiveInt = 512,
         seed: int = 42,
     ) -> None:
         super().__init__(batch_size, seed)
-        self.dataset, self.path = name, path
+        self.dataset, self.download, self.path = name, download, path
 
     @property
     def split_name(self) -> str:
@@ -75,7 +76,7 @@ class KnowledgeGraph(LinkGraph):
 
     def load(self) -> Links:
         """Return the graph, its nodes and relations in the order of their names."""
-        folder = find_folder(self.dataset) if self.path is None else Path(self.path)
+        folder = find_folder(self.dataset, self.download) if self.path is None else Path(self.path)
         columns = PUBLISHED[self.dataset].columns if self.path is None else (0, 1, 2)
         lines = {split: read_triples(folder / file) for split, file in FILES.items()}
         named = {split: [[line[column] for column in columns] for line in rows] for split, rows in lines.items()}
@@ -99,20 +100,13 @@ class KnowledgeGraph(LinkGraph):
         return Links(len(nodes), 2 * len(relations), sought, {"train": true[:0], "val": true, "test": true})
 
 
-def find_folder(name: str) -> Path:
+def find_folder(name: str, download: bool = False) -> Path:
     """Return the folder of a published graph's files.
 
     Raises:
-        DataError: if it is in none of the data folders.
+        DataError: if they are not there.
     """
-    tried = [folder / PUBLISHED[name].folder for folder in data_folders()]
-    for folder in tried:
-        if any((folder / file).is_file() for file in FILES.values()):
-            return folder
-    raise DataError(
-        f"{name} is not in {' or '.join(map(str, tried))}: put train.txt, valid.txt and test.txt of github.com/"
-        f"villmow/datasets_knowledge_embedding into {tried[-1]}, or name a folder of your own with --data.path"
-    )
+    return find_files(name, download)[0].parent
 
 
 def read_triples(path: Path) -> list[list[str]]:

@@ -48,6 +48,7 @@ class LabelledTexts(EpochStreamDataModule):
     Args:
         name: R8 or R52 (Reuters news, 8 or 52 topics), MR (film reviews, good or bad) or Ohsumed (medical abstracts, 23
             diseases), as TextGCN's authors cleaned them; torch: what its functions say of themselves, for a first try.
+        download: whether a named set that no data folder has is fetched.
         path: texts of one's own instead, a line each: train or test, the class, the text, with tabs between them.
         transductive: whether the words of the texts to validate and to test count, too.
         val_share: share of the training texts that validates.
@@ -68,6 +69,7 @@ class LabelledTexts(EpochStreamDataModule):
     def __init__(
         self,
         name: Literal["torch", "R8", "R52", "MR", "Ohsumed"] = "torch",
+        download: bool = False,
         path: str | None = None,
         transductive: bool = False,
         val_share: OpenUnitInterval = 0.1,
@@ -80,7 +82,8 @@ class LabelledTexts(EpochStreamDataModule):
         split_seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed)
-        self.dataset, self.path, self.transductive, self.val_share = name, path, transductive, val_share
+        self.dataset, self.download, self.path = name, download, path
+        self.transductive, self.val_share = transductive, val_share
         self.min_count, self.max_words, self.window, self.neighbours = min_count, max_words, window, neighbours
         self.split_seed = split_seed
         self._shared = Shared()
@@ -88,7 +91,7 @@ class LabelledTexts(EpochStreamDataModule):
     @functools.cached_property
     def texts(self) -> dict[str, list[Text]]:
         """The texts of "train", "val" and "test", those held out in the order of their lengths."""
-        texts = read_texts(self.dataset, self.path)
+        texts = read_texts(self.dataset, self.path, self.download)
         train = [text for text in texts if text.split == "train"]
         order = np.random.default_rng(self.split_seed).permutation(len(train))
         held_out = round(self.val_share * len(train))

@@ -6,9 +6,8 @@ Legend: N atoms, E bonds (each in both directions), F and G features of an atom 
 import csv
 import hashlib
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,61 +16,47 @@ from torch.nn.functional import one_hot
 from torch_geometric.data import Data
 from torch_geometric.utils.smiles import e_map, from_smiles, x_map
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import DataError
+from datamodules.download import find_files
 
 LABELS = 1000  # at most, of a node or an edge: each gets a column
 RDKIT_MISSING = "{name} is read with rdkit, which is not installed: pip install '.[molecules]', or --data.name MUTAG"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a data set's files are, and what they hold.
+class Source(NamedTuple):
+    """What a data set's files hold.
 
     Args:
-        folder: below a data folder.
-        files: their names, in order.
-        url: where they are published.
-        graphs: how many graphs they hold.
+        graphs: how many graphs.
         columns: of a table of SMILES, the columns of the SMILES and of the target.
     """
 
-    folder: str
-    files: tuple[str, ...]
-    url: str
     graphs: int
     columns: tuple[str, str] | None = None
 
 
-def _tu_dataset(name: str, graphs: int, *parts: str) -> Source:
-    files = tuple(f"{name}_{part}.txt" for part in ("A", "graph_indicator", "graph_labels", "node_labels", *parts))
-    return Source(f"TUDataset/{name}/raw", files, f"www.chrsmrrs.com/graphkerneldatasets/{name}.zip", graphs)
-
-
-S3 = "deepchemdata.s3-us-west-1.amazonaws.com/datasets"
 SOURCES = {
-    "ESOL": Source(
-        "MoleculeNet/esol/raw",
-        ("delaney-processed.csv",),
-        f"{S3}/delaney-processed.csv",
-        1128,
-        ("smiles", "measured log solubility in mols per litre"),
-    ),
-    "FreeSolv": Source("MoleculeNet/freesolv/raw", ("SAMPL.csv",), f"{S3}/SAMPL.csv", 642, ("smiles", "expt")),
-    "MUTAG": _tu_dataset("MUTAG", 188, "edge_labels"),
-    "PROTEINS": _tu_dataset("PROTEINS", 1113),
+    "ESOL": Source(1128, ("smiles", "measured log solubility in mols per litre")),
+    "FreeSolv": Source(642, ("smiles", "expt")),
+    "MUTAG": Source(188),
+    "PROTEINS": Source(1113),
 }
 
 
-def read_graphs(name: str) -> list[Data]:
+def read_graphs(name: str, download: bool = False) -> list[Data]:
     """Return the graphs of a data set: x [N, F], edge_index [2, E], edge_attr [E, G], y [1].
 
     y is a float where a quantity is to be told, a whole number where a class is.
+
+    Args:
+        name: of the set.
+        download: whether it is fetched where no data folder has it.
 
     Raises:
         DataError: if the files are not here or not whole, or rdkit is not installed where they hold SMILES.
     """
     source = SOURCES[name]
-    paths = find_files(name)
+    paths = find_files(name, download, lambda path: is_table(path, source))
     try:
         graphs = read_smiles(paths[0], *source.columns) if source.columns else read_tu_dataset(paths)
     except ModuleNotFoundError as error:
@@ -86,24 +71,14 @@ def read_graphs(name: str) -> list[Data]:
     return graphs
 
 
-def find_files(name: str) -> list[Path]:
-    """Return the paths of a data set's files in the first data folder that has any of them.
-
-    Raises:
-        DataError: if no folder has them, or one lacks some.
-    """
-    source = SOURCES[name]
-    folders = [folder / source.folder for folder in data_folders()]
-    for folder in folders:
-        missing = [file for file in source.files if not (folder / file).is_file()]
-        if not missing:
-            return [folder / file for file in source.files]
-        if len(missing) < len(source.files):
-            raise DataError(f"{folder / missing[0]} is missing; the other files of {name} are there")
-    raise DataError(
-        f"{name} is not here: looked for {', '.join(source.files)} in {' and '.join(map(str, folders))}; "
-        f"put {'the files of ' if source.url.endswith('.zip') else ''}{source.url} into {folders[-1]}"
-    )
+def is_table(path: Path, source: Source) -> bool:
+    """Tell by its columns and its number of rows whether a file is the table of a set."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    return len(rows) == source.graphs and set(source.columns or ()) <= rows[0].keys()
 
 
 def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:

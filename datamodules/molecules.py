@@ -24,6 +24,7 @@ class Molecules(EpochStreamDataModule):
     Args:
         name: ESOL (log-solubility in water, mol/l), FreeSolv (hydration free energy, kcal/mol), MUTAG (mutagenic or
             not) or PROTEINS (enzyme or not). The first two need rdkit.
+        download: whether a named set that no data folder has is fetched.
         split: random or scaffold (three each, 80/10/10 %) for a quantity, folds for a class: ten-fold cross-validation,
             the fold after the test fold validates. By default random, and folds.
         split_number: which of the stored splits; by default the seed's remainder by their number, so that a study over
@@ -37,18 +38,20 @@ class Molecules(EpochStreamDataModule):
     def __init__(
         self,
         name: Literal["ESOL", "FreeSolv", "MUTAG", "PROTEINS"] = "MUTAG",
+        download: bool = False,
         split: Kind | None = None,
         split_number: NonNegativeInt | None = None,
         batch_size: PositiveInt = 32,
         seed: int = 42,
     ) -> None:
         super().__init__(batch_size, seed)
-        self.dataset, self.kind, self.split_number = name, split or KINDS[name][0], split_number
+        self.dataset, self.download = name, download
+        self.kind, self.split_number = split or KINDS[name][0], split_number
 
     @functools.cached_property
     def graphs(self) -> list[Data]:
         """All graphs of the set."""
-        return read_graphs(self.dataset)
+        return read_graphs(self.dataset, self.download)
 
     @functools.cached_property
     def parts(self) -> dict[str, list[int]]:

@@ -5,15 +5,12 @@ train_mask, val_mask, test_mask [N]; or, sampled, the neighbourhood of some trai
 `batch_size`. Legend: N nodes, E edges, F features, C classes.
 """
 
-import contextlib
 import copy
 import functools
-import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal
 
-import pooch
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
@@ -22,17 +19,11 @@ from torch_geometric.datasets import KarateClub
 from torch_geometric.io import read_planetoid_data
 from torch_geometric.loader import NodeLoader
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import DataError
+from datamodules.download import find_files, is_published
 from datamodules.neighbor_sampler import check_fan_outs, make_sampler
+from datamodules.published import PUBLISHED_SETS
 from datamodules.step_stream import EpochStreamDataModule, step_generator
-
-PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")  # of a Planetoid graph: files ind.<name>.<part>
-URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
-# The files are pickles, which can run code: sha256 over the eight of them in this order. PubMed's are not known to us.
-SHA256 = {
-    "Cora": "0ce1f9117972bdd087a19062d3decca8abfdfef042468c282c2b977642e057dd",
-    "CiteSeer": "cbadbc965a18fe92dd73960a02a21e4e098723aebcdbe7e03c407a3971644413",
-}
 
 
 class NodeGraph(EpochStreamDataModule, ABC):
@@ -151,27 +142,29 @@ class Citations(NodeGraph):
 
     Args:
         name: Cora, CiteSeer or PubMed.
+        download: whether a named set that no data folder has is fetched.
         num_neighbors: as of `NodeGraph`, like the rest.
         batch_size: training nodes of a sampled step.
         seed: of the samples; the split is fixed.
 
     Raises:
-        DataError: if the files are not there and cannot be fetched, or are not the published ones.
+        DataError: if the files are not there, or are not the published ones.
     """
 
     def __init__(
         self,
         name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora",
+        download: bool = False,
         num_neighbors: list[int] | None = None,
         batch_size: PositiveInt = 32,
         seed: int = 42,
     ) -> None:
         super().__init__(num_neighbors, batch_size, seed)
-        self.dataset = name
+        self.dataset, self.download = name, download
 
     def load(self) -> Data:
-        """Return the graph, from the data folders or, the first time, from the network."""
-        folder = find_planetoid(self.dataset)
+        """Return the graph."""
+        folder = find_planetoid(self.dataset, self.download)
         try:
             graph = read_planetoid_data(str(folder), self.dataset)
         except Exception as error:  # pickles fail in many ways
@@ -185,33 +178,17 @@ class Citations(NodeGraph):
         return self.dataset
 
 
-def find_planetoid(name: str) -> Path:
-    """Return the folder with the files of a Planetoid graph; they are fetched to data/ where no data folder has them.
+def find_planetoid(name: str, download: bool = False) -> Path:
+    """Return the folder with the files of a Planetoid graph. They are pickles, which can run code: all are checked.
 
     Raises:
-        DataError: if they cannot be fetched, or are not the published ones.
+        DataError: if they are not there, or are not the published ones.
     """
-    folders = [folder / "Planetoid" / name / "raw" for folder in data_folders()]
-    files = [f"ind.{name.lower()}.{part}" for part in PARTS]
-    folder = next((folder for folder in folders if all((folder / file).is_file() for file in files)), folders[-1])
-    fetch = pooch.HTTPDownloader(timeout=30)
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        for file in files:
-            if not (folder / file).is_file():
-                pooch.retrieve(f"{URL}/{file}", known_hash=None, fname=file, path=folder, downloader=fetch)
-    except Exception as error:  # a network fails in many ways
-        with contextlib.suppress(OSError):  # folders that stayed empty
-            for empty in (folder, *folder.parents[:3]):
-                empty.rmdir()
-        raise DataError(
-            f"{name} is not in {' or '.join(map(str, folders))}, and cannot be fetched ({type(error).__name__}): put "
-            f"the files ind.{name.lower()}.* of github.com/kimiyoung/planetoid, folder data, into {folder}"
-        ) from error
-    digest = hashlib.sha256(b"".join((folder / file).read_bytes() for file in files)).hexdigest()
-    if digest != SHA256.get(name, digest):
-        raise DataError(f"the files in {folder} are damaged, or not Planetoid's; remove them")
-    return folder
+    paths = find_files(name, download)
+    for path, known in zip(paths, PUBLISHED_SETS[name].files.values(), strict=True):
+        if known is None or not is_published(path, known):
+            raise DataError(f"{path} is damaged, or not Planetoid's; remove it")
+    return paths[0].parent
 
 
 def to_usual_types(graph: Data) -> Data:

@@ -9,11 +9,12 @@ import torch
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import DataError
+from datamodules.download import find_files
 from datamodules.edge_list import read_pairs
 from datamodules.link_graphs import LinkGraph, Links
 
-FACEBOOK = ("SNAP/facebook_combined.txt.gz", "SNAP/facebook_combined.txt")
+FACEBOOK = 4039, 88234  # members and friendships of ego-Facebook
 
 
 class SocialGraph(LinkGraph):
@@ -24,6 +25,7 @@ class SocialGraph(LinkGraph):
 
     Args:
         path: an edge list, two names a line, as `datamodules.edge_list` has it; None for SNAP's ego-Facebook.
+        download: whether a named set that no data folder has is fetched.
         val_share: share of the friendships held out to validate.
         test_share: share of them held out to test.
         batch_size: members B asked about in a batch.
@@ -37,6 +39,7 @@ class SocialGraph(LinkGraph):
     def __init__(
         self,
         path: str | None = None,
+        download: bool = False,
         val_share: OpenUnitInterval = 0.05,
         test_share: OpenUnitInterval = 0.1,
         batch_size: PositiveInt = 512,
@@ -46,7 +49,8 @@ class SocialGraph(LinkGraph):
         super().__init__(batch_size, seed)
         if val_share + test_share >= 1:
             raise DataError(f"validation and test take {val_share + test_share:g} of the links; none is left to train")
-        self.path, self.val_share, self.test_share, self.split_seed = path, val_share, test_share, split_seed
+        self.path, self.download = path, download
+        self.val_share, self.test_share, self.split_seed = val_share, test_share, split_seed
 
     @property
     def split_name(self) -> str:
@@ -56,7 +60,7 @@ class SocialGraph(LinkGraph):
 
     def load(self) -> Links:
         """Return the graph."""
-        path = Path(self.path) if self.path is not None else find_facebook()
+        path = Path(self.path) if self.path is not None else find_facebook(self.download)
         pairs, N = read_pairs(path)
         parts = split_pairs(pairs, self.val_share, self.test_share, self.split_seed)
         for split, part in parts.items():
@@ -70,20 +74,22 @@ class SocialGraph(LinkGraph):
         return Links(N, 1, sought, known)
 
 
-def find_facebook() -> Path:
+def find_facebook(download: bool = False) -> Path:
     """Return the file of SNAP's ego-Facebook, all circles in one graph.
 
     Raises:
-        DataError: if it is in none of the data folders.
+        DataError: if it is not there.
     """
-    tried = [folder / name for folder in data_folders() for name in FACEBOOK]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise DataError(
-        f"ego-Facebook is not in {' or '.join(dict.fromkeys(str(path.parent) for path in tried))}: put "
-        "facebook_combined.txt.gz of snap.stanford.edu/data into data/SNAP, or name an edge list with --data.path"
-    )
+    return find_files("ego-Facebook", download, is_facebook)[0]
+
+
+def is_facebook(path: Path) -> bool:
+    """Tell by its numbers of members and friendships whether an edge list is ego-Facebook."""
+    try:
+        pairs, N = read_pairs(path)
+    except DataError:
+        return False
+    return (N, len(pairs)) == FACEBOOK
 
 
 def split_pairs(pairs: Tensor, val_share: float, test_share: float, seed: int) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import DataError
+from datamodules.download import find_files
 from datamodules.text_lines import file_lines
 
 
@@ -18,60 +19,37 @@ class Text(NamedTuple):
     words: list[str]
 
 
-class Published(NamedTuple):
-    """A set of texts as TextGCN's authors published it: the name of its files, and its texts to train and to test."""
-
-    file: str
-    sizes: tuple[int, int]
-
-
-PUBLISHED = {
-    "R8": Published("R8", (5485, 2189)),
-    "R52": Published("R52", (6532, 2568)),
-    "MR": Published("mr", (7108, 3554)),
-    "Ohsumed": Published("ohsumed", (3357, 4043)),
-}
+PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # to train, to test
 SPLITS = {"train": "train", "training": "train", "test": "test"}  # as files call them
 PARTS = ("nn", "optim", "distributions", "linalg", "fft", "special", "cuda", "sparse", "autograd")  # of torch
 LONGEST = 100  # words of what is said of a function
 
 
-def read_texts(name: str, path: str | None) -> list[Text]:
-    """Return the texts of a named set, or of a file with a text in every line.
+def read_texts(name: str, path: str | None, download: bool = False) -> list[Text]:
+    """Return the texts of a named set, fetched if there is need and leave, or of a file with a text in every line.
 
     Raises:
         DataError: if a file is missing or is not what it should be; the message says what would be.
     """
     if path is not None:
         return read_table(Path(path))
-    return torch_texts() if name == "torch" else read_published(name)
+    return torch_texts() if name == "torch" else read_published(name, download)
 
 
-def read_published(name: str) -> list[Text]:
+def read_published(name: str, download: bool = False) -> list[Text]:
     """Return the texts of one of TextGCN's sets, cleaned as its authors did."""
-    file, sizes = PUBLISHED[name]
-    folders = [folder / "TextGCN" for folder in data_folders()]
-    for folder in folders:
-        table, corpus = folder / f"{file}.txt", folder / "corpus" / f"{file}.clean.txt"
-        if table.is_file():
-            break
-    else:
-        raise DataError(
-            f"{name} is not in {' or '.join(map(str, folders))}: put {file}.txt and corpus/{file}.clean.txt of "
-            f"github.com/yao8839836/text_gcn, folder data, there, or name a file of your own with --data.path"
-        )
-    packed = corpus.with_name(f"{corpus.name}.gz")
+    table, corpus = find_files(name, download)
     rows = [line.split("\t") for line in file_lines(table, "latin-1")]
-    lines = file_lines(packed if packed.is_file() else corpus, "latin-1")
+    lines = file_lines(corpus, "latin-1")
     texts = [
         Text(SPLITS.get(row[1], row[1]), row[2], line.split())
         for row, line in zip(rows, lines, strict=False) if len(row) == 3
     ]  # fmt: skip
     found = tuple(sum(text.split == split for text in texts) for split in ("train", "test"))
-    if found != sizes or len(lines) != len(rows):
+    if found != PUBLISHED[name] or len(lines) != len(rows):
         raise DataError(
-            f"{table} and {packed.name} are cut short or not {name}: texts to train and to test are {found} instead of "
-            f"{sizes}"
+            f"{table} and {corpus.name} are cut short or not {name}: texts to train and to test are {found} instead of "
+            f"{PUBLISHED[name]}"
         )
     return texts
 

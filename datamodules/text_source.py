@@ -1,11 +1,11 @@
 """Where a text comes from, and what of it is the book: files, named books, the licence around them."""
 
-import contextlib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.data_folders import DataError, data_folders
+from datamodules.download import absent, fetch
 from datamodules.text_lines import file_text
 
 START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK[^*]*(?:\*\*\*)?.*$", re.MULTILINE | re.I)
@@ -19,29 +19,16 @@ class NamedBook(NamedTuple):
 
     Args:
         title: as its `Title:` line has it, which tells the file whatever it is called; case and punctuation aside.
-        number: the e-text's number.
         characters: least and greatest length with header and licence; files are rebuilt now and then.
     """
 
     title: str
-    number: int
     characters: tuple[int, int]
-
-    @property
-    def page(self) -> str:
-        """The page where a person finds the file."""
-        return f"https://www.gutenberg.org/ebooks/{self.number}"
-
-    @property
-    def mirror(self) -> str:
-        """The file on a mirror for automatic downloads, in the collection's folders of one digit each."""
-        folders = "/".join(str(self.number)[:-1])
-        return f"https://gutenberg.pglaf.org/{folders}/{self.number}/{self.number}-0.txt"
 
 
 BOOKS = {
-    "democracy": NamedBook("Democracy In America, Volume 1", 815, (1_050_000, 1_300_000)),
-    "grimm": NamedBook("Grimms’ Fairy Tales", 2591, (500_000, 620_000)),
+    "democracy": NamedBook("Democracy In America, Volume 1", (1_050_000, 1_300_000)),
+    "grimm": NamedBook("Grimms’ Fairy Tales", (500_000, 620_000)),
 }
 
 
@@ -81,10 +68,10 @@ def find_book(name: str, download: bool = False) -> Path:
 
     Args:
         name: a key of BOOKS.
-        download: whether the person allows to fetch the file, if there is none, from a mirror.
+        download: whether the book is fetched where no data folder has it.
 
     Raises:
-        TextError: if the book is unknown, or there is no file and none can be had.
+        DataError: if the book is unknown, or there is no file and none can be had.
     """
     if name not in BOOKS:
         raise TextError(f"there is no book {name!r}; there are {', '.join(BOOKS)}, and --data.path takes any text")
@@ -93,13 +80,18 @@ def find_book(name: str, download: bool = False) -> Path:
         for path in sorted(folder.glob("**/*.txt")):
             if _has_title(path, book.title):
                 return path
-    if download:
-        return _download(name, book)
-    places = " or ".join(str(folder / "books") for folder in data_folders())
-    raise TextError(
-        f"the book {name!r} is not here: get its plain text (UTF-8) from {book.page} and put it into {places}, "
-        f"or allow to fetch it from a mirror: --data.download true"
-    )
+    if not download:
+        raise absent(name)
+    return fetch(name, lambda path: is_book(path, book))[0]
+
+
+def is_book(path: Path, book: NamedBook) -> bool:
+    """Tell by its title line and its length whether a file is a book."""
+    try:
+        length = len(read_text(path))
+    except TextError:
+        return False
+    return _has_title(path, book.title) and book.characters[0] <= length <= book.characters[1]
 
 
 def _has_title(path: Path, title: str) -> bool:
@@ -116,37 +108,6 @@ def _has_title(path: Path, title: str) -> bool:
 def _letters(title: str) -> str:
     """Return a title's letters and digits alone: editions differ in dashes, apostrophes and capitals."""
     return "".join(character for character in title.casefold() if character.isalnum())
-
-
-def _download(name: str, book: NamedBook) -> Path:
-    """Fetch a book from the mirror to data/books, and see that it is the book."""
-    import pooch
-
-    target = Path("data") / "books" / f"{name}.txt"
-    agent = {"User-Agent": "peephole (one book, by request)"}
-    fetch = pooch.HTTPDownloader(progressbar=True, timeout=30, headers=agent)
-    beside = target.with_name(f".{target.name}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(book.mirror, known_hash=None, fname=beside.name, path=beside.parent, downloader=fetch)
-        text = read_text(beside)
-        least, greatest = book.characters
-        if not _has_title(beside, book.title) or not least <= len(text) <= greatest:
-            raise TextError(f"{book.mirror} is not the book {book.title!r}; get it from {book.page}")
-        beside.replace(target)
-    except TextError:
-        raise
-    except Exception as error:  # a network fails in many ways
-        raise TextError(
-            f"cannot fetch {book.mirror} ({type(error).__name__}); get the file from {book.page} and put it into "
-            f"{target.parent}"
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a folder that stayed empty
-            target.parent.rmdir()
-            target.parent.parent.rmdir()
-    return target
 
 
 def offline_text() -> str:

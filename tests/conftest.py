@@ -1,10 +1,15 @@
 """What the tests share: a small run of train.py, inside the test's process or as a process of its own."""
 
+import gzip
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = os.environ.get("RESEARCH_DATA_DIR", "")
 SMALL = [
     "--config",
     "palindrome_lstm.yaml",
@@ -67,3 +73,65 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]]]:
+    """Serve these contents on loopback, by HOST/PATH, to all that is fetched; no data folder but data/ is looked up.
+
+    A function in the place of a content answers the request itself.
+    """
+    served: dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = served.get(self.path.lstrip("/"))
+            if callable(content):
+                content(self)
+                return
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_: object) -> None:
+            """Keep the terminal free."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
+        monkeypatch.setenv("RESEARCH_DATA_MIRROR", f"http://127.0.0.1:{server.server_port}")
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def published(mirror: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that lets the mirror serve a named set of RESEARCH_DATA_DIR as its authors do."""
+    from datamodules.data_folders import DataError
+    from datamodules.download import find_files
+    from datamodules.published import PUBLISHED_SETS
+    from datamodules.text_source import BOOKS, find_book
+
+    def publish(name: str) -> None:
+        chosen = PUBLISHED_SETS[name]
+        with monkeypatch.context() as original:
+            original.setenv("RESEARCH_DATA_DIR", DATA)
+            try:
+                paths = [find_book(name)] if name in BOOKS else find_files(name)
+            except DataError:
+                pytest.skip(f"{name} is not in RESEARCH_DATA_DIR")
+        contents = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
+        for file, content in zip(chosen.files, contents, strict=True):
+            address = chosen.addresses[file].removeprefix("https://")
+            mirror[address] = gzip.compress(content) if address.endswith(".gz") else content
+        if address.endswith(".zip"):
+            archive = io.BytesIO()
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+                for file, content in zip(chosen.files, contents, strict=True):
+                    made.writestr(f"{name}/{file}", content)
+            mirror[address] = archive.getvalue()
+
+    return publish

@@ -8,6 +8,7 @@ import torch
 
 from datamodules.data_folders import DataError
 from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
+from datamodules.published import PUBLISHED_SETS
 
 STAGED = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "KG"
 TOY = {"train.txt": "a\tknows\tb\nb\tlikes\tc\n", "valid.txt": "c\tknows\ta\n", "test.txt": "a\tknows\tnew\n"}
@@ -50,7 +51,7 @@ def test_names_end_at_tabs_and_line_feeds_alone(toy: Path) -> None:
 @pytest.mark.parametrize("name", ["Nations", "Kinship", "UMLS"])
 def test_published(name: str) -> None:
     nodes, relations, *triples = PUBLISHED[name].sizes
-    if not (STAGED / PUBLISHED[name].folder.removeprefix("KG/")).is_dir():
+    if not (STAGED / PUBLISHED_SETS[name].folder.removeprefix("KG/")).is_dir():
         pytest.skip(f"{name}'s files are not here")
     data = KnowledgeGraph(name)  # type: ignore[arg-type]
     assert (data.num_nodes, data.num_relations) == (nodes, 2 * relations)
@@ -59,7 +60,7 @@ def test_published(name: str) -> None:
 
 def test_a_published_graph_that_is_not_whole(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-    folder = own_folder / "data" / PUBLISHED["UMLS"].folder
+    folder = own_folder / "data" / PUBLISHED_SETS["UMLS"].folder
     folder.mkdir(parents=True)
     for name, text in TOY.items():
         (folder / name).write_text(text)
@@ -96,6 +97,6 @@ def test_data_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEARCH_DATA_DIR", "elsewhere")
     with pytest.raises(
         DataError,
-        match=r"WN18RR is not in elsewhere/KG/WordNet18RR/raw or data/KG/WordNet18RR/raw: put train\.txt, .* into data",
+        match=r"WN18RR is not in elsewhere/KG/WordNet18RR/raw or data/KG/WordNet18RR/raw; add --data\.download true to",
     ):
         KnowledgeGraph("WN18RR").num_nodes  # noqa: B018

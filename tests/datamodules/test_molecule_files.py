@@ -11,6 +11,7 @@ import torch
 from datamodules import molecule_files
 from datamodules.data_folders import DataError
 from datamodules.molecule_files import SOURCES, fingerprint, read_graphs, read_tu_dataset
+from datamodules.published import PUBLISHED_SETS
 
 DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
 HAS_RDKIT = importlib.util.find_spec("rdkit") is not None
@@ -69,7 +70,7 @@ def test_files_that_do_not_fit(changes: dict[str, str], message: str, own_folder
 
 @pytest.mark.parametrize(("name", "graphs", "features"), [("MUTAG", 188, (7, 4)), ("PROTEINS", 1113, (3, 1))])
 def test_published_classes(name: str, graphs: int, features: tuple[int, int]) -> None:
-    if not (DATA / SOURCES[name].folder).is_dir():
+    if not (DATA / PUBLISHED_SETS[name].folder).is_dir():
         pytest.skip(f"{name}'s files are not here")
     read = read_graphs(name)
     assert len(read) == graphs
@@ -80,7 +81,7 @@ def test_published_classes(name: str, graphs: int, features: tuple[int, int]) ->
 
 @pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install '.[molecules]')")
 def test_freesolv() -> None:
-    if not (DATA / SOURCES["FreeSolv"].folder).is_dir():
+    if not (DATA / PUBLISHED_SETS["FreeSolv"].folder).is_dir():
         pytest.skip("FreeSolv's files are not here")
     graphs = read_graphs("FreeSolv")
     assert len(graphs) == 642
@@ -102,7 +103,7 @@ def test_freesolv() -> None:
 )
 def test_tables_that_are_refused(rows: str, message: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-    folder = own_folder / "data" / SOURCES["FreeSolv"].folder
+    folder = own_folder / "data" / PUBLISHED_SETS["FreeSolv"].folder
     folder.mkdir(parents=True)
     (folder / "SAMPL.csv").write_text(f"smiles,expt\n{rows}")
     with pytest.raises(DataError, match=message):
@@ -115,7 +116,7 @@ def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
     monkeypatch.setattr(molecule_files, "from_smiles", no_rdkit)
-    folder = own_folder / "data" / SOURCES["ESOL"].folder
+    folder = own_folder / "data" / PUBLISHED_SETS["ESOL"].folder
     folder.mkdir(parents=True)
     (folder / "delaney-processed.csv").write_text(f"{','.join(SOURCES['ESOL'].columns or ())}\nC,1\n")
     with pytest.raises(DataError, match=r"rdkit, which is not installed: pip install '\.\[molecules\]'"):
@@ -124,17 +125,15 @@ def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_files_that_are_missing_or_cut_short(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-    with pytest.raises(
-        DataError, match=r"MUTAG is not here: looked for MUTAG_A.txt.* in data/TUDataset/MUTAG/raw; put the files of"
-    ):
+    with pytest.raises(DataError, match=r"MUTAG is not in data/TUDataset/MUTAG/raw; add --data\.download true to"):
         read_graphs("MUTAG")
-    folder = own_folder / "data" / SOURCES["MUTAG"].folder
+    folder = own_folder / "data" / PUBLISHED_SETS["MUTAG"].folder
     folder.mkdir(parents=True)
     for part, text in SMALL.items():
         (folder / f"MUTAG_{part}.txt").write_text(text)
     with pytest.raises(DataError, match="cut short or not MUTAG's: 2 graphs instead of 188"):
         read_graphs("MUTAG")
     (folder / "MUTAG_A.txt").unlink()
-    with pytest.raises(DataError, match=r"MUTAG_A.txt is missing; the other files of MUTAG are there"):
+    with pytest.raises(DataError, match=r"MUTAG/raw has not all files of MUTAG: MUTAG_A.txt is missing; add --data"):
         read_graphs("MUTAG")
     shutil.rmtree(folder)

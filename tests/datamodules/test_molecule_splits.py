@@ -23,6 +23,7 @@ from datamodules.molecule_splits import (
     scaffold_split,
     write_splits,
 )
+from datamodules.published import PUBLISHED_SETS
 
 DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
 STORED = [(name, kind) for name, kinds in KINDS.items() for kind in kinds]
@@ -79,7 +80,7 @@ def test_scaffolds() -> None:
 @NEEDS_RDKIT
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:rdkit")
 def test_stored_scaffold_splits_share_no_scaffold() -> None:
-    if not (DATA / SOURCES["FreeSolv"].folder).is_dir():
+    if not (DATA / PUBLISHED_SETS["FreeSolv"].folder).is_dir():
         pytest.skip("FreeSolv's files are not here")
     graphs = read_graphs("FreeSolv")
     scaffolds = [bemis_murcko(graph.smiles) for graph in graphs]
@@ -92,7 +93,7 @@ def test_stored_scaffold_splits_share_no_scaffold() -> None:
 
 
 def test_stored_folds_are_those_that_the_command_makes() -> None:
-    if not (DATA / SOURCES["MUTAG"].folder).is_dir():
+    if not (DATA / PUBLISHED_SETS["MUTAG"].folder).is_dir():
         pytest.skip("MUTAG's files are not here")
     graphs = read_graphs("MUTAG")
     assert make_splits(graphs, "folds") == read_splits("MUTAG", "folds", graphs)

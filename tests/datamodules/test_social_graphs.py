@@ -90,5 +90,5 @@ def test_facebook(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.num_nodes == 4039
     assert sum(len(triples) for triples in data.links.sought.values()) == 2 * 88234
     monkeypatch.setenv("RESEARCH_DATA_DIR", "elsewhere")
-    with pytest.raises(DataError, match="ego-Facebook is not in elsewhere/SNAP or data/SNAP: put facebook_combined"):
+    with pytest.raises(DataError, match=r"ego-Facebook is not in elsewhere/SNAP or data/SNAP; add --data\.down"):
         find_facebook()

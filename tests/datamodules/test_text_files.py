@@ -7,7 +7,7 @@ import pytest
 
 from datamodules import text_files
 from datamodules.data_folders import DataError
-from datamodules.text_files import PUBLISHED, Published, Text, read_published, read_table, torch_texts, words_of
+from datamodules.text_files import PUBLISHED, Text, read_published, read_table, torch_texts, words_of
 
 
 def test_a_table_of_ones_own(own_folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_tables_that_are_refused(own_folder: Path, name: str, content: bytes | N
 def small_set(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let R8 be three texts."""
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-    monkeypatch.setitem(text_files.PUBLISHED, "R8", Published("R8", (2, 1)))
+    monkeypatch.setitem(text_files.PUBLISHED, "R8", (2, 1))
     folder = own_folder / "data" / "TextGCN"
     (folder / "corpus").mkdir(parents=True)
     (folder / "R8.txt").write_text("0\ttraining\tearn\n1\ttrain\tacq\n2\ttest\tearn\n")
@@ -62,9 +62,9 @@ def test_a_published_set(small_set: Path, packed: bool) -> None:
 
 
 def test_published_sets_that_are_refused(small_set: Path) -> None:
-    with pytest.raises(DataError, match=r"R52 is not in data/TextGCN: put R52\.txt and corpus/R52\.clean\.txt of"):
+    with pytest.raises(DataError, match=r"R52 is not in data/TextGCN; add --data\.download true to fetch it \(4\.4 MB"):
         read_published("R52")
-    with pytest.raises(DataError, match=r"R8\.clean\.txt is missing"):
+    with pytest.raises(DataError, match=r"data/TextGCN has not all files of R8: corpus/R8\.clean\.txt is missing; add"):
         read_published("R8")
     (small_set / "corpus" / "R8.clean.txt").write_text("one\ntwo\n")
     with pytest.raises(DataError, match=r"cut short or not R8"):

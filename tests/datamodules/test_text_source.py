@@ -1,4 +1,4 @@
-"""Reading, stripping and finding texts; nothing is downloaded."""
+"""Reading, stripping and finding texts."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import text_source
+from datamodules.data_folders import DataError
 from datamodules.text_source import BOOKS, TextError, find_book, read_text, strip_licence
 
 BOOK = """The Project Gutenberg EBook of {title}
@@ -69,7 +70,9 @@ def test_folders_and_missing_files(own_folder: Path) -> None:
 
 def test_a_named_book_is_known_by_its_title(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-    with pytest.raises(TextError, match=r"'democracy' is not here: get its plain text .* from .*ebooks/815"):
+    with pytest.raises(
+        DataError, match=r"democracy is not in data/books; add --data\.download true to fetch it \(1\.1 MB"
+    ):
         find_book("democracy")
     Path("data/deep").mkdir(parents=True)
     Path("data/deep/815-0.txt").write_text(BOOK.format(title="Democracy In America", closing="", the="THIS"))
@@ -79,36 +82,29 @@ def test_a_named_book_is_known_by_its_title(own_folder: Path, monkeypatch: pytes
     assert find_book("democracy") == Path("data/deep/815-0.txt")
 
 
-def test_a_failed_download_says_where_to_get_the_book(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pooch
-
-    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-
-    def fail(*_: object, **__: object) -> None:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(TextError, match=r"cannot fetch .*/8/1/815/815-0.txt \(ConnectionError\); get the file from"):
+def test_a_download_is_checked_and_kept(mirror: dict[str, bytes]) -> None:
+    address = "gutenberg.pglaf.org/8/1/815/815-0.txt"
+    with pytest.raises(
+        DataError, match=rf"cannot fetch democracy: .*/{address} answers 404 .* of www\.gutenberg\.org/"
+    ):
+        find_book("democracy", download=True)
+    whole = BOOK.format(title="Democracy In America", closing="", the="THIS")
+    mirror[address] = whole.encode()
+    with pytest.raises(DataError, match=r"815-0\.txt has not the published content of democracy\.txt"):
         find_book("democracy", download=True)
     assert not Path("data").exists()
-
-
-def test_a_download_is_checked_and_kept(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pooch
-
-    monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
-
-    def write(text: str) -> None:
-        monkeypatch.setattr(pooch, "retrieve", lambda _, fname, path, **__: (Path(path) / fname).write_text(text))
-
-    whole = BOOK.format(title="Democracy In America", closing="", the="THIS")
-    write(whole)
-    with pytest.raises(TextError, match="is not the book"):
-        find_book("democracy", download=True)
-    write(whole + "x" * text_source.BOOKS["democracy"].characters[0])
+    mirror[address] = (whole + "x" * text_source.BOOKS["democracy"].characters[0]).encode()
     path = find_book("democracy", download=True)
     assert path == Path("data/books/democracy.txt")
     assert find_book("democracy") == path
+
+
+def test_another_text_in_the_place_of_a_book_is_kept(mirror: dict[str, bytes]) -> None:
+    Path("data/books").mkdir(parents=True)
+    Path("data/books/democracy.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"data/books/democracy\.txt is not democracy as published; remove it"):
+        find_book("democracy", download=True)
+    assert Path("data/books/democracy.txt").read_text() == "mine"
 
 
 def test_real_books() -> None:

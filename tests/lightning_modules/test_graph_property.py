@@ -126,5 +126,5 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
     status, _, err = train(*WORDS, small=False)
     assert (status, err.count("\n")) == (2, 1)
-    assert err.startswith("train.py: error: MUTAG is not here: looked for MUTAG_A.txt")
+    assert err.startswith("train.py: error: MUTAG is not in data/TUDataset/MUTAG/raw; add --data.download true to")
     assert not Path("runs").exists()

@@ -85,8 +85,11 @@ def test_a_stopped_run_goes_on_exactly(train: Train, ring: None) -> None:
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ("knowledge_graph.yaml", "Nations is not in data/KG/nations: put train.txt, valid.txt and test.txt of github"),
-        ("friends.yaml", "ego-Facebook is not in data/SNAP: put facebook_combined.txt.gz of snap.stanford.edu/data"),
+        (
+            "knowledge_graph.yaml",
+            "Nations is not in data/KG/nations; add --data.download true to fetch it (50 kB from raw.g",
+        ),
+        ("friends.yaml", "ego-Facebook is not in data/SNAP; add --data.download true to fetch it (0.2 MB from snap"),
     ],
 )
 def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch, config: str, line: str) -> None:
