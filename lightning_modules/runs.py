@@ -14,7 +14,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
 
-# What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
+# What may differ between a run and its continuation: where it ends, what it shows, how often it saves, and whether its
+# data may be fetched.
 ASIDE = (
     "ckpt_path",
     "stage",
@@ -25,6 +26,7 @@ ASIDE = (
     "trainer.max_time",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
+    "data.init_args.download",
 )
 
 

@@ -90,3 +90,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_whether_data_may_be_fetched_makes_no_other_run(tmp_path: Path) -> None:
+    (tmp_path / "version_0").mkdir()
+    (tmp_path / "version_0" / "config.yaml").write_text("data: {init_args: {name: Cora, download: true}}")
+    config = {"data": {"init_args": {"name": "Cora", "download": False}}}
+    assert find_runs(tmp_path, config)[0] == [tmp_path / "version_0"]
