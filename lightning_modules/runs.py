@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
@@ -28,6 +29,15 @@ ASIDE = (
     "trainer.log_every_n_steps",
     "data.init_args.download",
 )
+
+# TensorBoard opens the first two groups of tags in the alphabet. Those are to be the curves of the training and of the
+# validation, accuracy and loss; so what else is logged at every step is shown in a group behind them.
+SHOWN_AS = {
+    "learning_rate": "weight_update/learning_rate",
+    "train/gradient_norm": "weight_update/gradient_norm",
+    "train/bits_per_character": "train/loss_in_bits_per_character",
+    "val/bits_per_character": "val/loss_in_bits_per_character",
+}
 
 
 def new_run(folder: Path) -> Path:
@@ -166,7 +176,9 @@ def _differences(stored: Any, config: dict[str, Any], aside: tuple[str, ...]) ->
 
 
 class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard events in the run's own folder, without Lightning's extra hparams.yaml and epoch curve.
+    """TensorBoard events in the run's own folder: the curves, and no lone dots beside them.
+
+    Lightning's curve of the epoch and its hparams.yaml are left out. So are the test's numbers, which `log_end` tells.
 
     Args:
         run: the run's folder.
@@ -182,11 +194,31 @@ class RunTensorBoard(TensorBoardLogger):
         self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last and "train/loss" in row]
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log scalars, the epoch left out: training here is counted in steps."""
+        """Log scalars that are curves; the epoch is none, since training here is counted in steps."""
         while self._again:
             row = self._again.pop()
             self.log_metrics(row, int(row.pop("step")))
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        curves = {
+            SHOWN_AS.get(tag, tag): value
+            for tag, value in metrics.items()
+            if tag != "epoch" and not tag.startswith("test/")
+        }
+        super().log_metrics(curves, step)
+
+    def log_end(self, settings: dict[str, Any], tags: list[str], rows: list[tuple[str, str]]) -> None:
+        """Show a finished run: in HParams its settings beside the last value of a curve, under Text its closing table.
+
+        Args:
+            settings: what the run was made with, by short names.
+            tags: of the curve, or of several.
+            rows: name and value of each row of the table.
+        """
+        writer = self.experiment._get_file_writer()
+        for summary in hparams(settings, dict.fromkeys(tags)):  # names alone: a value would be a card of its own
+            writer.add_summary(summary)
+        lines = [f"| {name} | {value} |" for name, value in rows]
+        self.experiment.add_text("summary", "\n".join(["| | |", "| --- | --- |", *lines]))
+        self.finalize("success")
 
     def save(self) -> None:
         """Write out what is buffered."""

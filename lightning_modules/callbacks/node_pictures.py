@@ -46,7 +46,7 @@ class NodePictures(Callback):
                 board.add_embedding(hidden, graph.y.tolist(), tag="nodes", global_step=trainer.global_step)
                 for name, figure in pictures.items():
                     figure.savefig(Path(logger.log_dir) / f"{name}.png", dpi=120)
-                    board.add_figure(name, figure, trainer.global_step, close=False)
+                    board.add_figure(f"views/{name}", figure, trainer.global_step, close=False)
 
 
 @torch.no_grad()

@@ -61,12 +61,12 @@ class Summary(Callback):
         """Print the table, write summary.json, and log the run to TensorBoard's HParams."""
         facts = self.facts(trainer, test_metrics)
         write_whole(self.run / "summary.json", json.dumps(facts, indent=2) + "\n")
-        for logger in trainer.loggers:
-            if isinstance(logger, RunTensorBoard) and facts["headline"] in facts:
-                headline = facts["headline"]
-                logger.log_hyperparams(hyperparameters(self.config), {f"{headline}_last_{LAST}": facts[headline]})
-                logger.finalize("success")
         rows = self._rows(trainer, facts)
+        logged = {tag for row in read_metrics(self.run / "metrics.csv") for tag in row}
+        tags = [f"{split}/{facts['headline']}" for split in ("val", "train")]
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                logger.log_end(hyperparameters(self.config), [tag for tag in tags if tag in logged][:1], rows)
         width = max(len(name) for name, _ in rows)
         print("\n".join(f" {name:<{width}}  {value}" for name, value in rows), flush=True)
 
@@ -103,8 +103,8 @@ class Summary(Callback):
                 rows.append((tag, f"{facts[tag]:.4f}"))
         if facts["steps_per_second"]:
             rows.append(("speed", f"{facts['steps_per_second']:.1f} steps/s"))
-        for picture in sorted(self.run.glob("*.png")):
-            rows.append((picture.stem, str(picture)))
+        for made in sorted([*self.run.glob("*.png"), *self.run.glob("*.md")]):  # curves, nodes, attention, samples
+            rows.append((made.stem, str(made)))
         for name, file in {"checkpoint": "last.ckpt", "best": "best.ckpt", "numbers": "metrics.csv"}.items():
             if (self.run / file).exists():
                 rows.append((name, str(self.run / file)))

@@ -96,7 +96,8 @@ def test_a_cell_of_ones_own_has_no_samples(train: Train, monkeypatch: pytest.Mon
 
 
 def test_samples_are_written_thrice(train: Train) -> None:
-    train(*WORDS, small=False)
+    _, out, _ = train(*WORDS, small=False)
+    assert f"samples                  {RUN / 'samples.md'}\n" in out
     content = (RUN / "samples.md").read_text()
     assert [line for line in content.splitlines() if line.startswith("## ")] == [
         f"## After {step} steps" for step in (10, 20, 30)
