@@ -8,7 +8,7 @@ vocabulary, N characters.
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import StepStreamDataModule, step_generator
 from datamodules.text_source import TextError, find_book, offline_text, read_text, strip_licence
 
@@ -108,6 +109,12 @@ class Book(StepStreamDataModule):
         N = len(tokens)
         first, second = round(N * (1 - self.validation - self.test)), round(N * (1 - self.test))
         return {"train": tokens[:first], "val": tokens[first:second], "test": tokens[second:]}
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """The text, and where it is cut."""
+        name = self.path or self.book or "Python's help topics"
+        return {"name": name, "content": fingerprint([self.text]), "validation": self.validation, "test": self.test}
 
     def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         """Draw random windows."""

@@ -5,7 +5,7 @@ r⁻¹ a relation of its own.
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -70,9 +70,9 @@ class KnowledgeGraph(LinkGraph):
         self.dataset, self.download, self.path = name, download, path
 
     @property
-    def split_name(self) -> str:
-        """The graph's name or folder; it has one split."""
-        return self.path or self.dataset
+    def split(self) -> dict[str, Any]:
+        """The triples; a graph has one split."""
+        return {"name": self.path or self.dataset, **super().split}
 
     def load(self) -> Links:
         """Return the graph, its nodes and relations in the order of their names."""

@@ -5,7 +5,7 @@ Legend: B texts, T words of the longest, V vocabulary, C classes, E edges betwee
 
 import functools
 from collections import Counter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from datamodules.data_folders import DataError
+from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule, Shared
 from datamodules.text_files import Text, read_texts
 from datamodules.word_graph import word_graph
@@ -109,9 +110,13 @@ class LabelledTexts(EpochStreamDataModule):
         return parts
 
     @property
-    def split_name(self) -> str:
+    def split(self) -> dict[str, Any]:
         """The texts, and how those that validate are drawn."""
-        return f"{self.path or self.dataset}, val_share {self.val_share:g}, split_seed {self.split_seed}"
+        texts = (
+            f"{split}\t{text.label}\t{' '.join(text.words)}" for split, part in self.texts.items() for text in part
+        )
+        drawn = {"val_share": self.val_share, "split_seed": self.split_seed}
+        return {"name": self.path or self.dataset, "content": fingerprint(texts), **drawn}
 
     @functools.cached_property
     def classes(self) -> list[str]:

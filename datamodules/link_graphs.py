@@ -9,13 +9,14 @@ answers known already, E edges.
 import functools
 import itertools
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from datamodules.data_folders import DataError
+from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule, Shared
 
 
@@ -126,6 +127,11 @@ class LinkGraph(EpochStreamDataModule, ABC):
             if shared := int(torch.isin(numbers[other], numbers[one]).sum()):
                 raise DataError(f"{shared} links of the {other} split are in the {one} split, too; each belongs in one")
         return links
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """The links of every split."""
+        return {"content": fingerprint(self.links.sought[split] for split in ("train", "val", "test"))}
 
     @property
     def num_nodes(self) -> int:

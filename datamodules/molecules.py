@@ -6,13 +6,14 @@ Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
 """
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch_geometric.data import Batch, Data
 
 from datamodules.data_folders import DataError
+from datamodules.fingerprint import fingerprint
 from datamodules.molecule_files import read_graphs
 from datamodules.molecule_splits import KINDS, Kind, read_splits
 from datamodules.step_stream import EpochStreamDataModule
@@ -60,17 +61,24 @@ class Molecules(EpochStreamDataModule):
         Raises:
             DataError: if there is no such split, or it does not fit the graphs.
         """
-        _, split = self._split
+        _, split = self._stored
         held_out = {*split["val"], *split["test"]}
         return {"train": [n for n in range(len(self.graphs)) if n not in held_out], **split}
 
     @property
-    def split_name(self) -> str:
-        """Data set, kind of the split and its number."""
-        return f"{self.dataset}, {self.kind}, split_number {self._split[0]}"
+    def split(self) -> dict[str, Any]:
+        """The graphs, kind of the split and its number."""
+        numbers = torch.tensor([n for split in ("train", "val", "test") for n in self.parts[split]])
+        parts = (part for graph in self.graphs for part in (graph.x, graph.edge_index, graph.edge_attr, graph.y))
+        return {
+            "name": self.dataset,
+            "content": fingerprint([numbers, *parts]),
+            "split": self.kind,
+            "split_number": self._stored[0],
+        }
 
     @functools.cached_property
-    def _split(self) -> tuple[int, dict[str, list[int]]]:
+    def _stored(self) -> tuple[int, dict[str, list[int]]]:
         splits = read_splits(self.dataset, self.kind, self.graphs)
         number = self.seed % len(splits) if self.split_number is None else self.split_number
         if number >= len(splits):

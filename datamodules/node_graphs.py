@@ -9,7 +9,7 @@ import copy
 import functools
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
@@ -21,6 +21,7 @@ from torch_geometric.loader import NodeLoader
 
 from datamodules.data_folders import DataError
 from datamodules.download import find_files, is_published
+from datamodules.fingerprint import fingerprint
 from datamodules.neighbor_sampler import check_fan_outs, make_sampler
 from datamodules.published import PUBLISHED_SETS
 from datamodules.step_stream import EpochStreamDataModule, step_generator
@@ -63,6 +64,12 @@ class NodeGraph(EpochStreamDataModule, ABC):
     @abstractmethod
     def load(self) -> Data:
         """Return the graph with its masks."""
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """The graph with the nodes of every split."""
+        names = ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask")
+        return {"name": type(self).__name__, "content": fingerprint(self.graph[name] for name in names)}
 
     @property
     def num_features(self) -> int:
@@ -130,9 +137,9 @@ class Karate(NodeGraph):
         return graph
 
     @property
-    def split_name(self) -> str:
-        """The seed of the split."""
-        return f"the karate club split by seed {self.seed}"
+    def split(self) -> dict[str, Any]:
+        """The graph and the seed of the split."""
+        return {**super().split, "name": "the karate club", "seed": self.seed}
 
 
 class Citations(NodeGraph):
@@ -173,9 +180,9 @@ class Citations(NodeGraph):
         return graph
 
     @property
-    def split_name(self) -> str:
-        """The graph's name; it has one split."""
-        return self.dataset
+    def split(self) -> dict[str, Any]:
+        """The graph; it has one split."""
+        return {**super().split, "name": self.dataset}
 
 
 def find_planetoid(name: str, download: bool = False) -> Path:

@@ -4,6 +4,7 @@ Friendship is one relation without a direction: a friendship of i and j is asked
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
@@ -53,10 +54,10 @@ class SocialGraph(LinkGraph):
         self.val_share, self.test_share, self.split_seed = val_share, test_share, split_seed
 
     @property
-    def split_name(self) -> str:
-        """The file, the shares held out and the seed by which they are drawn."""
-        shares = f"val_share {self.val_share:g}, test_share {self.test_share:g}, split_seed {self.split_seed}"
-        return f"{self.path or 'ego-Facebook'}, {shares}"
+    def split(self) -> dict[str, Any]:
+        """The friendships, the shares held out and the seed by which they are drawn."""
+        shares = {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed}
+        return {"name": self.path or "ego-Facebook", **super().split, **shares}
 
     def load(self) -> Links:
         """Return the graph."""

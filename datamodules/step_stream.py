@@ -3,6 +3,7 @@
 Of data without an end every batch is drawn; of data with so many examples an epoch asks for each once.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -80,9 +81,22 @@ class StepStreamDataModule(LightningDataModule, ABC):
             return self._batches_loaded
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
+    @property
+    def split(self) -> dict[str, Any]:
+        """What tells the training examples from those held out; {} where all are drawn anew.
+
+        A checkpoint holds it, so that nothing is tested on examples that it was trained on: "name" in words, "content"
+        the fingerprint of the examples of every split, and the settings by which they were split.
+        """
+        return {}
+
+    @functools.cached_property
+    def _split(self) -> dict[str, Any]:
+        return self.split  # worked out once, for all checkpoints of a training
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches consumed, for the checkpoint."""
-        return {"batches_consumed": self.batches_consumed}
+        """Return the number of batches consumed and the split, for the checkpoint."""
+        return {"batches_consumed": self.batches_consumed, **({"split": self._split} if self._split else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the stream start where a checkpoint's stood. A trainer restores its own count, and that one decides.
@@ -127,18 +141,6 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
     def eval_batch_size(self) -> int:
         """Number of examples of a batch in an evaluation."""
         return self.batch_size
-
-    @property
-    def split_name(self) -> str:
-        """What the examples are and how they are split, in words; "" if that never differs.
-
-        A checkpoint holds it, so that nothing is tested on examples that it was trained on.
-        """
-        return ""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches consumed and the split, for the checkpoint."""
-        return {**super().state_dict(), "split": self.split_name}
 
     @property
     def steps_per_epoch(self) -> int:

@@ -63,17 +63,26 @@ def plain(tree: Any) -> Any:
 
 
 def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
-    """See that a checkpoint was trained on the split that it is to be tested on.
+    """See that a checkpoint was trained on the split that it is to be tested on, wherever its files lie.
 
     Raises:
         UserError: if it was another one.
     """
-    state, ours = checkpoint.get(type(data).__qualname__), getattr(data, "split_name", "")
-    theirs = state.get("split", ours) if isinstance(state, dict) else ours
-    if theirs != ours:
+    state, ours = checkpoint.get(type(data).__qualname__), getattr(data, "split", {})
+    if not ours:
+        return
+    theirs = state.get("split") if isinstance(state, dict) else None
+    if not isinstance(theirs, dict):
+        raise UserError(f"{path} was not trained on a {type(data).__qualname__}: it does not say on which split")
+    settings = sorted((ours.keys() | theirs.keys()) - {"name", "content"}, key=str)
+    differing = [f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in settings
+                 if theirs.get(key) != ours.get(key)]  # fmt: skip
+    if not differing and theirs.get("content") != ours["content"]:
+        differing = [f"the content of {theirs.get('name')} there is not that of {ours['name']} here"]
+    if differing:
         raise UserError(
-            f"{path} was trained on {theirs}, and the data are {ours}: some that it was trained on may be tested; give "
-            "its own --seed_everything and --data settings"
+            f"{path} was trained on other examples: {', '.join(differing)}; some that it was trained on may be tested; "
+            "give its own --seed_everything and --data settings"
         )
 
 

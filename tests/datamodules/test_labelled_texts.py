@@ -27,7 +27,7 @@ def test_splits_share_no_text(path: str) -> None:
     assert len({" ".join(text.words) for texts in data.texts.values() for text in texts}) == 60
     assert data.texts == LabelledTexts(path=path, seed=1).texts
     assert data.texts != LabelledTexts(path=path, split_seed=1).texts
-    assert data.split_name != LabelledTexts(path=path, split_seed=1).split_name
+    assert data.split != LabelledTexts(path=path, split_seed=1).split
     assert data.classes == ["even", "odd"]
 
 
