@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.callbacks.colours import colour, line
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.summary import LAST
 from lightning_modules.cli import parse_settings
@@ -225,20 +226,22 @@ def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
     figure = Figure(figsize=(7, 4 + 0.25 * len(settings)), layout="constrained")
     axes = figure.subplots()
     headlines = []
-    for setting, folders in settings.items():
+    for number, (setting, folders) in enumerate(settings.items()):
         headlines.append(headline := headline_of(next(iter(folders.values()))))
         curves = [curve(read_metrics(folder / "metrics.csv"), f"train/{headline}")[1] for folder in folders.values()]
         shortest = min(map(len, curves))
         values = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
         mean, std = values.mean(0), values.std(0, ddof=min(1, len(curves) - 1))
         upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
-        (line,) = axes.plot(
+        axes.plot(
             np.arange(1, shortest + 1),
             mean,
+            line(number),
             linewidth=1,
+            color=colour(number),
             label=f"{setting}, {len(curves)} seed{'s' * (len(curves) > 1)}",
         )
-        axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=line.get_color(), alpha=0.25)
+        axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=colour(number), alpha=0.25)
     axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside lower center")

@@ -32,6 +32,7 @@ from torch_geometric.nn.models import GCN as PyGGCN
 from benchmarks.recurrent import peak_memory, process_status
 from datamodules.neighbor_sampler import NeighborSampler
 from datamodules.node_graphs import Citations
+from lightning_modules.callbacks.colours import colour, marker
 from lightning_modules.networks.node_networks import GCN, GraphSAGE
 
 ROUNDS = 60
@@ -166,9 +167,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     names = {"edges": "GCN, a message an edge", "sparse": "GCN, CSR", "sampled": f"GraphSAGE, {SEEDS} sampled seeds"}
     for axes, key, label in zip(figure.subplots(1, 2), ("memory", "seconds"), ("MB", "seconds"), strict=True):
-        for way, name in names.items():
+        for number, (way, name) in enumerate(names.items()):
             own = [row for row in rows if row["way"] == way]
-            axes.plot([row["nodes"] for row in own], [row[key] for row in own], "o-", label=name)
+            style = {"color": colour(number), "marker": marker(number)}
+            axes.plot([row["nodes"] for row in own], [row[key] for row in own], label=name, **style)
         axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel=f"{label} a training step")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)

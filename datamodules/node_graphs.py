@@ -142,6 +142,19 @@ class Karate(NodeGraph):
         return {**super().split, "name": "the karate club", "seed": self.seed}
 
 
+# What Planetoid's numbers stand for. Its files do not tell; the sizes of the classes, published with their names, do.
+CLASS_NAMES = {
+    "Cora": (
+        "theory", "reinforcement learning", "genetic algorithms", "neural networks", "probabilistic methods",
+        "case-based", "rule learning",
+    ),
+    "CiteSeer": (
+        "artificial intelligence", "machine learning", "information retrieval", "databases", "agents",
+        "human-computer interaction",
+    ),
+}  # fmt: skip
+
+
 class Citations(NodeGraph):
     """Planetoid's citation graphs with the public split: 20 labels a class, 500 nodes to validate, 1000 to test.
 
@@ -168,6 +181,11 @@ class Citations(NodeGraph):
     ) -> None:
         super().__init__(num_neighbors, batch_size, seed)
         self.dataset, self.download = name, download
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they are known."""
+        return CLASS_NAMES.get(self.dataset)
 
     def load(self) -> Data:
         """Return the graph."""

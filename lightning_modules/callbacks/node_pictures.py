@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torch_geometric.data import Data
 
+from lightning_modules.callbacks.colours import colour, marker
 from lightning_modules.runs import RunTensorBoard
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class NodePictures(Callback):
         hidden = evaluate(network, "hidden", graph).cpu()
         if not hidden.isfinite().all():  # a training that went astray has no map
             return
-        pictures = {"nodes": draw_map(hidden, graph.y.cpu())}
+        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        pictures = {"nodes": draw_map(hidden, graph.y.cpu(), names)}
         if hasattr(network, "attention") and len(graph.y) <= LEGIBLE:
             edges, weights = evaluate(network, "attention", graph)
             pictures["attention"] = draw_attention(edges.cpu(), weights.cpu())
@@ -59,10 +61,15 @@ def evaluate(network: nn.Module, method: str, graph: Data) -> Any:
     return result
 
 
-def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
-    """Draw nodes at the first two principal components of their features' directions [N, H], coloured by class [N].
+def draw_map(hidden: Tensor, classes: Tensor, names: Sequence[str] | None = None) -> Figure:
+    """Draw nodes at the first two principal components of their features' directions, each class in its own way.
 
     Without their lengths the classes lie further apart.
+
+    Args:
+        hidden: features of the nodes [N, H].
+        classes: of the nodes [N].
+        names: of the classes; their numbers otherwise.
     """
     from matplotlib.figure import Figure
 
@@ -71,17 +78,32 @@ def draw_map(hidden: Tensor, classes: Tensor) -> Figure:
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
     two = pad(centred @ axes[:2].T, (0, max(0, 2 - len(axes))))  # a layer of one unit has but one axis
     places = two.numpy()
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
+    figure = Figure(figsize=(6.2, 4.5), layout="constrained")
     plot = figure.add_subplot()
     for label in range(int(classes.max()) + 1):
         own = places[(classes == label).numpy()]
-        plot.scatter(own[:, 0], own[:, 1], s=max(3, 900 / len(places)), label=f"class {label}", alpha=0.7)
+        plot.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=max(5, 1200 / len(places)),
+            c=colour(label),
+            marker=marker(label),
+            linewidths=0,
+            label=names[label] if names else f"class {label}",
+            alpha=0.7,
+        )
     plot.set(
         xlabel="first principal component",
         ylabel="second",
         title=f"directions of the hidden features of {len(places)} nodes",
     )
-    plot.legend(frameon=False, fontsize=8, markerscale=2)
+    plot.legend(
+        frameon=False,
+        fontsize=8,
+        markerscale=max(1, min(2.5, len(places) / 100)),  # legible where the nodes are many and small
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+    )
     return figure
 
 

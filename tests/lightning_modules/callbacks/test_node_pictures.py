@@ -2,9 +2,11 @@
 
 import numpy as np
 import torch
+from matplotlib.colors import to_hex
 
 from datamodules.node_graphs import Karate
 from datamodules.six_nodes import NAMES, six_nodes
+from lightning_modules.callbacks.colours import COLOURS
 from lightning_modules.callbacks.node_pictures import draw_attention, draw_map, evaluate
 from lightning_modules.networks.node_networks import GAT, GCN
 
@@ -17,6 +19,15 @@ def test_features_are_evaluations() -> None:
     (plot,) = draw_map(hidden, graph.y).axes
     assert len(plot.collections) == 4
     assert sum(np.shape(group.get_offsets())[0] for group in plot.collections) == 34
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == [f"class {k}" for k in range(4)]
+
+
+def test_classes_have_colours_marks_and_names() -> None:
+    names = ["one", "two", "three"]
+    (plot,) = draw_map(torch.randn(9, 3), torch.arange(9) % 3, names).axes
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == names
+    assert [to_hex(group.get_facecolor()[0]).upper() for group in plot.collections] == list(COLOURS[:3])
+    assert len({group.get_paths()[0].vertices.tobytes() for group in plot.collections}) == 3
 
 
 def test_attention_of_six_nodes() -> None:
