@@ -37,7 +37,8 @@ def plain(path: Path, seed: int, steps: int) -> float:
     import torch
     from torch import nn
 
-    from datamodules.text_source import read_text, strip_licence
+    from datamodules.gutenberg import strip_licence
+    from datamodules.text_source import read_text
 
     torch.manual_seed(seed)
     text = strip_licence(read_text(path))

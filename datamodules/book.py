@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.fingerprint import fingerprint
+from datamodules.gutenberg import strip_licence
 from datamodules.step_stream import StepStreamDataModule, step_generator
-from datamodules.text_source import TextError, find_book, offline_text, read_text, strip_licence
+from datamodules.text_source import TextError, find_book, offline_text, read_text
 
 CHUNK = 1000  # characters of held-out text in one batch
 
@@ -87,8 +88,9 @@ class Book(StepStreamDataModule):
         if self.path is None and self.book is None:
             print("no --data.path and no --data.book: Python's help topics, a text for smoke tests only", flush=True)
             return offline_text()
-        text = read_text(Path(self.path) if self.path is not None else find_book(str(self.book), self.download))
-        return text if self.keep_licence else strip_licence(text)
+        path = Path(self.path) if self.path is not None else find_book(str(self.book), self.download)
+        text = read_text(path)
+        return text if self.keep_licence else strip_licence(text, str(path))
 
     @functools.cached_property
     def vocabulary(self) -> str:

@@ -1,17 +1,11 @@
-"""Where a text comes from, and what of it is the book: files, named books, the licence around them."""
+"""Where a text comes from: files and named books."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.data_folders import DataError, data_folders
 from datamodules.download import absent, fetch
 from datamodules.text_lines import file_text
-
-START = re.compile(r"^\*\*\* ?START OF (?:THIS|THE) PROJECT GUTENBERG EBOOK[^*]*(?:\*\*\*)?.*$", re.MULTILINE | re.I)
-END = re.compile(r"^\*\*\* ?END OF (?:THIS|THE) PROJECT GUTENBERG EBOOK.*$", re.MULTILINE | re.I)
-CLOSING = re.compile(r"^End of (?:the )?Project Gutenberg", re.MULTILINE)  # a line or two above END in older files
-CLOSING_REACH = 500  # characters above END
 
 
 class NamedBook(NamedTuple):
@@ -51,16 +45,6 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise TextError(f"{path} is empty")
     return text
-
-
-def strip_licence(text: str) -> str:
-    """Return the book between Project Gutenberg's header and licence; a text without their markers as it is."""
-    start, ends = START.search(text), list(END.finditer(text))
-    if start is None or not ends or ends[-1].start() < start.end():
-        return text
-    end = ends[-1].start()
-    closings = list(CLOSING.finditer(text, max(start.end(), end - CLOSING_REACH), end))
-    return text[start.end() : (closings or ends)[-1].start()].strip("\n") + "\n"
 
 
 def find_book(name: str, download: bool = False) -> Path:

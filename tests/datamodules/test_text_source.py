@@ -7,7 +7,8 @@ import pytest
 
 from datamodules import text_source
 from datamodules.data_folders import DataError
-from datamodules.text_source import BOOKS, TextError, find_book, read_text, strip_licence
+from datamodules.gutenberg import strip_licence
+from datamodules.text_source import BOOKS, TextError, find_book, read_text
 
 BOOK = """The Project Gutenberg EBook of {title}
 
@@ -25,20 +26,6 @@ Chapter two.
 
 The licence.
 """
-
-
-@pytest.mark.parametrize(
-    "closing", ["", "End of the Project Gutenberg EBook of A Book\n\n", "End of Project Gutenberg’s\n"]
-)
-@pytest.mark.parametrize("the", ["THIS", "THE"])
-def test_the_book_lies_between_the_markers(closing: str, the: str) -> None:
-    text = BOOK.format(title="A Book", closing=closing, the=the).replace("START OF THIS", f"START OF {the}")
-    assert strip_licence(text) == "Chapter one.\n\nChapter two.\n"
-
-
-def test_without_markers_nothing_is_guessed() -> None:
-    for text in ("Just a text.", BOOK.split("*** END")[0], "*** END" + BOOK.split("*** END")[1]):
-        assert strip_licence(text) == text
 
 
 def test_reading(own_folder: Path) -> None:
@@ -124,11 +111,3 @@ def test_titles_differ_in_dashes_and_capitals(own_folder: Path, monkeypatch: pyt
     Path("data/books").mkdir(parents=True)
     Path("data/books/x.txt").write_text("The Project Gutenberg eBook\n\nTitle: Democracy in America — Volume 1\n")
     assert find_book("democracy") == Path("data/books/x.txt")
-
-
-def test_licences_of_today_and_a_closing_line_inside_the_book() -> None:
-    text = "Title\n*** START OF THE PROJECT GUTENBERG eBook X ***\nbegin\nEnd of Project Gutenberg is told here\n"
-    text += "more\n" * 200 + "*** END OF THE PROJECT GUTENBERG eBook X ***\nlicence\n"
-    stripped = strip_licence(text)
-    assert stripped.startswith("begin\nEnd of Project")
-    assert stripped.endswith("more\n")
