@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ class Text(NamedTuple):
 PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # to train, to test
 SPLITS = {"train": "train", "training": "train", "test": "test"}  # as files call them
 PARTS = ("nn", "optim", "distributions", "linalg", "fft", "special", "cuda", "sparse", "autograd")  # of torch
+PIECE = re.compile(r"[^\W_]+|[^\w\s]")  # \w has letters and digits, but no marks
+JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner
 LONGEST = 100  # words of what is said of a function
 
 
@@ -92,5 +95,24 @@ def torch_texts() -> list[Text]:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in small letters, and what stands between them but spaces."""
-    return re.findall(r"[^\W_]+|[^\w\s]", text.lower())
+    """Return the words of a text in small letters, and every other character but spaces as a piece of its own.
+
+    A word is a run of letters, digits and the marks on them, as in "हिन्दी", composed where Unicode can (NFC); a
+    zero-width joiner or non-joiner belongs to it, an apostrophe does not: "it's" is three pieces. Thai and Chinese have
+    no spaces between words, and no dictionary is used: what stands between two spaces or signs is one word.
+    """
+    text = unicodedata.normalize("NFC", text.lower())
+    if text.isascii():
+        return PIECE.findall(text)
+    words: list[str] = []
+    end, is_word = -1, False  # of the last piece
+    for piece in PIECE.finditer(text):
+        letters = piece[0][0].isalnum()
+        mark = piece[0] in JOINERS or unicodedata.category(piece[0][0]).startswith("M")
+        if piece.start() == end and (mark or (letters and is_word)):
+            words[-1] += piece[0]
+        else:
+            words.append(piece[0])
+            is_word = letters
+        end = piece.end()
+    return words

@@ -1,6 +1,9 @@
 """Files of texts: TextGCN's sets, a table of one's own, what is refused."""
 
 import gzip
+import os
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,40 @@ def test_texts_that_are_always_there() -> None:
     for split in ("train", "test"):
         assert len({text.label for text in texts if text.split == split}) > 4
     assert all(text.label not in text.words for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में लिखो।", ["हिन्दी", "में", "लिखो", "।"]),
+        ("ภาษาไทย ที่นี่", ["ภาษาไทย", "ที่นี่"]),
+        ("Кра\u0301сный", ["кра\u0301сный"]),
+        (
+            "Ame\u0301lie d\u2019Orle\u0301ans",
+            ["am\u00e9lie", "d", "\u2019", "orl\u00e9ans"],
+        ),  # composed, as others write them
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("ක්\u200dරම", ["ක්\u200dරම"]),
+        ("שָׁלוֹם", ["ש\u05c1\u05b8לו\u05b9ם"]),
+        ("我们 学习，好", ["我们", "学习", "，", "好"]),
+        ("İzmir", ["i\u0307zmir"]),
+        ("I \u2764\ufe0fParis", ["i", "\u2764\ufe0f", "paris"]),
+        ("\u0301 x", ["\u0301", "x"]),
+        ("x² ½ h_t", ["x²", "½", "h", "t"]),
+        ("", []),
+    ],
+)
+def test_words_of_many_languages(text: str, words: list[str]) -> None:
+    assert words_of(text) == [unicodedata.normalize("NFC", word) for word in words]
+
+
+@pytest.mark.parametrize("name", ["R8", "mr"])
+def test_words_of_english_corpora_are_what_they_were(name: str) -> None:
+    path = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TextGCN" / "corpus" / f"{name}.txt.gz"
+    if not path.is_file():
+        pytest.skip(f"{name}'s files are not here")
+    text = gzip.decompress(path.read_bytes()).decode("latin-1")
+    assert words_of(text) == re.findall(r"[^\W_]+|[^\w\s]", text.lower())
 
 
 def test_words() -> None:
