@@ -51,6 +51,8 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     def __init__(self, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__()
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"the seed of the data must be 0..{2**32 - 1}, got {seed}")
         self.batch_size = batch_size
         self.seed = seed
         self._batches_loaded = 0

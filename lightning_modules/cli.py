@@ -31,7 +31,7 @@ from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_split
 from lightning_modules.commands import again
 from lightning_modules.errors import UserError
-from lightning_modules.parser import OneLineParser, config_first, plain
+from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
 from lightning_modules.training_system import TrainingSystem
 
@@ -114,7 +114,8 @@ class StudyCLI(LightningCLI):
         """Add the callbacks that have settings, and hand the facts of the data to the network."""
         parser.add_class_arguments(Checkpoints, "checkpoints")
         parser.add_class_arguments(Solved, "solved")
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        if not gives_setting(config_first(self.arguments), "data.seed"):  # one that is given wins
+            parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for fact in DATA_FACTS:
             parser.link_arguments(f"data.{fact}", f"model.init_args.network.init_args.{fact}", apply_on="instantiate")
         for fact in SYSTEM_FACTS:

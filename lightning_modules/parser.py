@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,26 @@ def find_config(name: str) -> Path:
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     wrong = f"there is no {name!r}{did_you_mean(name, known)}" if name else "names no file"
     raise UserError(f"--config: {wrong}; configs/ has {', '.join(known)}")
+
+
+def gives_setting(arguments: list[str], key: str) -> bool:
+    """Tell whether a command line, its configs found and in front, gives a setting, in an option or in a config.
+
+    Args:
+        arguments: the words, as `config_first` returns them.
+        key: dotted, without init_args, such as "data.seed".
+    """
+    top, _, below = key.partition(".")
+    for word, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, equals, value = word.removeprefix("--").partition("=")
+        value = value if equals else following
+        if option.replace(".init_args", "") == key:
+            return True
+        if option == "config" and key in dict(_flat(yaml.safe_load(Path(value).read_text()))):
+            return True
+        if option == top and value.lstrip().startswith("{") and below in dict(_flat(yaml.safe_load(value))):
+            return True
+    return False
 
 
 class OneLineParser(LightningArgumentParser):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
@@ -39,6 +40,21 @@ def test_plan_refuses_what_train_would_refuse() -> None:
         study.plan(["palindrome_lstm.yaml"], [1], [["data.length"]], [])
     with pytest.raises(UserError, match="--ckpt_path is not for a study: interrupted runs go on by themselves"):
         study.plan(["palindrome_lstm.yaml"], [1], [], ["--ckpt_path=last"])
+
+
+def test_a_seed_of_the_data_makes_another_run(own_folder: Path) -> None:
+    plain, given, other = (
+        study.plan(["palindrome_lstm.yaml"], [1], [], words)[0]
+        for words in ([], ["--data.seed", "7"], ["--data.seed", "8"])
+    )
+    for number, run in enumerate((plain, given)):
+        folder = own_folder / RUNS / f"version_{number}"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(run.settings))
+        (folder / "summary.json").write_text("{}")
+    assert plain.finished() == RUNS / "version_0"
+    assert given.finished() == RUNS / "version_1"
+    assert other.finished() is None
 
 
 def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.step_stream import step_generator
@@ -117,6 +118,51 @@ def test_parse_settings_makes_nothing(tmp_path: Path) -> None:
     assert folder == Path("runs/palindrome_lstm")
     assert settings["seed_everything"] == 7
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--data.seed", "7"],
+        ["--data.seed=7"],
+        ["--data.init_args.seed", "7"],
+        ["--config", "own.yaml"],
+        ["--config", "whole.yaml"],
+        ["--data", '{"class_path": "datamodules.toy_tasks.BinaryPalindrome", "init_args": {"seed": 7}}'],
+    ],
+)
+def test_a_seed_of_the_data_that_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text("data:\n  init_args:\n    seed: 7\n")
+    Path("whole.yaml").write_text(
+        "data:\n  class_path: datamodules.toy_tasks.BinaryPalindrome\n  init_args: {seed: 7}\n"
+    )
+    before = ["--config", "palindrome_lstm.yaml", "--trainer.accelerator", "cpu", "--seed_everything", "3"]
+    cli = StudyCLI([*before, *words])
+    assert (cli.datamodule.seed, cli.config.seed_everything) == (7, 3)
+    assert cli.settings["data"]["init_args"]["seed"] == 7
+    Path("config.yaml").write_text(yaml.safe_dump(cli.settings))  # as a run keeps it
+    _, again = parse_settings(["--config", "config.yaml", "--seed_everything", "4"])
+    assert (again["seed_everything"], again["data"]["init_args"]["seed"]) == (4, 7)
+
+
+def test_without_one_the_seed_of_everything_is_that_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = ["--config", "palindrome_lstm.yaml", "--trainer.accelerator", "cpu"]
+    cli = StudyCLI([*before, "--seed_everything", "3"])
+    assert cli.datamodule.seed == 3
+    assert "seed" not in cli.settings["data"]["init_args"], "or config.yaml would fix it for other seeds"
+    Path("config.yaml").write_text(yaml.safe_dump(cli.settings))
+    assert StudyCLI(["--config", "config.yaml", "--seed_everything", "4"]).datamodule.seed == 4
+
+
+def test_a_seed_that_no_generator_takes_is_refused(train: Train) -> None:
+    status, _, err = train("--data.seed", "-1")
+    assert status == 2
+    assert "the seed of the data must be 0..4294967295, got -1" in err
+    assert not Path("runs").exists()
 
 
 def test_the_run_folder_goes_under_default_root_dir(train: Train) -> None:
