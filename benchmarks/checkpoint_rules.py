@@ -6,7 +6,6 @@ By loss, as train.py does: the epoch with the lowest validation loss. By the rul
 code: the last epoch at which validation loss and accuracy both were as good as ever before.
 """
 
-import argparse
 import statistics
 import sys
 
@@ -14,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
 
+from benchmarks.named_data import make_parser, run
 from datamodules.node_graphs import Citations
 from lightning_modules.networks.node_networks import GAT
 
@@ -49,11 +49,11 @@ def train(graph: Data, classes: int, epochs: int, weight_decay: float, seed: int
 
 def main() -> int:
     """Print mean and standard deviation over the seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", choices=SETTINGS, default="Cora")
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0; two or more")
     options = parser.parse_args()
-    data = Citations(options.data)
+    data = Citations(options.data, options.download)
     results = [train(data.graph, data.num_classes, *SETTINGS[options.data], seed) for seed in range(options.seeds)]
     for rule, accuracies in zip(("lowest validation loss", "the authors'"), zip(*results, strict=True), strict=True):
         print(f"{options.data}, {rule}: {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} %")
@@ -61,4 +61,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -11,7 +11,6 @@ units and 47 classes, and takes each step in a process of its own: `memory` is b
 most over what the graph itself takes, `resident` the whole of it.
 """
 
-import argparse
 import json
 import random
 import statistics
@@ -29,6 +28,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import NodeLoader
 from torch_geometric.nn.models import GCN as PyGGCN
 
+from benchmarks.named_data import make_parser, run
 from benchmarks.recurrent import peak_memory, process_status
 from datamodules.neighbor_sampler import NeighborSampler
 from datamodules.node_graphs import Citations
@@ -54,11 +54,11 @@ class PyGNetwork(nn.Module):
         return self.network(dropout(x, 0.5, self.training) if x.layout == torch.strided else x, edge_index)
 
 
-def epoch() -> None:
+def epoch(download: bool) -> None:
     """Print the time of a training step of both GCNs on the citation graphs."""
     print("| data | network | ms an epoch | of PyG's GCN |\n| --- | --- | --- | --- |")
     for name in ("Cora", "CiteSeer"):
-        data = Citations(name)
+        data = Citations(name, download)
         compare(name, data.graph, (data.num_features, data.num_classes))
 
 
@@ -178,7 +178,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> int:
     """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("what", choices=("epoch", "sampler", "size", "one"))
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks/graphs"), help="folder of the results of size"
@@ -190,10 +190,12 @@ def main() -> int:
         size(options.out)
     elif options.what == "one":
         print(json.dumps(one(options.nodes, options.way)))
+    elif options.what == "epoch":
+        epoch(options.download)
     else:
-        {"epoch": epoch, "sampler": sampler}[options.what]()
+        sampler()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

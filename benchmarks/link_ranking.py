@@ -6,7 +6,6 @@ Weights as drawn: the time does not depend on them. PyG's `test` ranks tails onl
 runs on the first 200 triples, and its time is scaled to the split.
 """
 
-import argparse
 import sys
 import time
 
@@ -14,7 +13,7 @@ import torch
 from torch_geometric.nn.kge import ComplEx as PyGComplEx
 from torch_geometric.nn.kge import DistMult as PyGDistMult
 
-from datamodules.data_folders import DataError
+from benchmarks.named_data import make_parser, run
 from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
 from lightning_modules.networks.link_networks import ComplEx, DistMult
 from lightning_modules.ranking import RankMetrics, mid_ranks
@@ -36,18 +35,14 @@ def rank_all(data: KnowledgeGraph, network: torch.nn.Module) -> int:
 
 def main() -> int:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", choices=PUBLISHED, default="FB15k-237")
     parser.add_argument("--hidden_size", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = KnowledgeGraph(options.data)
-    try:
-        head, relation, tail = data.links.sought["test"][: len(data.links.sought["test"]) // 2].T
-    except DataError as error:
-        print(f"link_ranking: error: {error}", file=sys.stderr)
-        return 2
+    data = KnowledgeGraph(options.data, options.download)
+    head, relation, tail = data.links.sought["test"][: len(data.links.sought["test"]) // 2].T
     print(f"{options.data}, {len(head)} test triples, H {options.hidden_size}, threads {options.threads}", end="\n\n")
     print("| decoder | ours, s | CPU s | PyG's, one side, unfiltered, CPU s |\n| --- | --- | --- | --- |")
     for make, peer in ((DistMult, PyGDistMult), (ComplEx, PyGComplEx)):
@@ -65,4 +60,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -7,28 +7,31 @@ TF-IDF and a linear support vector machine with scikit-learn's settings, trained
 validate elsewhere included. It prints the test accuracy and macro-F1 in %.
 """
 
-import argparse
+import sys
 
+from benchmarks.named_data import make_parser, run
 from datamodules.text_files import PUBLISHED, read_texts
 
 
-def main() -> None:
+def main() -> int:
     """Print a line for each set."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics import f1_score
     from sklearn.svm import LinearSVC
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
-    for name in parser.parse_args().names:
-        texts = read_texts(name, None)
+    options = parser.parse_args()
+    for name in options.names:
+        texts = read_texts(name, None, options.download)
         train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))
         tfidf = TfidfVectorizer(analyzer=lambda text: text.words)
         machine = LinearSVC().fit(tfidf.fit_transform(train), [text.label for text in train])
         found, labels = machine.predict(tfidf.transform(test)), [text.label for text in test]
         f1 = f1_score(labels, found, average="macro")
         print(f"{name}: accuracy {100 * (found == labels).mean():.2f}, macro-F1 {100 * f1:.2f}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))
