@@ -15,8 +15,7 @@ from torch.utils.tensorboard.summary import hparams
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
 
-# What may differ between a run and its continuation: where it ends, what it shows, how often it saves, and whether its
-# data may be fetched.
+# What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
 ASIDE = (
     "ckpt_path",
     "stage",
@@ -27,8 +26,8 @@ ASIDE = (
     "trainer.max_time",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
-    "data.init_args.download",
 )
+DOWNLOAD = "data.init_args.download"  # whether data may be fetched makes no other run
 
 # TensorBoard opens the first two groups of tags in the alphabet. Those are to be the curves of the training and of the
 # validation, accuracy and loss; so what else is logged at every step is shown in a group behind them.
@@ -131,7 +130,7 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
             continue
-        differing = _differences(stored, config, aside)
+        differing = _differences(stored, config, (*aside, DOWNLOAD))
         if not differing:
             matching.append(run)
         elif reason.startswith("there is no run"):

@@ -1,6 +1,9 @@
 """Every config: found by glob, documented, and stepped once."""
 
+import importlib.util
 import os
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +64,37 @@ def test_config_trains(path: Path, train: Callable[..., tuple[int, str, str]]) -
     assert (status, err) == (0, "")
     row, *_ = read_metrics(Path("runs") / path.stem / "version_0" / "metrics.csv")
     assert 0 < row["train/loss"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_config_runs_offline_or_names_the_option_that_makes_it_run(
+    path: Path,
+    train: Callable[..., tuple[int, str, str]],
+    start: Callable[..., subprocess.Popen[str]],
+    mirror: dict[str, bytes],
+    published: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["--config", path.name, "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
+    words += ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1"]
+    with monkeypatch.context() as ordinary:
+        ordinary.delenv("RESEARCH_DATA_MIRROR")
+        status, _, err = train(*words, small=False)
+    if status == 2:
+        assert not Path("runs").exists()
+        assert not Path("data").exists()
+        line = r"train\.py: error: (\S+) is not in data/\S+; add (\S+) (\S+) to fetch it \([\w. ]+ from \S+\)\n"
+        named = re.fullmatch(line, err)
+        assert named is not None, err
+        published(named[1])
+        process = start(*words, named[2], named[3], small=False)
+        out, err = process.communicate()
+        status = process.returncode
+        assert f"fetching {named[1]} from 127.0.0.1" in out
+        if named[1] == "ESOL" and importlib.util.find_spec("rdkit") is None:
+            assert "rdkit, which is not installed: pip install" in err
+            return
+    assert (status, err) == (0, "")
+    rows = read_metrics(Path("runs") / path.stem / "version_0" / "metrics.csv")
+    assert sum("train/loss" in row for row in rows) == 2

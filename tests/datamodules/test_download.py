@@ -254,7 +254,27 @@ def start_fetch() -> Iterator[Callable[[], subprocess.Popen[str]]]:
         process.communicate()
 
 
+def wait_for(pattern: str) -> None:
+    deadline = time.monotonic() + 120
+    while not list(Path(".").glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
+def test_ctrl_c_of_a_run_that_fetches(
+    mirror: Served, published: Callable[[str], None], start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    published("Nations")
+    mirror[list(mirror)[1]] = stall
+    process = start("--config", "knowledge_graph.yaml", "--data.download", "true", small=False)
+    wait_for("data/.download-*/1")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip()) == (130, "stopped")
+    assert out.startswith("fetching Nations from 127.0.0.1")
+    assert list(Path(".").iterdir()) == []
+
+
 def test_a_process_that_is_killed_leaves_nothing_that_is_read(
     mirror: Served, published: Callable[[str], None], start_fetch: Callable[[], subprocess.Popen[str]]
 ) -> None:
@@ -262,9 +282,7 @@ def test_a_process_that_is_killed_leaves_nothing_that_is_read(
     address, content = list(mirror.items())[-1]
     mirror[address] = stall
     process = start_fetch()
-    deadline = time.monotonic() + 60
-    while not list(Path(".").glob("data/.download-*/1")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for("data/.download-*/1")
     process.kill()
     process.wait()
     assert list(Path("data").glob(".download-*"))
@@ -275,7 +293,6 @@ def test_a_process_that_is_killed_leaves_nothing_that_is_read(
     assert all_files() == [f"data/KG/nations/{part}.txt" for part in ("test", "train", "valid")]
 
 
-@pytest.mark.slow
 def test_processes_that_start_at_once_fetch_once(
     mirror: Served, published: Callable[[str], None], start_fetch: Callable[[], subprocess.Popen[str]]
 ) -> None:
@@ -285,7 +302,7 @@ def test_processes_that_start_at_once_fetch_once(
     def counted(address: str, content: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
         def answer(request: BaseHTTPRequestHandler) -> None:
             asked.append(address)
-            time.sleep(0.5)
+            time.sleep(0.2)
             request.send_response(200)
             request.end_headers()
             request.wfile.write(content)
