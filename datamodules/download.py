@@ -92,7 +92,7 @@ def fetch(name: str, check: Check | None = None) -> list[Path]:
         names = list(published.files)
         files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise DataError(
-            f"cannot fetch {name}: {error}; to do it by hand, put {files} of {published.page} into {target}"
+            f"cannot fetch {name}: {error}; to do it by hand, put {files} from {published.page} into {target}"
         ) from error
     except OSError as error:
         raise DataError(f"cannot write {name} to {error.filename or target}: {error.strerror}") from error

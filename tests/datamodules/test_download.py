@@ -164,7 +164,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(
     line = (
         rf"^cannot fetch toy: http://127.0.0.1:\d+/host/dir/deep/{reason}; to do it by hand, put a\.txt, deep/b\.txt "
     )
-    with pytest.raises(DataError, match=line + r"of host/page into data/toys/raw$"):
+    with pytest.raises(DataError, match=line + r"from host/page into data/toys/raw$"):
         find_files("toy", download=True)
     assert not Path("data").exists()
     toy["host/dir/deep/b.txt"] = b"b"

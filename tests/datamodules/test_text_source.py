@@ -72,7 +72,7 @@ def test_a_named_book_is_known_by_its_title(own_folder: Path, monkeypatch: pytes
 def test_a_download_is_checked_and_kept(mirror: dict[str, bytes]) -> None:
     address = "gutenberg.pglaf.org/8/1/815/815-0.txt"
     with pytest.raises(
-        DataError, match=rf"cannot fetch democracy: .*/{address} answers 404 .* of www\.gutenberg\.org/"
+        DataError, match=rf"cannot fetch democracy: .*/{address} answers 404 .* from www\.gutenberg\.org/"
     ):
         find_book("democracy", download=True)
     whole = BOOK.format(title="Democracy In America", closing="", the="THIS")
