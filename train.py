@@ -7,7 +7,10 @@ python train.py --config FILE --stage test --ckpt_path runs/…/best.ckpt       
 """
 
 import os
+import signal
 import sys
+
+from lightning_modules.signals import SIGNALS, leave_on_signals
 
 # Large buffers on huge pages: page faults cost a recurrent training step a good part of its time. Read with torch.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -15,6 +18,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 def main() -> int:
     """Carry out the command line and return the exit status."""
+    leave_on_signals()
     try:
         from lightning_modules.cli import main as run
 
@@ -24,9 +28,9 @@ def main() -> int:
             raise
         print(f"train.py: error: {error.name} is not installed here; first: source .venv/bin/activate", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
+    finally:
+        for signum in SIGNALS:  # nothing is left to stop
+            signal.signal(signum, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,8 @@ class _Epoch(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         rank = self.data.trainer.global_rank if self.data.trainer else 0
         first, steps = self.data.batches_consumed, self.data.steps_per_epoch
-        for step in range(first, first - first % steps + steps):
+        # A trainer counts the batches of its epochs, which may be fewer: they are those that come next.
+        for step in count(first) if self.data.trainer else range(first, first - first % steps + steps):
             yield self.data.batch_of_step(step, rank)
 
 

@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.errors import UserError
+from lightning_modules.signals import signals
 
 TRAINING_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "rng_states", "global_step"}
 
@@ -29,12 +30,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         beside = target.with_name(f".{target.name}.tmp")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(target)
+            with signals.uninterrupted():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with beside.open("wb") as file:
+                    file.write(buffer.getbuffer())
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(target)
         except OSError as error:
             beside.unlink(missing_ok=True)
             kept = "; the previous one is whole" if target.exists() else ""

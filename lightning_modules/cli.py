@@ -22,17 +22,19 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_modules.callbacks.checkpoints import Checkpoints
 from lightning_modules.callbacks.curves import Curves
-from lightning_modules.callbacks.metrics_csv import MetricsCSV
+from lightning_modules.callbacks.metrics_csv import MetricsCSV, check_rows
 from lightning_modules.callbacks.progress import StepProgress
 from lightning_modules.callbacks.solved import Solved
-from lightning_modules.callbacks.stop_on_signal import StopOnSignal, Stopped
+from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_split
 from lightning_modules.commands import again
 from lightning_modules.errors import UserError
+from lightning_modules.loops import RunLoop
 from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
-from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running, write_whole
+from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
+from lightning_modules.signals import Stopped, signals
 from lightning_modules.training_system import TrainingSystem
 
 # What a data module knows of its data and a network's constructor may ask for.
@@ -78,6 +80,8 @@ class StudyCLI(LightningCLI):
         self.made_run = False  # whether run_folder is new, so that it goes again if the run cannot start
         self.in_use = contextlib.ExitStack()  # holds the mark on run_folder, from before its checkpoint is read
         self.checkpoint: Path | None = None
+        self.summary: Summary | None = None
+        self.loop: RunLoop | None = None
         quiet()
         try:
             super().__init__(
@@ -94,6 +98,7 @@ class StudyCLI(LightningCLI):
                 args=config_first(arguments),
             )
         except BaseException:
+            self._drop_unstarted()
             self.in_use.close()
             raise
 
@@ -164,9 +169,11 @@ class StudyCLI(LightningCLI):
             content = read_checkpoint(self.checkpoint)
             check_fits(content, self.model, self.checkpoint, training=self.config.stage == "fit")
             check_split(content, self.datamodule, self.checkpoint)
-            continued_step = content["global_step"] if self.config.stage == "fit" else 0
-            self._refuse_what_is_finished(continued_step)
-            self._refuse_what_is_solved(content)
+            if self.config.stage == "fit":
+                continued_step = content["global_step"]
+                self._refuse_what_is_finished(content)
+                if self.run_folder is not None:
+                    check_rows(self.run_folder / "metrics.csv", content, self.checkpoint)
         if self.config.stage == "test" or self.config.trainer.fast_dev_run:
             if self.config.stage == "test" and not has_split(self.datamodule, "test"):
                 raise UserError(f"{type(self.datamodule).__name__} has no test split; --stage fit trains")
@@ -175,52 +182,43 @@ class StudyCLI(LightningCLI):
             self.run_folder, self.made_run = new_run(self.runs_folder), True
             self.in_use.enter_context(running(self.run_folder))
         run = self.run_folder or self.runs_folder  # further processes write nothing
-        try:
-            return super().instantiate_trainer(
-                logger=self._loggers(run, continued_step),
-                plugins=[*_as_list(self.config_init.trainer.plugins), AtomicCheckpointIO()],
-                **self._with(*self._callbacks(run)),
-            )
-        except BaseException:
-            if self.made_run and self.run_folder is not None:
-                drop_run(self.run_folder)
-            raise
+        callbacks = self._callbacks(run)
+        trainer = super().instantiate_trainer(
+            logger=self._loggers(run, continued_step),
+            plugins=[*_as_list(self.config_init.trainer.plugins), AtomicCheckpointIO()],
+            **self._with(*callbacks),
+        )
+        stop = next(callback for callback in callbacks if isinstance(callback, StopOnSignal))
+        self.loop = trainer.fit_loop = RunLoop(trainer.fit_loop, stop.step_done)
+        return trainer
 
     def run(self) -> None:
         """Train and test, or only test, and report."""
-        if self.config.stage == "test":
-            self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-        elif self.run_folder is None or _rank() > 0:  # fast_dev_run, or a further process of several: no files
-            self._fit_and_test()
-        else:
-            with self.in_use:
-                write_whole(self.run_folder / "config.yaml", self.config_yaml)
-                (self.run_folder / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
-                try:
-                    metrics = self._fit_and_test()
-                except UserError:
-                    if not self.summary.started and self.made_run:
-                        drop_run(self.run_folder)
-                    raise
-                self.summary.report(self.trainer, metrics)
-                self._tell_how_to_go_on()
+        with self.in_use:
+            try:
+                if self.config.stage == "test":
+                    self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+                    return
+                metrics = self._fit_and_test()
+                if self.summary is not None and self.run_folder is not None:  # not fast_dev_run, nor a further process
+                    self.summary.report(self.trainer, metrics)
+                    self._tell_how_to_go_on(self.summary.solved)
+            except BaseException as error:
+                if isinstance(error, Stopped):
+                    error.line = self._where_it_stopped()
+                self._drop_unstarted()
+                raise
 
-    def _tell_how_to_go_on(self) -> None:
+    def _tell_how_to_go_on(self, solved: Solved) -> None:
         """Name the command for the rest of a run that has ended when its task was solved."""
-        solved, steps = self.summary.solved, self.config.trainer.max_steps
+        steps = self.config.trainer.max_steps
         if solved.stop and solved.iteration is not None and solved.iteration != steps:
             rest = f"all {steps} steps" if steps > 0 else "the whole training"
             command = again(self.arguments, solved__stop="false", ckpt_path="last")
             print(f"ended when solved; for {rest}: {command}", flush=True)
 
     def _fit_and_test(self) -> dict[str, float]:
-        try:
-            self._fit()
-        except Stopped as stopped:
-            if self.trainer.is_global_zero:
-                command = again(self.arguments, ckpt_path="last")
-                print(f"stopped after step {stopped.step}, saved; to continue: {command}", flush=True)
-            raise
+        self._fit()
         return self._test() if has_split(self.datamodule, "test") else {}
 
     def _fit(self) -> None:
@@ -229,9 +227,33 @@ class StudyCLI(LightningCLI):
         except MisconfigurationException as error:
             raise UserError(" ".join(str(error).split())) from error
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if self.checkpoint is None or self.summary.started:
+            if self.checkpoint is None or self.loop is None or self.loop.started:
                 raise
             raise UserError(f"{self.checkpoint} cannot be continued: its states do not fit ({error!r})", 1) from error
+        if self.checkpoint is None or self.run_folder is None or self.summary is None or self.summary.started:
+            return
+        # There was nothing to train. What is left is the report, unless there is one, or the run is another's.
+        if self.made_run or (self.run_folder / "summary.json").exists():
+            raise UserError(f"{self.checkpoint} is at step {self.trainer.global_step} already, where its training ends")
+
+    def _where_it_stopped(self) -> str:
+        """Return what to tell after a signal: how far the run is, and how it goes on."""
+        if self.run_folder is None:
+            return Stopped.line
+        if self.loop is None or not self.loop.started:
+            return "stopped before the first step"
+        step, saved = self.trainer.global_step, self.config_init.checkpoints.saved_step
+        if not saved:
+            return f"stopped after step {step}, before anything was saved"
+        command = again(self.arguments, ckpt_path="last")
+        at = "saved" if saved == step else f"saved at step {saved}"
+        return f"stopped after step {step}, {at}; to continue: {command}"
+
+    def _drop_unstarted(self) -> None:
+        """Remove the folder of a new run that has not made a step."""
+        if self.made_run and self.run_folder is not None and not (self.summary and self.summary.started):
+            with signals.uninterrupted():
+                drop_run(self.run_folder)
 
     def _test(self) -> dict[str, float]:
         best = next(
@@ -261,20 +283,20 @@ class StudyCLI(LightningCLI):
         """All settings of the command as plain values, as config.yaml holds them."""
         return yaml.safe_load(self.config_yaml)
 
-    def _refuse_what_is_finished(self, step: int) -> None:
-        """Leave a run alone that has all its steps: its summary and config stay true."""
-        limit = self.config.trainer.max_steps
-        if self.config.stage == "fit" and 0 <= limit <= step:
-            raise UserError(
-                f"{self.checkpoint} is at step {step} already; to go on, raise --trainer.max_steps ({limit})"
-            )
-
-    def _refuse_what_is_solved(self, content: dict[str, Any]) -> None:
-        """Leave a run alone that ended when its task was solved, if this one is to end there, too."""
-        match content:
+    def _refuse_what_is_finished(self, checkpoint: dict[str, Any]) -> None:
+        """Leave a run alone that has all its steps and its report: its summary and config stay true."""
+        if self.run_folder is not None and not (self.run_folder / "summary.json").exists():
+            return
+        for unit, limit, count in (
+            ("step", self.config.trainer.max_steps, checkpoint["global_step"]),
+            ("epoch", self.config.trainer.max_epochs, checkpoint.get("epoch")),
+        ):
+            if isinstance(limit, int) and isinstance(count, int) and 0 <= limit <= count:
+                more = f"to go on, raise --trainer.max_{unit}s ({limit})"
+                raise UserError(f"{self.checkpoint} is at {unit} {count} already; {more}")
+        match checkpoint:
             case {"callbacks": {"Solved": {"iteration": int(step)}}} if self.config.solved.stop:
-                if self.config.stage == "fit":
-                    raise UserError(f"{self.checkpoint} was solved at step {step}; to go on, give --solved.stop false")
+                raise UserError(f"{self.checkpoint} was solved at step {step}; to go on, give --solved.stop false")
 
     def _with(self, *callbacks: Any) -> dict[str, Any]:
         return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}
@@ -290,7 +312,7 @@ class StudyCLI(LightningCLI):
         solved: Solved = self.config_init.solved
         checkpoints: Checkpoints = self.config_init.checkpoints
         checkpoints.path = run / "last.ckpt"
-        self.summary = Summary(run, solved, self.settings)
+        self.summary = Summary(run, solved, self.config_yaml)
         # In this order: a step is counted and written down before it is saved.
         callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
         if has_split(self.datamodule, "val"):
@@ -348,16 +370,21 @@ def _report_thread(failure: threading.ExceptHookArgs) -> None:
 
 def main(arguments: list[str]) -> int:
     """Carry out a command line; return the exit status. A user's mistake is one line on stderr."""
-    try:
-        StudyCLI(arguments).run()
-    except UserError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return error.status
-    except OSError as error:
-        if error.errno is None or (error.filename is None and error.strerror is None):
-            raise
-        print(f"train.py: error: cannot write {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
-        return 1
+    with signals.handled():
+        try:
+            StudyCLI(arguments).run()
+        except UserError as error:
+            print(f"train.py: error: {error}", file=sys.stderr)
+            return error.status
+        except Stopped as stopped:
+            if _rank() == 0:
+                print(stopped.line, flush=True)
+            return 128 + stopped.signum
+        except OSError as error:
+            if error.errno is None or (error.filename is None and error.strerror is None):
+                raise
+            print(f"train.py: error: cannot write {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -190,12 +190,12 @@ class RunTensorBoard(TensorBoardLogger):
         super().__init__(
             run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=last if last > 0 else None
         )
-        self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last and "train/loss" in row]
+        self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log scalars that are curves; the epoch is none, since training here is counted in steps."""
         while self._again:
-            row = self._again.pop()
+            row = self._again.pop(0)
             self.log_metrics(row, int(row.pop("step")))
         curves = {
             SHOWN_AS.get(tag, tag): value

@@ -16,6 +16,7 @@ import yaml
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
+from tests.conftest import SMALL
 
 Start = Callable[..., subprocess.Popen[str]]
 RUNS = Path("runs/palindrome_lstm")
@@ -114,6 +115,17 @@ def test_a_study_from_start_to_table(start: Start) -> None:
     assert "seed 1: finished before, runs/palindrome_lstm/version_0" in out
     assert "seed 2: finished in" in out
     assert len(list(RUNS.iterdir())) == 2, "finished runs are not repeated"
+
+
+def test_a_run_stopped_after_its_last_step_is_picked_up(train: Callable[..., tuple[int, str, str]]) -> None:
+    words = ("--trainer.max_steps", "2", "--seed_everything", "3")
+    assert train(*words)[0] == 0
+    run = study.Run("", 3, [*SMALL, *words])
+    assert run.finished()
+    (RUNS / "version_0" / "summary.json").unlink()
+    assert run.interrupted()
+    assert train(*words, "--ckpt_path", "last")[0] == 0
+    assert run.finished() == RUNS / "version_0"
 
 
 def test_a_shorter_study_makes_runs_of_its_own(start: Start) -> None:

@@ -10,6 +10,9 @@ import torch
 from jsonargparse.typing import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+from lightning_modules.signals import signals
 
 
 class Checkpoints(Checkpoint):
@@ -24,37 +27,23 @@ class Checkpoints(Checkpoint):
     def __init__(self, every_n_steps: PositiveInt = 500) -> None:
         self.every_n_steps = every_n_steps
         self.path: Path | None = None  # set by train.py's command line; None saves nothing
-        self._saved_step = -1
+        self.saved_step = 0
         self._rng_states: dict[str, torch.Tensor] | None = None
 
     def save(self, trainer: Trainer) -> None:
-        """Save `last.ckpt` now, unless it holds this step already."""
-        if self.path is not None and trainer.global_step != self._saved_step:
-            trainer.save_checkpoint(self.path)
-            self._saved_step = trainer.global_step
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count a continued run's first step as saved."""
-        self._saved_step = trainer.global_step
+        """Save `last.ckpt` now, unless it holds this step already. Right between two steps alone."""
+        if self.path is not None and trainer.global_step != self.saved_step:
+            with signals.uninterrupted():
+                trainer.save_checkpoint(self.path)
+            self.saved_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Put back the generators before the first batch of a continued run, when nothing else will draw any more."""
-        if self._rng_states is not None:
-            restore_rng_states(self._rng_states, trainer.global_rank)
-            self._rng_states = None
+        self._restore_generators(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save every `every_n_steps` optimizer steps, and one that ends the training amid an epoch."""
-        # At its end Lightning would count the epoch as whole.
-        amid = trainer.global_step == trainer.max_steps and batch_idx + 1 < trainer.num_training_batches < math.inf
-        if amid or trainer.global_step % self.every_n_steps == 0:
-            self.save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training."""
-        self.save(trainer)
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put back the generators of a run that had only its test left to do."""
+        self._restore_generators(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random number generators of all processes: [processes, bytes] for each generator."""
@@ -66,8 +55,15 @@ class Checkpoints(Checkpoint):
         checkpoint["rng_states"] = {name: state.cpu() for name, state in states.items()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the generators' states until the first batch."""
-        self._rng_states = checkpoint.get("rng_states")
+        """Count the step as saved, and keep the generators' states until the first batch."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.saved_step = checkpoint["global_step"]
+            self._rng_states = checkpoint.get("rng_states")
+
+    def _restore_generators(self, trainer: Trainer) -> None:
+        if self._rng_states is not None:
+            restore_rng_states(self._rng_states, trainer.global_rank)
+            self._rng_states = None
 
 
 def rng_states() -> dict[str, torch.Tensor]:

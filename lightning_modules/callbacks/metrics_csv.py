@@ -1,6 +1,8 @@
 """metrics.csv: every logged number of a run, one row a step."""
 
 import csv
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,8 +15,9 @@ from lightning_modules.errors import UserError
 class MetricsCSV(Callback):
     """Write what was logged at each step to `metrics.csv`; each row is on the disk before a checkpoint of its step.
 
-    Columns: step (from 0, as in TensorBoard), then the tags. A continued run drops the rows from its first step on,
-    so no step stands there twice. Numbers are written so that reading them gives the same float.
+    Columns: step (from 0, as in TensorBoard), then the tags. Numbers are written so that reading them gives the same
+    float. A checkpoint knows how many rows there were and their hash: a continued run keeps those and drops what came
+    after them, so no step stands there twice.
 
     Args:
         path: the file.
@@ -24,11 +27,27 @@ class MetricsCSV(Callback):
         self.path = path
         self._columns: list[str] = []
         self._file: TextIO | None = None
+        self._kept: int | None = None  # rows that a continued run finds before its first step
+        self._rows = 0
+        self._hash = hashlib.sha256()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must know of the file."""
+        return {"rows": self._rows, "sha256": self._hash.hexdigest()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep so many rows."""
+        self._kept = state_dict["rows"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file; of a continued run, keep the rows before its first step."""
         if trainer.is_global_zero:
-            self._rewrite([row for row in read_metrics(self.path) if row["step"] < trainer.global_step])
+            rows = read_metrics(self.path)
+            if self._kept is None:  # a checkpoint without this state
+                rows = [row for row in rows if row["step"] < trainer.global_step]
+            rows = rows[: self._kept]
+            self._rows, self._hash = len(rows), _hash(rows)
+            self._rewrite(rows)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -58,6 +77,8 @@ class MetricsCSV(Callback):
             self._file.flush()
             self._rewrite(read_metrics(self.path), sorted(values.keys() - set(self._columns)))
         row = {"step": trainer.global_step - 1, **values}
+        self._rows += 1
+        self._hash.update(_content(row))
         self._file.write(",".join(repr(row[name]) if name in row else "" for name in self._columns) + "\n")
 
     def _rewrite(self, rows: list[dict[str, float]], new_columns: list[str] | None = None) -> None:
@@ -80,6 +101,42 @@ class MetricsCSV(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def check_rows(path: Path, checkpoint: dict[str, Any], name: Path) -> None:
+    """See that a metrics.csv still has the rows that a checkpoint knows of.
+
+    Args:
+        path: the file.
+        checkpoint: the content of the checkpoint.
+        name: where the checkpoint is.
+
+    Raises:
+        UserError: if rows are missing, or are others.
+    """
+    states = checkpoint.get("callbacks")
+    state = states.get("MetricsCSV") if isinstance(states, dict) else None
+    if not isinstance(state, dict):
+        return
+    rows, known = read_metrics(path), int(state["rows"])
+    if _hash(rows[:known]).hexdigest() != state["sha256"]:
+        found = f"has {len(rows)} of them" if len(rows) < known else "has others"
+        raise UserError(
+            f"{name} continues a {path.name} of {known} rows, and {path} {found}; put the file back, or give "
+            f"--ckpt_path {name} to go on in a folder of its own"
+        )
+
+
+def _hash(rows: Iterable[dict[str, float]]) -> Any:
+    """Return the hash of rows, whatever the columns of the file are."""
+    result = hashlib.sha256()
+    for row in rows:
+        result.update(_content(row))
+    return result
+
+
+def _content(row: dict[str, float]) -> bytes:
+    return repr(sorted(row.items())).encode()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -28,12 +28,12 @@ class NodePictures(Callback):
     TensorBoard has them among the images, and in its projector the features of all nodes.
     """
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the graph on which the network is validated."""
-        loaders, network = trainer.val_dataloaders, cast(nn.Module, pl_module.network)
-        if not trainer.is_global_zero or loaders is None or not hasattr(network, "hidden"):
+        data, network = trainer.datamodule, cast(nn.Module, pl_module.network)  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or data is None or not hasattr(network, "hidden"):
             return
-        graph: Data = next(iter(loaders)).to(pl_module.device)
+        graph: Data = next(iter(data.val_dataloader())).to(pl_module.device)
         hidden = evaluate(network, "hidden", graph).cpu()
         if not hidden.isfinite().all():  # a training that went astray has no map
             return

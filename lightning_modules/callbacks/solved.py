@@ -47,7 +47,7 @@ class Solved(Callback):
             self.iteration = trainer.global_step
             self._end(trainer)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train a continued run no further than its solution, if it is to stop there."""
         self._end(trainer)
 

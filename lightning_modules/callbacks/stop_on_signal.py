@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM end a run at a step's end, saved, so that it can go on as if nothing had happened."""
 
-import signal
-from types import FrameType
 from typing import Any
 
 import torch
@@ -9,22 +7,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 from lightning_modules.callbacks.checkpoints import Checkpoints
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stopped(SystemExit):
-    """A run ended by a signal, saved at `step`; the exit status is the shell's for that signal, 130 or 143."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(128 + signum)
-        self.step = step
+from lightning_modules.signals import Stopped, signals
 
 
 class StopOnSignal(Callback):
-    """End the run at the next step's end after SIGINT or SIGTERM, and save it. A second signal ends it at once.
+    """Save a run where it may be saved, and end it there after SIGINT or SIGTERM. A second signal ends it at once.
 
     Lightning by itself breaks into a half-done step. With several processes all of them stop after the same step.
+    Before the first step and after the last one a signal ends the run where it arrives.
 
     Args:
         checkpoints: saves the run.
@@ -32,46 +22,44 @@ class StopOnSignal(Callback):
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self._received: int | None = None
-        self._agreed: int | None = None
-        self._previous: dict[int, Any] = {}
+        self._agreed = False
+
+    def step_done(self, trainer: Trainer, over: bool) -> None:
+        """Save, if it is time; leave, if a signal came. Called by the loops between two steps.
+
+        Args:
+            trainer: the run's.
+            over: whether this was the last step.
+        """
+        received = signals.received or 0
+        if trainer.world_size > 1:  # collective, so that no process waits for one that has left
+            tensor = torch.tensor(received, device=trainer.strategy.root_device)
+            received = int(trainer.strategy.reduce(tensor, reduce_op="max"))
+        if over or received or trainer.global_step % self.checkpoints.every_n_steps == 0:
+            self.checkpoints.save(trainer)
+        if received:
+            self._agreed = True
+            raise Stopped(received)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over both signals; this comes after Lightning has set its own handlers."""
+        signals.take_over()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over both signals; this comes after Lightning has set its own handlers."""
-        self._previous = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save, if a signal came and the optimizer has just stepped."""
-        if trainer.fit_loop.epoch_loop._should_accumulate():
-            return
-        received = self._received or 0
-        if trainer.world_size > 1:  # collective, so that no process waits for one that has left
-            received = int(trainer.strategy.reduce(torch.tensor(received, device=pl_module.device), reduce_op="max"))
-        if received:
-            self.checkpoints.save(trainer)
-            self._agreed = received
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Leave: by now the saved step has been logged as well."""
-        if self._agreed is not None:
-            raise Stopped(self._agreed, trainer.global_step)
+        """Take over both signals, and let them wait for the end of a step."""
+        signals.take_over()
+        signals.wait_for_step()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
-        self._give_back()
+        """Let signals wait no more: the last step is saved."""
+        signals.wait_no_more()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over both signals, as for the training."""
+        signals.take_over()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous = {}
-
-    def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self._received is not None:
-            raise SystemExit(128 + signum)
-        self._received = signum
+        """Pass a signal on to the processes that this one has started."""
+        launcher: Any = trainer.strategy.launcher
+        if isinstance(exception, Stopped) and not self._agreed and hasattr(launcher, "kill"):
+            launcher.kill(exception.signum)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
@@ -22,10 +23,10 @@ class Summary(Callback):
     Args:
         run: the run's folder.
         solved: tells when the task was solved.
-        config: the run's settings, shown beside its accuracy in TensorBoard's HParams.
+        config: the run's settings as YAML: kept as config.yaml, and shown beside its accuracy in TensorBoard's HParams.
     """
 
-    def __init__(self, run: Path, solved: Solved, config: dict[str, Any]) -> None:
+    def __init__(self, run: Path, solved: Solved, config: str) -> None:
         self.run = run
         self.solved = solved
         self.config = config
@@ -44,6 +45,8 @@ class Summary(Callback):
         self._first_step = trainer.global_step
         if not trainer.is_global_zero:
             return
+        write_whole(self.run / "config.yaml", self.config)
+        (self.run / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
         weights = sum(parameter.numel() for parameter in pl_module.parameters())
         device = pl_module.device.type if trainer.world_size == 1 else f"{trainer.world_size} × {pl_module.device.type}"
         begin = f" · from step {self._first_step}" if self._first_step else ""
@@ -66,7 +69,9 @@ class Summary(Callback):
         tags = [f"{split}/{facts['headline']}" for split in ("val", "train")]
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
-                logger.log_end(hyperparameters(self.config), [tag for tag in tags if tag in logged][:1], rows)
+                logger.log_end(
+                    hyperparameters(yaml.safe_load(self.config)), [tag for tag in tags if tag in logged][:1], rows
+                )
         width = max(len(name) for name, _ in rows)
         print("\n".join(f" {name:<{width}}  {value}" for name, value in rows), flush=True)
 

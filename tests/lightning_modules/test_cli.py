@@ -78,6 +78,58 @@ def test_continuing_with_validation_equals_an_unbroken_run(train: Train, held_ou
     assert curve(parts, "train/loss") == curve(whole, "train/loss")
 
 
+@pytest.mark.parametrize("limit", ["max_steps", "max_epochs"])
+def test_a_run_stopped_after_its_last_step_is_finished(train: Train, limit: str) -> None:
+    words = ("--config", "karate_gcn.yaml", f"--trainer.{limit}", "3")
+    run = Path("runs/karate_gcn/version_0")
+    assert train(*words, small=False)[0] == 0
+    rows, summary = (run / "metrics.csv").read_text(), json.loads((run / "summary.json").read_text())
+    for made in ("summary.json", "curves.png", "nodes.png"):
+        (run / made).unlink()
+    status, out, err = train(*words, "--ckpt_path", "last", small=False)
+    assert (status, err) == (0, "")
+    assert "test/accuracy" in out
+    finished = json.loads((run / "summary.json").read_text())
+    assert finished == summary | {"steps_per_second": None}
+    assert (run / "metrics.csv").read_text() == rows
+    assert (run / "curves.png").exists()
+    assert (run / "nodes.png").exists()
+    status, out, err = train(*words, "--ckpt_path", "last", small=False)
+    unit = limit.removeprefix("max_").removesuffix("s")
+    more = f"is at {unit} 3 already; to go on, raise --trainer.{limit} (3)"
+    assert (status, err) == (2, f"train.py: error: {run / 'last.ckpt'} {more}\n")
+
+
+def test_a_solved_run_is_not_trained_on(train: Train) -> None:
+    words = ("--trainer.max_steps", "9", "--solved.accuracy", "0", "--solved.window", "3", "--solved.stop", "true")
+    assert train(*words)[0] == 0
+    (RUN / "summary.json").unlink()
+    assert train(*words, "--ckpt_path", "last")[0] == 0
+    assert json.loads((RUN / "summary.json").read_text())["solved_at"] == 3
+    assert train(*words[:-1], "false", "--ckpt_path", "last")[0] == 0
+    assert len(read_metrics(RUN / "metrics.csv")) == 9
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [("", "has 0 of them"), ("h12", "has 2 of them"), ("h1235", "has 4 of them"), ("h21345", "has others")],
+)
+def test_rows_that_are_missing_are_told(train: Train, kept: str, found: str) -> None:
+    assert train("--trainer.max_steps", "5")[0] == 0
+    file, last = RUN / "metrics.csv", RUN / "last.ckpt"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[int(number)] for number in kept.replace("h", "0")))
+    before = {path: path.read_bytes() for path in RUN.iterdir()}
+    status, _, err = train("--trainer.max_steps", "6", "--ckpt_path", "last")
+    line = (
+        f"{last} continues a metrics.csv of 5 rows, and {file} {found}; put the file back, or give --ckpt_path {last}"
+    )
+    assert (status, err) == (2, f"train.py: error: {line} to go on in a folder of its own\n")
+    assert {path: path.read_bytes() for path in RUN.iterdir()} == before
+    assert train("--trainer.max_steps", "6", "--ckpt_path", str(last))[0] == 0
+    assert len(read_metrics(RUN.parent / "version_1" / "metrics.csv")) == 1
+
+
 def test_stage_test_needs_a_test_split(train: Train) -> None:
     train("--trainer.max_steps", "1")
     status, _, err = train("--stage", "test", "--ckpt_path", str(RUN / "last.ckpt"))

@@ -1,0 +1,85 @@
+"""Lightning's training loops, with one place between two steps at which a run can be saved and go on exactly."""
+
+from collections.abc import Callable
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.fit_loop import _FitLoop
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+
+StepDone = Callable[[Trainer, bool], None]
+
+
+class StepLoop(_TrainingEpochLoop):
+    """The loop over the batches of an epoch.
+
+    Lightning saves within a step and works out from its counters, when it continues, what of the step was left to do:
+    it validates twice or not at all, and counts a step or an epoch too many. Here a run is saved once nothing is left.
+
+    Args:
+        loop: the loop that this one replaces.
+        step_done: called after each optimizer step, once it is validated, logged and counted, with whether the
+            training is over. After the last batch of an epoch `RunLoop` calls it instead.
+    """
+
+    def __init__(self, loop: _TrainingEpochLoop, step_done: StepDone) -> None:
+        super().__init__(loop.trainer, loop.min_steps, loop.max_steps)
+        self._step_done = step_done
+
+    @property
+    def done(self) -> bool:
+        """Whether to leave the epoch; a stop waits for the end of an optimizer step, since gradients are not saved."""
+        return super().done and not self._should_accumulate()
+
+    @property
+    def _is_validation_done(self) -> bool:
+        return True
+
+    def reset(self) -> None:
+        """Go on from the counters of a checkpoint, or begin an epoch."""
+        super().reset()
+        if self.restarting and self.trainer.lightning_module.automatic_optimization:
+            self._batches_that_stepped = self.global_step  # Lightning's guess is one off for best.ckpt
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        """Train on a batch."""
+        self._restarting = False  # there is no half step to finish
+        super().advance(data_fetcher)
+
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        """Validate, if it is time; then the step is done."""
+        super().on_advance_end(data_fetcher)
+        if not self._should_accumulate() and not self._num_ready_batches_reached():
+            self._step_done(self.trainer, self.done)
+
+
+class RunLoop(_FitLoop):
+    """The loop over epochs.
+
+    Args:
+        loop: the loop that this one replaces.
+        step_done: see `StepLoop`.
+
+    Attributes:
+        started: whether all states have been restored and the training, if any is left, begins.
+    """
+
+    def __init__(self, loop: _FitLoop, step_done: StepDone) -> None:
+        super().__init__(loop.trainer, loop.min_epochs, loop.max_epochs)
+        self.epoch_loop = StepLoop(loop.epoch_loop, step_done)
+        self.started = False
+        self._step_done = step_done
+
+    def run(self) -> None:
+        """Train."""
+        self.started = True
+        super().run()
+
+    def on_advance_end(self) -> None:
+        """Count the epoch; then its last step is done."""
+        super().on_advance_end()
+        # A checkpoint says that the next epoch has no batch yet, not that this one has all: Lightning would add one.
+        self.epoch_loop.batch_progress.reset_on_run()
+        self.epoch_loop.scheduler_progress.reset_on_run()
+        self.epoch_loop.automatic_optimization.optim_progress.reset_on_run()
+        self._step_done(self.trainer, self.done)
