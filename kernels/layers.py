@@ -24,13 +24,14 @@ class RNN(RecurrentLayer):
         batch_first: whether batched input and output are [B, T, …].
         dropout: probability of dropping between levels.
         bidirectional: whether a second network reads from the end.
+        proj_size: must be 0; torch.nn.RNN has this argument, too.
         device: device of the weights.
         dtype: dtype of the weights.
         backend: "auto" or a name.
         recompute: makes no difference: this cell keeps nothing but its states anyway.
 
     Raises:
-        ValueError: as of `RecurrentLayer`, and if the nonlinearity is neither.
+        ValueError: as of `RecurrentLayer`, if the nonlinearity is neither, and if `proj_size` is not 0.
     """
 
     cell = "rnn"
@@ -45,6 +46,7 @@ class RNN(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -52,12 +54,18 @@ class RNN(RecurrentLayer):
         recompute: bool = False,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+            raise ValueError(f"RNN: Unknown nonlinearity {nonlinearity!r}; it must be 'tanh' or 'relu'")
+        _refuse_projection(proj_size)
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
             backend=backend, recompute=recompute,
         )  # fmt: skip
+
+    @property
+    def mode(self) -> str:
+        """torch.nn's name of the equations."""
+        return f"RNN_{self.nonlinearity.upper()}"
 
     def shapes(self, input_size: int) -> Shapes:
         """Return torch.nn.RNN's parameters."""
@@ -84,10 +92,36 @@ class RNN(RecurrentLayer):
 class GRU(RecurrentLayer):
     """Gated recurrent unit, torch.nn.GRU's twin: gates r, z, n, two biases; equations in `kernels.reference`.
 
-    The arguments are those of `RecurrentLayer`.
+    The arguments are those of `RecurrentLayer`, and `proj_size`, which must be 0.
+
+    Raises:
+        ValueError: as of `RecurrentLayer`, and if `proj_size` is not 0.
     """
 
     cell = "gru"
+    mode = "GRU"  # torch.nn's name of the equations
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: Backend = "auto",
+        recompute: bool = False,
+    ) -> None:
+        _refuse_projection(proj_size)
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
+            backend=backend, recompute=recompute,
+        )  # fmt: skip
 
     def shapes(self, input_size: int) -> Shapes:
         """Return torch.nn.GRU's parameters."""
@@ -118,12 +152,13 @@ class LSTM(RecurrentLayer):
     state by a further matrix.
 
     Raises:
-        ValueError: as of `RecurrentLayer`.
+        ValueError: as of `RecurrentLayer`, and if `proj_size` is neither 0 nor below `hidden_size`.
         NotImplementedError: if `proj_size` is not 0.
     """
 
     num_states = 2
     cell = "lstm"
+    mode = "LSTM"  # torch.nn's name of the equations
 
     def __init__(
         self,
@@ -141,6 +176,8 @@ class LSTM(RecurrentLayer):
         backend: Backend = "auto",
         recompute: bool = False,
     ) -> None:
+        if proj_size < 0 or proj_size >= hidden_size > 0:
+            raise ValueError(f"LSTM: proj_size must be 0, or below hidden_size, got {proj_size}")
         if proj_size:
             raise NotImplementedError(f"LSTM: proj_size={proj_size} is not offered; put a Linear behind the layer")
         super().__init__(
@@ -256,6 +293,11 @@ class PeepholeLSTM(RecurrentLayer):
     def extra_repr(self) -> str:
         """Return the arguments that differ from the defaults, and the form."""
         return f"{super().extra_repr()}, peephole={self.peephole!r}, candidate={self.candidate!r}"
+
+
+def _refuse_projection(proj_size: int) -> None:
+    if proj_size:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
 
 
 def _shapes(I: int, H: int, gates: int, bias: bool) -> Shapes:

@@ -27,3 +27,13 @@ def reverse_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     steps = torch.arange(sequence.shape[0], device=sequence.device)[:, None]  # [T, 1]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
     return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]
+
+
+def selected_rows(embedding: Tensor, tokens: Tensor) -> Tensor:
+    """Return an embedding [V, I] with zeros in the rows that no token selects.
+
+    Such a row takes no part in a batch. Its gradient is 0, but if it held a NaN, 0 times it would be NaN.
+    """
+    selected = torch.zeros(len(embedding), dtype=torch.bool, device=embedding.device)
+    selected[tokens.flatten().long()] = True
+    return embedding.masked_fill(~selected[:, None], 0.0)

@@ -75,8 +75,9 @@ def _run(
     lengths: Tensor | None,
 ) -> tuple[Tensor, ...]:
     vectors = inputs if embedding is None else take_rows(inputs, embedding)
-    one_layer = (len(weights) == 4, 1, 0.0, torch.is_grad_enabled(), False)  # biases, layers, dropout, train, both ways
-    if lengths is None:
+    train = torch.is_grad_enabled() or torch.jit.is_tracing()  # a trace may be differentiated when it runs
+    one_layer = (len(weights) == 4, 1, 0.0, train, False)  # biases, layers, dropout, train, both ways
+    if lengths is None or not lengths.numel():  # no batch of no rows can be packed
         hx = [value[None].to(vectors.dtype) for value in state]
         states, *final = function(vectors, hx if len(hx) > 1 else hx[0], weights, *one_layer, False)
         return states, *(value[0] for value in final)

@@ -7,6 +7,7 @@ Legend: B batch, T time, I input, H hidden, V vocabulary, L levels (torch.nn's l
 """
 
 import math
+from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from kernels import dispatch, reference
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import autocast_is_on, compute_dtype
 from kernels.lengths import reverse_rows
+from kernels.torch_attributes import TorchAttributes
 
 Output = Literal["sequence", "last"]
 Weights = dict[str, Tensor]
@@ -26,7 +28,7 @@ Shapes = dict[str, tuple[int, ...]]
 States = tuple[Tensor, ...]
 
 
-class RecurrentLayer(nn.Module):
+class RecurrentLayer(TorchAttributes):
     """What all recurrent layers share: sizes, checks, levels and directions, ragged batches, the choice of backend.
 
     A new cell defines `num_states`, `shapes` and `step`. A fast one defines `run` instead of `step`.
@@ -86,6 +88,7 @@ class RecurrentLayer(nn.Module):
         self.batch_first = batch_first
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
+        self.proj_size = 0
         self.backend: Backend = backend
         self.recompute = recompute
         dispatch.check_backend(backend, self.plain, recompute)
@@ -182,7 +185,7 @@ class RecurrentLayer(nn.Module):
             The output, [T, B, D·H] or like the input, or [B, D·H] for the last one; and the last state(s) as `hx`.
 
         Raises:
-            RuntimeError: if a width, a state's shape or a device is wrong, as torch.nn does.
+            RuntimeError: if a width, a device or a state's shape or dtype is wrong, or there are no steps.
             ValueError: if a rank, dtype, length or `output` is; the message names it. Lengths that are on a GPU are
                 asserted there, for which nobody waits.
         """
@@ -255,9 +258,6 @@ class RecurrentLayer(nn.Module):
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
 
-    def flatten_parameters(self) -> None:
-        """Do nothing: there is no flat buffer of weights here; torch.nn's layers have this method."""
-
     def result_dtype(self, given: torch.dtype) -> torch.dtype:
         """Return the dtype of the results for vectors of a dtype: under autocast what torch.nn's layer returns."""
         return compute_dtype(self._stored)
@@ -300,17 +300,25 @@ class RecurrentLayer(nn.Module):
         """Run the chosen implementation of `cell`."""
         T, B, I = *inputs.shape[:2], inputs.shape[2] if embedding is None else embedding.shape[1]
         tensors = (inputs, embedding, *weights, *state)
-        learning = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        tracing = torch.jit.is_tracing()  # what is traced now may be differentiated when it runs
+        wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        learning = wanted or tracing
         backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None, learning)
         if backend == "torchscript":
             options["keep"] = learning and not self.recompute
-        return dispatch.IMPLEMENTATIONS[str(self.cell), backend](*tensors, lengths, *words, **options)
+        # Under autograd a trace would hold a Python function in the place of the operator.
+        bare = tracing and backend in ("torchscript", "triton")
+        with torch.no_grad() if bare else nullcontext():
+            return dispatch.IMPLEMENTATIONS[str(self.cell), backend](*tensors, lengths, *words, **options)
 
     def _check_rank(self, tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:
         if tensor.dim() not in ranks:
             raise ValueError(f"{type(self).__name__}: {name} must be {shapes}, got {tensor.dim()}-D")
         if tensor.shape[1 if self.batch_first and tensor.dim() == max(ranks) else 0] == 0:
-            raise ValueError(f"{type(self).__name__}: {name} has no steps: {list(tensor.shape)}")
+            raise RuntimeError(
+                f"{type(self).__name__}: {name} has no steps: {list(tensor.shape)}. "
+                "Expected sequence length to be larger than 0 in RNN"
+            )
         device = self._stored.device
         if tensor.device != device:
             raise RuntimeError(f"{type(self).__name__}: {name} is on {tensor.device} and the weights are on {device}")
@@ -322,12 +330,12 @@ class RecurrentLayer(nn.Module):
             )
         self._check_dtype(vectors, "input")
 
-    def _check_dtype(self, tensor: Tensor, name: str) -> None:
+    def _check_dtype(self, tensor: Tensor, name: str, error: type[Exception] = ValueError) -> None:
         weight, own = self._stored, type(self).__name__
         if not tensor.is_floating_point():
-            raise ValueError(f"{own}: {name} must be floating-point, got {tensor.dtype}")
+            raise error(f"{own}: {name} must be floating-point, got {tensor.dtype}")
         if tensor.dtype != weight.dtype and not autocast_is_on(weight.device):
-            raise ValueError(f"{own}: {name} is {tensor.dtype} and the weights are {weight.dtype}")
+            raise error(f"{own}: {name} is {tensor.dtype} and the weights are {weight.dtype}")
 
     def _run_packed(
         self, packed: PackedSequence, hx: Any, lengths: Tensor | None, output: Output
@@ -383,8 +391,12 @@ class RecurrentLayer(nn.Module):
         padding = None
         if lengths is not None:
             padding = (torch.arange(T, device=inputs.device)[:, None] >= lengths)[..., None]  # [T, B, 1]
+            # Nothing may depend on what is after the end of a row: vectors become 0, tokens the first one of the row.
+            # A NaN there would reach the gradients, since 0 · NaN is NaN.
             if embedding is None:
                 inputs = inputs.masked_fill(padding, 0)
+            else:
+                inputs = torch.where(padding[..., 0], inputs[:1], inputs)
         dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
         finals: list[States] = []
         for level in range(self.num_layers):
@@ -454,7 +466,7 @@ class RecurrentLayer(nn.Module):
         for state in states:
             if state.device != weight.device:
                 raise RuntimeError(f"{own}: hx is on {state.device} and the weights are on {weight.device}")
-            self._check_dtype(state, "hx")
+            self._check_dtype(state, "hx", RuntimeError)
         return tuple(state.reshape(count, B, self.hidden_size) for state in states)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from kernels.lengths import selected_rows
 from kernels.memory import workspace
 from kernels.torchscript.script import add_product
 
@@ -108,7 +109,8 @@ class Projection:
         if self.grad_table is None or self.embedding is None:
             return self.grad_inputs, None, self.grad_weight, self.grad_bias
         table, dtype = self.grad_table[:, : len(self.weight)], self.grad_table.dtype
-        return None, table @ self.weight.to(dtype), table.T @ self.embedding.to(dtype), table.sum(0)
+        embedding = selected_rows(self.embedding, self.inputs).to(dtype)
+        return None, table @ self.weight.to(dtype), table.T @ embedding, table.sum(0)
 
 
 def add_recurrent(gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor) -> None:

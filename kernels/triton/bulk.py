@@ -14,6 +14,7 @@ from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype
+from kernels.lengths import selected_rows
 
 
 def project(inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,7 +62,7 @@ def input_gradients(
         return grad_inputs, None, flat.T @ inputs.flatten(0, 1), flat.sum(0, dtype=accumulation_dtype(rows.dtype))
     one_hot = inputs.flatten() == torch.arange(len(embedding), device=inputs.device)[:, None]  # [V, T B]
     table = (one_hot.to(flat.dtype) @ flat).to(embedding.dtype)
-    return None, table @ weight.to(table.dtype), table.T @ embedding, table.sum(0)
+    return None, table @ weight.to(table.dtype), table.T @ selected_rows(embedding, inputs), table.sum(0)
 
 
 def states_before(states: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,6 +19,13 @@ CASE = Case(
 )  # fmt: skip
 
 
+@pytest.fixture
+def loops_are_scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a choice be that of a Python which TorchScript supports."""
+    monkeypatch.setattr(script, "refusal", lambda: None)
+
+
+@pytest.mark.usefixtures("loops_are_scripted")
 def test_auto_says_why() -> None:
     assert choose("auto", CASE) == ("native", "oneDNN's LSTM is the fastest here")
     for change in ({"tokens": True}, {"ragged": True}, {"dtype": torch.float64}, {"cell": "gru"}):
@@ -42,6 +49,7 @@ def has_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return request.param
 
 
+@pytest.mark.usefixtures("loops_are_scripted")
 def test_auto_asks_for_an_lstm_in_16_bits(has_bfloat16: bool) -> None:
     lack = "the fastest here: oneDNN has no LSTM in torch.{} on this CPU"
     for learning in (True, False):
@@ -108,6 +116,7 @@ def test_forced_overrides_and_gives_back() -> None:
     assert choose("torchscript", CASE).backend == "torchscript"
 
 
+@pytest.mark.usefixtures("loops_are_scripted")
 def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     LSTM(3, 5).explain(41, 8)
     PeepholeLSTM(3, 5).explain(41, 8, tokens=True)

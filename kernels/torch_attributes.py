@@ -1,0 +1,38 @@
+"""What other code reads of torch.nn's recurrent layers: pruning, weight normalisation, exporters, old pickles."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class TorchAttributes(nn.Module):
+    """Attributes and methods of torch.nn's recurrent layers that need no computation.
+
+    There is no flat buffer of weights here: a layer reads its parameters by name in every forward pass. So weights that
+    are replaced, pruned or parametrised are used as they are, and `flatten_parameters` has nothing to do.
+    """
+
+    proj_size: int  # 0: no projection of the state
+    _names: list[str]  # parameters of one layer and direction
+    _suffixes: list[str]  # one for each layer and direction
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """Weights and biases, a list for each layer and direction, in the order of torch.nn."""
+        return [[getattr(self, name + suffix) for name in self._names] for suffix in self._suffixes]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name + suffix for suffix in self._suffixes for name in self._names]
+
+    @property
+    def _flat_weights(self) -> list[Tensor | None]:
+        """The weights in one list, None for one that has been deleted; `torch.nn.utils` and others look here."""
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: there is no flat buffer of weights here."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied layer; one from before `proj_size` has none."""
+        super().__setstate__({"proj_size": 0} | state)
