@@ -1,7 +1,7 @@
 """Run PyTorch's tests of recurrent layers from a checkout: python run_torch_tests.py CHECKOUT torch|own.
 
-With "own", the layers of `kernels` stand in the place of torch.nn's before the tests are imported. The last line that is
-printed is JSON: the outcome of each test, and the message of one that failed.
+With "own", the layers of `kernels` stand in the place of torch.nn's before the tests are imported. The last line
+is JSON: the outcome of each test, and the message of one that failed.
 """
 
 import importlib

@@ -20,7 +20,7 @@ EXCEPTIONS = {  # tests that use proj_size, which the LSTM does not have
 
 
 def outcomes(layers: str) -> dict[str, list[str]]:
-    """Return the outcome of every test in a process of its own, with torch.nn's layers ("torch") or with ours ("own")."""
+    """Return every test's outcome, in a process of its own with torch.nn's layers ("torch") or ours ("own")."""
     script = Path(__file__).parent / "run_torch_tests.py"
     environment = os.environ | {"PYTORCH_PRINT_REPRO_ON_FAILURE": "0", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-W", "ignore", str(script), SOURCE, layers]
