@@ -35,7 +35,8 @@ def read_pairs(path: Path) -> tuple[Tensor, int]:
     if not named:
         raise DataError(f"{path} has no friendships: no line joins two different names")
     if loops:
-        print(f"{path}: left out {len(loops)} lines that join a name to itself, the first is {loops[0]}", flush=True)
+        more = f" and {len(loops) - 1} more" if len(loops) > 1 else ""
+        print(f"{path}: left out line {loops[0]}{more}, which join a name to itself", flush=True)
     numbers = {name: number for number, name in enumerate(sorted({name for row in named for name in row}))}
     pairs = torch.tensor([[numbers[one], numbers[other]] for one, other in named], dtype=torch.int64)
     return torch.unique(pairs.sort(1).values, dim=0), len(numbers)

@@ -60,7 +60,8 @@ def read_published(name: str, download: bool = False) -> list[Text]:
 def read_table(path: Path) -> list[Text]:
     """Return the texts of a file: in a line train or test, the class, the text, with tabs between them.
 
-    The file is text as in `datamodules.text_lines`; blank lines are skipped, and further tabs belong to the text.
+    The file is text as in `datamodules.text_lines`; blank lines are skipped, and further tabs belong to the text. A
+    line that is there twice counts twice; texts to test that are also trained on are counted in one line.
 
     Raises:
         DataError: if the file cannot be read, or a line is another; a header is one.
@@ -76,6 +77,9 @@ def read_table(path: Path) -> list[Text]:
                 f"{line[:60]!r}"
             )
         texts.append(Text(SPLITS[split], label, words_of(text)))
+    known = {tuple(text.words) for text in texts if text.split == "train"}
+    if shared := sum(tuple(text.words) in known for text in texts if text.split == "test"):
+        print(f"{path}: {shared} of the texts to test are also among those to train on", flush=True)
     return texts
 
 

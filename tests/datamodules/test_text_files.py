@@ -43,6 +43,13 @@ def test_tables_that_are_refused(own_folder: Path, name: str, content: bytes | N
         read_table(own_folder / name)
 
 
+def test_texts_that_are_trained_on_and_tested_are_told(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own_folder / "t.tsv"
+    path.write_text("train\tgood\tA film\ntest\tgood\ta  Film\ntest\tbad\tA play\ntrain\tgood\tA film\n")
+    assert len(read_table(path)) == 4
+    assert "t.tsv: 1 of the texts to test are also among those to train on\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def small_set(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let R8 be three texts."""

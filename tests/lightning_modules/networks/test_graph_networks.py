@@ -84,6 +84,22 @@ def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
     assert torch.equal(one, other) == (kind is Counts)
 
 
+@pytest.mark.parametrize("edges", [[[], []], [[0, 0, 1, 1], [1, 1, 0, 0]], [[2], [2]]], ids=["none", "twice", "loop"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_any_graph_has_gradients_of_all_its_features(kind: type[GraphNetwork], edges: list) -> None:
+    """Of three graphs the second has no node, and most nodes have no edge."""
+    torch.manual_seed(0)
+    network = kind(F, G, K).double().eval()  # type: ignore[call-arg]
+    x = torch.randn(4, F, dtype=torch.float64, requires_grad=True)
+    edge_attr = torch.randn(len(edges[0]), G, dtype=torch.float64, requires_grad=True)
+    edge_index = torch.tensor(edges, dtype=torch.int64).view(2, -1)
+    network(x, edge_index, edge_attr, torch.tensor([0, 0, 0, 2]), 3).square().sum().backward()
+    for features in (x, edge_attr):
+        assert features.grad is not None
+        assert features.grad.isfinite().all()
+        assert len(features) < 2 or features.grad.abs().sum() > 0  # attention to one neighbour is always 1
+
+
 def test_an_edge_in_one_direction_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="need every edge in both directions"):
         DirectedMessages(F, G, K)(

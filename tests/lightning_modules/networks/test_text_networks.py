@@ -91,3 +91,16 @@ def test_any_layer_of_kernels() -> None:
 def test_it_asks_for_the_datas_facts() -> None:
     with pytest.raises(ValueError, match="GraphLSTM needs vocab_size and num_classes"):
         GraphLSTM(None, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_the_weights_of_the_edges_have_a_gradient(dtype: torch.dtype) -> None:
+    def scores(weights: torch.Tensor) -> torch.Tensor:
+        return network(words, lengths, edges.to(dtype), weights)
+
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, graph_layers=2).double().eval()
+    words, lengths, edges, weights = batch()
+    assert torch.autograd.gradcheck(scores, weights.double().requires_grad_())
+    assert scores(weights.double()).requires_grad
+    assert network(words, lengths, edges[:, :0].to(dtype), weights[:0].double()).isfinite().all()  # no edge
