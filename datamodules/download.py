@@ -95,7 +95,7 @@ def fetch(name: str, check: Check | None = None) -> list[Path]:
             f"cannot fetch {name}: {error}; to do it by hand, put {files} from {published.page} into {target}"
         ) from error
     except OSError as error:
-        raise DataError(f"cannot write {name} to {error.filename or target}: {error.strerror}") from error
+        raise DataError(f"cannot write {name} to {target}: {error.strerror}") from error
     return [target / file for file in published.files]
 
 

@@ -203,7 +203,7 @@ def test_no_server(toy: Served, monkeypatch: pytest.MonkeyPatch, mirror_address:
 
 def test_a_file_in_the_place_of_the_folder(toy: Served) -> None:
     Path("data").write_text("")
-    with pytest.raises(DataError, match="cannot write toy to data: File exists"):
+    with pytest.raises(DataError, match="cannot write toy to data/toys/raw: File exists"):
         fetch("toy")
     Path("data").unlink()
     Path("data").mkdir()
@@ -211,6 +211,20 @@ def test_a_file_in_the_place_of_the_folder(toy: Served) -> None:
     with pytest.raises(DataError, match="cannot write toy to data/toys/raw: Not a directory"):
         fetch("toy")
     assert all_files() == ["data/toys"]
+
+
+def test_a_folder_that_may_not_be_written(toy: Served, own_folder: Path) -> None:
+    own_folder.chmod(0o755)
+    Path("data").mkdir(mode=0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        with pytest.raises(DataError, match="cannot write toy to data/toys/raw: Permission denied"):
+            fetch("toy")
+    finally:
+        os.seteuid(user)
+    assert list(Path("data").iterdir()) == []
 
 
 def test_a_disk_that_takes_no_more(toy: Served) -> None:
