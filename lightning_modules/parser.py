@@ -104,7 +104,7 @@ class OneLineParser(LightningArgumentParser):
         unknown = re.search(r"(?:accept option|Option) '([\w.]+)'|unrecognized arguments: -*([\w.-]+)", message)
         if unknown:
             name = unknown[1] or unknown[2]
-            return f"unknown key {self._full_key(name)}{did_you_mean(name.rpartition('.')[2], self._known_names())}"
+            return self._unknown_key(name)
         *_, (key, problem) = [
             ("", message),
             *re.findall(r'Parser key "([\w.]+)":((?:(?!Parser key).)*)', message, re.DOTALL),
@@ -120,25 +120,36 @@ class OneLineParser(LightningArgumentParser):
         return where + plain(problem)
 
     def _full_key(self, name: str) -> str:
-        """Return the dotted key, as a person would write it, that ends in `name`: from the command line or a config."""
-        for argument in self.arguments:
-            option = argument.removeprefix("--").partition("=")[0]
-            if argument.startswith("--") and (option == name or option.endswith(f".{name}")):
-                return option
-        for key, _ in self._config_items():
-            if key == name or key.endswith(f".{name}"):
-                return key
-        return name
+        """Return the dotted key, as a person would write it, that ends in `name`."""
+        return next(self._full_keys(name), name)
 
-    def _known_names(self) -> set[str]:
-        """Return every key's last part: the parser's own, and the arguments of each class that a config names."""
-        names = {action.dest.rpartition(".")[2] for action in self._actions}
-        words = [value for _, value in self._config_items()] + [
-            word.partition("=")[2] or word for word in self.arguments
-        ]
-        for word in words:
-            names |= _arguments_of(word)
-        return names
+    def _full_keys(self, name: str) -> Iterator[str]:
+        """Yield the keys that end in `name`, of the command line and then of the configs."""
+        options = [word.removeprefix("--").partition("=")[0] for word in self.arguments if word.startswith("--")]
+        for key in (*options, *(key for key, _ in self._config_items())):
+            if key == name or key.endswith(f".{name}"):
+                yield key
+
+    def _unknown_key(self, name: str) -> str:
+        """Tell the key that ends in `name`, and those that end alike and stand highest, or else the nearest name."""
+        known, last = self._known_keys(), name.rpartition(".")[2]
+        key = next((key for key in self._full_keys(name) if key not in known), name)
+        alike = sorted(other for other in known if other.rpartition(".")[2] == last)
+        highest = [other for other in alike if other.count(".") == min(each.count(".") for each in alike)]
+        if highest:
+            return f"unknown key {key}; did you mean {' or '.join(highest)}?"
+        return f"unknown key {key}{did_you_mean(last, {other.rpartition('.')[2] for other in known})}"
+
+    def _known_keys(self) -> set[str]:
+        """Return every key: the parser's own, and the arguments of each class that a config or an option names."""
+        keys = {action.dest for action in self._actions}
+        classes = list(self._config_items())
+        for word, following in zip(self.arguments, [*self.arguments[1:], ""], strict=True):
+            option, equals, value = word.removeprefix("--").partition("=")
+            classes.append((option, value if equals else following))
+        for prefix, path in classes:
+            keys |= {f"{prefix}.{name}" for name in _arguments_of(path)}
+        return keys
 
     def _config_items(self) -> Iterator[tuple[str, Any]]:
         for option, value in zip(self.arguments, self.arguments[1:], strict=False):

@@ -57,8 +57,12 @@ class CharacterModel(nn.Module):
         self.embedding = nn.Embedding(len(vocabulary), embedding_size)
         make = cast(Callable[..., RecurrentLayer], layer)
         self.layer = make(embedding_size, hidden_size, num_layers=num_layers, dropout=dropout)
-        if not isinstance(self.layer, RecurrentLayer) or self.layer.bidirectional or self.layer.batch_first:
-            raise ValueError("CharacterModel needs a layer of kernels in one direction, time first (no batch_first)")
+        if not isinstance(self.layer, RecurrentLayer) or self.layer.batch_first:
+            raise ValueError("CharacterModel needs a layer of kernels, time first (no batch_first)")
+        if self.layer.bidirectional:
+            raise ValueError(
+                "a bidirectional layer reads the characters that a language model is to name; leave it out"
+            )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, len(vocabulary))
 

@@ -15,7 +15,8 @@ from kernels import LSTM
 class RecurrentClassifier(nn.Module):
     """Classify a sequence by the last state of a recurrent layer.
 
-    p = W_ph Dropout(h(T)) + b_p, with h(T) the layer's last state; the class probabilities are softmax(p).
+    p = W_ph Dropout(h(T)) + b_p, with h(T) the top layer's last state; the class probabilities are softmax(p). Of two
+    directions h(T) is [h→(T), h←(1)], where each has read the whole sequence.
 
     Matrices, head and embedding start from Kaiming's normal distribution (fan-in, He et al. 2015), biases at zero.
     What else a layer owns, such as the vectors of diagonal peepholes, keeps the layer's own initialisation.
@@ -27,10 +28,13 @@ class RecurrentClassifier(nn.Module):
             with its `forward_ids(ids, embedding_weight, output="last")`.
         embedding_size: width I of a symbol's vector.
         hidden_size: width H of the state.
-        dropout: probability that a unit of the last state is dropped in training.
+        num_layers: number of recurrent layers, each on the states of the one below.
+        bidirectional: whether a second layer reads from the end to the beginning.
+        dropout: probability that a unit of a state is dropped on its way up, in training.
 
     Raises:
-        ValueError: if `vocab_size` or `num_classes` is None, as when the data do not tell them.
+        ValueError: if `vocab_size` or `num_classes` is None, as when the data do not tell them, or `layer` is one layer
+            and has a dropout of its own.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class RecurrentClassifier(nn.Module):
         layer: Callable[[int, int], nn.Module] = LSTM,
         embedding_size: PositiveInt = 64,
         hidden_size: PositiveInt = 256,
+        num_layers: PositiveInt = 1,
+        bidirectional: bool = False,
         dropout: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
@@ -47,7 +53,14 @@ class RecurrentClassifier(nn.Module):
             raise ValueError("RecurrentClassifier needs vocab_size and num_classes, and the data tell neither")
         self.num_classes = num_classes
         self.embedding = nn.Embedding(vocab_size, embedding_size)
-        self.layer = layer(embedding_size, hidden_size)
+        options: dict[str, Any] = {}  # only those that are asked for: `layer` may have its own, or be another's
+        if num_layers > 1:
+            options |= {"num_layers": num_layers, "dropout": dropout}
+        if bidirectional:
+            options["bidirectional"] = True
+        self.layer = cast(Callable[..., nn.Module], layer)(embedding_size, hidden_size, **options)
+        if getattr(self.layer, "dropout", 0) and getattr(self.layer, "num_layers", 2) == 1:
+            raise ValueError("the layer's dropout acts between layers, and there is one; give --model.network.dropout")
         self.dropout = nn.Dropout(dropout)
         directions = 2 if getattr(self.layer, "bidirectional", False) else 1
         self.head = nn.Linear(directions * hidden_size, num_classes)

@@ -89,9 +89,16 @@ def test_a_cell_of_ones_own_has_no_samples(train: Train, monkeypatch: pytest.Mon
     assert (status, err) == (0, "")
     assert "no samples: Own cannot be decoded" in out
     assert not (RUN / "samples.md").exists()
-    for layer in ("torch.nn.LSTM", "kernels.LSTM --model.network.layer.bidirectional true"):
+    for layer, line in {
+        "torch.nn.LSTM": "CharacterModel needs a layer of kernels, time first (no batch_first)",
+        "kernels.LSTM --model.network.layer.bidirectional true": "a bidirectional layer reads the characters that a "
+        "language model is to name; leave it out",
+        "kernels.LSTM --model.network.bidirectional true": "unknown key model.network.bidirectional; did you mean "
+        "model.network.layer.bidirectional?",
+    }.items():
         status, _, err = train(*words, *layer.split(), small=False)
         assert status == 2
+        assert err.endswith(f".py: error: {line}\n")
         assert err.count("\n") == 1
 
 

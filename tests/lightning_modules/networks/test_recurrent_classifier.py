@@ -46,3 +46,20 @@ def test_dropout_acts_in_training_alone() -> None:
 def test_facts_that_are_missing_are_refused(facts: tuple[int | None, int | None]) -> None:
     with pytest.raises(ValueError, match="needs vocab_size and num_classes"):
         RecurrentClassifier(*facts)
+
+
+@pytest.mark.parametrize("layer", [partial(LSTM, num_layers=2, bidirectional=True), LSTM])
+def test_two_directions_are_read_to_their_ends(layer: type[nn.Module]) -> None:
+    """Against torch.nn: the state after the last symbol, and of the other direction the one after the first."""
+    network = RecurrentClassifier(5, 3, layer, embedding_size=4, hidden_size=6, num_layers=2, bidirectional=True)
+    outside = nn.LSTM(4, 6, num_layers=2, bidirectional=True)
+    outside.load_state_dict(network.layer.state_dict())
+    tokens = torch.randint(0, 5, (2, 7))
+    states, _ = outside(network.embedding(tokens.T))
+    torch.testing.assert_close(network(tokens), network.head(torch.cat([states[-1, :, :6], states[0, :, 6:]], 1)))
+
+
+def test_dropout_between_layers_is_the_networks() -> None:
+    assert RecurrentClassifier(5, 3, dropout=0.5, num_layers=2).layer.dropout == 0.5
+    with pytest.raises(ValueError, match=r"acts between layers, and there is one; give --model\.network\.dropout"):
+        RecurrentClassifier(5, 3, partial(LSTM, dropout=0.5))
