@@ -15,6 +15,13 @@ from lightning_modules.signals import signals
 
 TRAINING_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "rng_states", "global_step"}
 
+# What optimizers know of a weight: tensors of its shape.
+STATES = {
+    torch.optim.Adam: ("exp_avg", "exp_avg_sq"),  # and AdamW
+    torch.optim.Adagrad: ("sum",),
+    torch.optim.RMSprop: ("square_avg",),
+}
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write beside the target, sync, then rename: a reader sees the old checkpoint or the new one, whole."""
@@ -118,3 +125,28 @@ def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, t
     step = checkpoint.get("global_step")
     if training and (type(step) is not int or step < 0 or not checkpoint["optimizer_states"]):
         raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")
+
+
+def check_optimizers(optimizers: list[torch.optim.Optimizer], path: Path) -> None:
+    """See that the states which optimizers got from a checkpoint are theirs; torch counts the weights and no more.
+
+    Raises:
+        UserError: if they are another optimizer's, of another shape, or missing.
+    """
+    for optimizer in optimizers:
+        kind = type(optimizer).__name__
+        foreign = UserError(f"{path} cannot be continued: its optimizer is not {kind}")
+        if any(optimizer.defaults.keys() - group.keys() for group in optimizer.param_groups):
+            raise foreign
+        names = next((names for known, names in STATES.items() if isinstance(optimizer, known)), ())
+        if names and not any(optimizer.state.values()):
+            raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")
+        for weight, state in optimizer.state.items():
+            for name in names if state else ():
+                if name not in state:
+                    raise foreign
+                shape = getattr(state[name], "shape", None)
+                if shape != weight.shape:
+                    has = list(shape) if shape is not None else "no tensor"
+                    expected = f"and a weight of this model {list(weight.shape)}"
+                    raise UserError(f"{path} cannot be continued: {name} of its optimizer is {has}, {expected}")

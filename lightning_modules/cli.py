@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import yaml
 from jsonargparse.typing import restricted_number_type
 from pytorch_lightning import LightningDataModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.model_helpers import is_overridden
@@ -28,12 +28,14 @@ from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_split
+from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_optimizers, check_split
 from lightning_modules.commands import again
 from lightning_modules.errors import UserError
+from lightning_modules.foreign_errors import as_mistakes, from_restoring
 from lightning_modules.loops import RunLoop
 from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
+from lightning_modules.settings_check import check_settings
 from lightning_modules.signals import Stopped, signals
 from lightning_modules.training_system import TrainingSystem
 
@@ -132,6 +134,7 @@ class StudyCLI(LightningCLI):
         for key in ("model", "data"):
             if not self.config.get(key):
                 raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
+        check_settings(self.config, from_data=(*DATA_FACTS, *SYSTEM_FACTS))
 
     def before_instantiate_classes(self) -> None:
         """Refuse what does not fit, and find the checkpoint: a run that cannot start must not leave a folder."""
@@ -156,7 +159,8 @@ class StudyCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make model, data and trainer; what their constructors refuse is the user's to mend."""
         try:
-            super().instantiate_classes()
+            with as_mistakes(self.settings):
+                super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
             if os.environ.get("JSONARGPARSE_DEBUG"):
                 raise
@@ -206,6 +210,8 @@ class StudyCLI(LightningCLI):
             except BaseException as error:
                 if isinstance(error, Stopped):
                     error.line = self._where_it_stopped()
+                if isinstance(error, UserError) and self.summary and self.summary.started:
+                    error.status = 1
                 self._drop_unstarted()
                 raise
 
@@ -223,13 +229,14 @@ class StudyCLI(LightningCLI):
 
     def _fit(self) -> None:
         try:
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            with as_mistakes(self.settings):
+                self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
         except MisconfigurationException as error:
             raise UserError(" ".join(str(error).split())) from error
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if self.checkpoint is None or self.loop is None or self.loop.started:
+        except Exception as error:
+            if not from_restoring(error):
                 raise
-            raise UserError(f"{self.checkpoint} cannot be continued: its states do not fit ({error!r})", 1) from error
+            raise UserError(f"{self.checkpoint} cannot be continued: its states do not fit ({error!r})") from error
         if self.checkpoint is None or self.run_folder is None or self.summary is None or self.summary.started:
             return
         # There was nothing to train. What is left is the report, unless there is one, or the run is another's.
@@ -318,6 +325,9 @@ class StudyCLI(LightningCLI):
         if has_split(self.datamodule, "val"):
             tag, mode = getattr(self.model, "best_by", TrainingSystem.best_by)
             callbacks.append(ModelCheckpoint(run, "best", monitor=tag, mode=mode, enable_version_counter=False))
+        if path := self.checkpoint:  # before a line says that the run has started
+            fits = LambdaCallback(on_train_start=lambda trainer, _: check_optimizers(trainer.optimizers, path))
+            callbacks.insert(0, fits)
         return [*self._progress(), *callbacks, checkpoints]
 
     def _progress(self) -> list[StepProgress]:

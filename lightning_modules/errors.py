@@ -1,6 +1,7 @@
 """Errors that are the user's to mend: one line on the terminal, never a traceback."""
 
 import argparse
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NoReturn
@@ -15,7 +16,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, status: int = 2) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.status = status
 
 
@@ -27,7 +28,13 @@ class LineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line that a terminal can show; what a person gave may have line feeds or be very long."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    return re.sub(r"\S{200,}", lambda word: f"{word[0][:60]}…{word[0][-20:]}", shown)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

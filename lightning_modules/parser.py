@@ -1,5 +1,6 @@
 """The command-line parser of train.py: one clear line for what a person mistyped, exit status 2."""
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -14,7 +15,8 @@ import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
-from lightning_modules.errors import UserError, did_you_mean
+from lightning_modules.errors import UserError, did_you_mean, one_line
+from lightning_modules.yaml_text import load_checked
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -48,7 +50,11 @@ def find_config(name: str) -> Path:
     for path in (Path(name), CONFIGS / name):
         if name and path.is_file():
             try:
-                content = yaml.safe_load(path.read_text())
+                content = load_checked(path.read_text(encoding="utf-8-sig"))
+            except OSError as error:
+                raise UserError(f"--config: cannot read {path}: {error.strerror}") from error
+            except UserError as error:
+                raise UserError(f"--config: {path}: {error}") from error
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise UserError(f"--config: {path} is not valid YAML: {' '.join(str(error).split())}") from error
             if not isinstance(content, dict):
@@ -95,7 +101,7 @@ class OneLineParser(LightningArgumentParser):
         """Print one line and exit with status 2; a parser inside another one hands its message on to the outer."""
         if not self.exit_on_error:
             super().error(message, ex)
-        print(f"{self.prog}: error: {self._one_line(message)}", file=sys.stderr)
+        print(f"{self.prog}: error: {one_line(self._one_line(message))}", file=sys.stderr)
         self.exit(2)
 
     def _one_line(self, message: str) -> str:
@@ -190,10 +196,12 @@ def _unknown_class(path: str) -> str:
     except ImportError as error:
         return f"cannot import {module}: {error}"
     if name in known:
-        parameters = inspect.signature(known[name]).parameters.values()
-        required = ", ".join(
-            each.name for each in parameters if each.default is each.empty and each.kind < each.VAR_POSITIONAL
-        )
+        required = ""
+        with contextlib.suppress(ValueError):  # builtins have no signature
+            parameters = inspect.signature(known[name]).parameters.values()
+            required = ", ".join(
+                each.name for each in parameters if each.default is each.empty and each.kind < each.VAR_POSITIONAL
+            )
         return f"{path} does not fit here" + (f", or lacks its arguments ({required})" if required else "")
     return f"{module} has no {name!r}{did_you_mean(name, known)}"
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
@@ -45,7 +45,7 @@ class BilinearDecoder(nn.Module, ABC):
         dropout: ClosedUnitInterval = 0.0,
         rgcn_layers: NonNegativeInt = 0,
         num_bases: PositiveInt = 8,
-        scale: float = 1e-3,
+        scale: NonNegativeFloat = 1e-3,
     ) -> None:
         super().__init__()
         if not num_nodes or not num_relations:

@@ -1,0 +1,163 @@
+"""One check of all settings after they are parsed: what their types let pass and no run can use."""
+
+import contextlib
+import inspect
+import os
+from collections.abc import Iterator
+from pydoc import locate
+from typing import Any, get_args, get_type_hints
+
+import torch
+from jsonargparse import Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.callbacks import Callback, Timer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from lightning_modules.callbacks.checkpoints import Checkpoints
+from lightning_modules.callbacks.solved import Solved
+from lightning_modules.errors import UserError
+
+# The most that a number may be, by the end of its name: more would not fail but take memory or hours first.
+MOST = {"layers": 1000, "batch_size": 10_000_000, "devices": 1024, "num_nodes": 100_000}
+
+# The least that a number of the Trainer's may be, where Lightning lets anything pass.
+LEAST = {
+    "accumulate_grad_batches": 1, "num_nodes": 1, "check_val_every_n_epoch": 1, "max_steps": 1, "max_epochs": 1,
+    "min_steps": 0, "min_epochs": 0, "limit_train_batches": 0, "limit_val_batches": 0, "limit_test_batches": 0,
+    "limit_predict_batches": 0, "overfit_batches": 0, "val_check_interval": 0, "num_sanity_val_steps": 0,
+    "log_every_n_steps": 0, "gradient_clip_val": 0, "reload_dataloaders_every_n_epochs": 0, "fast_dev_run": 0,
+}  # fmt: skip
+ALSO_MINUS_ONE = ("max_steps", "max_epochs", "num_sanity_val_steps")  # Lightning's word for "all"
+NOT_ZERO = ("limit_train_batches", "val_check_interval")  # a share may be as small as one likes, but not 0
+GROUPS = {"trainer": Trainer, "checkpoints": Checkpoints, "solved": Solved}  # keys that hold settings of one class
+
+FLOAT32_MAX = torch.finfo(torch.float32).max
+
+
+def check_settings(config: Namespace, from_data: tuple[str, ...]) -> None:
+    """See that a parsed command line can be run: numbers are finite and not too large, and Lightning takes its part.
+
+    Args:
+        config: the settings, with defaults.
+        from_data: arguments that the data fill in later.
+
+    Raises:
+        UserError: naming the setting, what it is and what it may be.
+    """
+    for group, owner in GROUPS.items():
+        wanted = inspect.signature(owner).parameters.keys()
+        if not isinstance(config.get(group), Namespace) or wanted - vars(config[group]).keys():
+            raise UserError(f"{group} must hold settings, `key: value` lines; without any leave it out")
+    for key, value, parameter in _settings(config):
+        name = key.rpartition(".")[2]
+        later = key.startswith("model.") and name in from_data
+        if value is None and not later and parameter is not None and not _may_be_null(parameter):
+            default = "" if parameter.default is parameter.empty else f" ({parameter.default})"
+            raise UserError(f"{key} cannot be null; leave it out for its default{default}")
+        if isinstance(value, float) and not abs(value) <= FLOAT32_MAX:
+            raise UserError(f"{key} must be a finite number, got {value}")
+        if abs(_whole(value)) >= 2**63:
+            raise UserError(f"{key} is too large: {value}; whole numbers are below 2⁶³")
+        for ending, most in MOST.items():
+            if name.endswith(ending) and _whole(value) > most:
+                raise UserError(f"{key} must be at most {most}, got {value}")
+        if isinstance(value, str) and "\0" in value:
+            raise UserError(f"{key} has a zero character: {value!r}")
+    for name, least in LEAST.items():
+        _check_least(name, config.trainer[name], least)
+    _try_trainer(config.trainer)
+
+
+def _check_least(name: str, value: Any, least: int) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or value > least or (value == -1 and name in ALSO_MINUS_ONE):
+        return
+    if value < least or name in NOT_ZERO:
+        wanted = "above 0" if name in NOT_ZERO else f"{least} or more"
+        raise UserError(
+            f"trainer.{name} must be {wanted}{', or -1 for no limit' if name in ALSO_MINUS_ONE else ''}, got {value}"
+        )
+
+
+def _try_trainer(settings: Namespace) -> None:
+    """Make a trainer of the settings that are plain values, and drop it: what Lightning refuses, it refuses here."""
+    made_elsewhere = ("callbacks", "logger", "plugins")
+    plain = {
+        name: value
+        for name, value in vars(settings).items()
+        if name not in made_elsewhere and not isinstance(value, Namespace)
+    }
+    try:
+        trainer = Trainer(**plain, logger=False)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        ImportError,
+        MisconfigurationException,
+    ) as error:  # nothing of ours ran
+        message = " ".join(str(error).split())
+        given = f" It is {settings.devices!r}." if "`devices`" in message else ""  # Lightning does not say what it got
+        raise UserError(f"trainer: {message}{given}") from error
+    processors = max(2, os.cpu_count() or 1)  # two processes can share one, as a test of several does
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > processors:
+        raise UserError(
+            f"trainer.devices must be at most {processors}, the number of processors, got {settings.devices}"
+        )
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set, without an annotation
+    timers = (callback for callback in callbacks if isinstance(callback, Timer))
+    if any((timer.time_remaining() or 0) <= 0 for timer in timers):
+        raise UserError(f"trainer.max_time must be more than no time, got {settings.max_time}")
+
+
+def _settings(config: Namespace) -> Iterator[tuple[str, Any, inspect.Parameter | None]]:
+    """Yield the dotted key and the value of every setting, and the constructor's parameter that it is for."""
+    for name, value in vars(config).items():
+        if name != "config":
+            yield name, value, None
+            yield from _below(name, value, GROUPS.get(name))
+
+
+def _below(key: str, value: Any, owner: Any) -> Iterator[tuple[str, Any, inspect.Parameter | None]]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield key, item, None
+            yield from _below(key, item, None)
+        return
+    items = vars(value) if isinstance(value, Namespace) else value
+    if not isinstance(items, dict):
+        return
+    if isinstance(items.get("class_path"), str):
+        owner = locate(items["class_path"])
+        items = {**vars(items.get("init_args") or Namespace()), **(items.get("dict_kwargs") or {})}
+    for name, item in items.items():
+        yield f"{key}.{name}", item, _parameter(owner, str(name))
+        yield from _below(f"{key}.{name}", item, None)
+
+
+def _parameter(owner: Any, name: str) -> inspect.Parameter | None:
+    """Return a parameter of a class's constructor, or of that of a base which takes what the class hands on."""
+    makers = [vars(base).get("__init__") for base in owner.__mro__] if inspect.isclass(owner) else [owner]
+    for maker in filter(callable, makers):
+        with contextlib.suppress(ValueError):  # builtins have no signature
+            if parameter := inspect.signature(maker).parameters.get(name):
+                return parameter if not isinstance(parameter.annotation, str) else _resolved(parameter, maker)
+    return None
+
+
+def _resolved(parameter: inspect.Parameter, maker: Any) -> inspect.Parameter:
+    """Return a parameter whose annotation was written as a text with the type that it names, if that is to be had."""
+    with contextlib.suppress(NameError, TypeError):
+        return parameter.replace(annotation=get_type_hints(maker)[parameter.name])
+    return parameter.replace(annotation=Any)
+
+
+def _may_be_null(parameter: inspect.Parameter) -> bool:
+    kind = parameter.annotation
+    return parameter.default is None or kind in (Any, parameter.empty) or type(None) in get_args(kind)
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number, also one in a text, as devices may be; 0 for anything else."""
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0

@@ -1,0 +1,115 @@
+"""What torch, numpy and Lightning raise for a setting becomes one line; a bug of ours stays a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_modules.errors import UserError
+from lightning_modules.foreign_errors import as_mistakes
+
+Train = Callable[..., tuple[int, str, str]]
+LAST = Path("runs/palindrome_lstm/version_0/last.ckpt")
+SETTINGS = {"seed_everything": 10**9, "model": {"init_args": {"hidden_size": 7}}, "data": {"init_args": {"length": 90}}}
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: torch.empty(2**46),
+        lambda: torch.empty(2**40, 2**40),
+        lambda: np.empty(2**46),
+        lambda: np.empty((2**40, 2**40)),
+        lambda: np.empty(2**65),
+    ],
+)
+def test_what_no_memory_holds_names_the_largest_settings(allocate: Callable[[], Any]) -> None:
+    with pytest.raises(UserError) as refused, as_mistakes(SETTINGS):
+        allocate()
+    assert str(refused.value) == "there is not enough memory; make data.length (90) or model.hidden_size (7) smaller"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes cannot be multiplied"), ValueError("bad"), KeyError("memory")])
+def test_other_errors_stay(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, as_mistakes(SETTINGS):
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.length", "1000000000000"], "not enough memory; make data.length (1000000000000)"),
+        (["--model.network.hidden_size", "1000000000"], "make model.network.hidden_size (1000000000) or"),
+        (["--model.network.embedding_size", "1" + "0" * 15], "make model.network.embedding_size"),
+    ],
+)
+def test_sizes_for_which_there_is_no_memory(train: Train, words: list[str], message: str) -> None:
+    status, _, err = train("--trainer.max_steps", "2", *words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert message in err
+    assert not Path("runs").exists()
+
+
+def test_early_stopping_on_an_unknown_metric_names_those_there_are(train: Train) -> None:
+    callback = ["--trainer.callbacks", "pytorch_lightning.callbacks.EarlyStopping"]
+    words = [*callback, "--trainer.callbacks.monitor", "val/nosuch", "--config", "karate_gcn.yaml"]
+    status, _, err = train(*words, "--trainer.accelerator", "cpu", small=False)
+    assert (status, err.count("\n")) == (1, 1), err
+    assert "metric val/nosuch which is not available" in err
+    assert "val/loss" in err
+
+
+def change(key: str) -> Callable[[dict[str, Any]], None]:
+    def shape(optimizer: dict[str, Any]) -> None:
+        optimizer["state"][0]["exp_avg"] = torch.zeros(2, 2)
+
+    def text(optimizer: dict[str, Any]) -> None:
+        optimizer["state"][0]["exp_avg"] = "hello"
+
+    def another(optimizer: dict[str, Any]) -> None:
+        for state in optimizer["state"].values():
+            state["square_avg"] = state.pop("exp_avg")
+
+    def none(optimizer: dict[str, Any]) -> None:
+        optimizer["state"] = {}
+
+    def settings(optimizer: dict[str, Any]) -> None:
+        optimizer["param_groups"][0].pop("betas")
+
+    return locals()[key]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("shape", "exp_avg of its optimizer is [2, 2], and a weight of this model [3, 4]"),
+        ("text", "exp_avg of its optimizer is no tensor"),
+        ("another", "its optimizer is not Adam"),
+        ("none", "it lacks the state of its optimizer"),
+        ("settings", "its optimizer is not Adam"),
+    ],
+)
+def test_states_of_another_optimizer(train: Train, key: str, message: str) -> None:
+    assert train("--trainer.max_steps", "2")[0] == 0
+    checkpoint = torch.load(LAST, weights_only=True)
+    change(key)(checkpoint["optimizer_states"][0])
+    torch.save(checkpoint, "changed.ckpt")
+    status, _, err = train("--trainer.max_steps", "4", "--ckpt_path", "changed.ckpt")
+    assert (status, err.count("\n")) == (2, 1), err
+    assert f"changed.ckpt cannot be continued: {message}" in err
+    assert [path.name for path in LAST.parent.parent.iterdir()] == ["version_0"]
+
+
+def test_a_bug_in_a_continued_run_is_a_traceback(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("--trainer.max_steps", "2")[0] == 0
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("lightning_modules.sequence_classifier.SequenceClassifier.configure_optimizers", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train("--trainer.max_steps", "4", "--ckpt_path", str(LAST))
