@@ -41,7 +41,7 @@ lint: setup
 	PYTHONPATH=. $(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest --durations 15 -m 'not slow and not gpu'
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not gpu'

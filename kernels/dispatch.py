@@ -156,8 +156,6 @@ def _fastest(case: Case) -> Choice:
         reason = unrolled + without
     elif case.device != "cpu":
         return Choice("native", "cuDNN has these equations")
-    elif refusal and not _native_refusal(case):
-        return Choice("native", f"the fastest where loops are not scripted: {refusal}")
     elif case.cell == "lstm" and _onednn_is_faster(case):
         return Choice("native", "oneDNN's LSTM is the fastest here")
     elif case.cell == "lstm" and (lack := _onednn_lack(case)):

@@ -68,7 +68,7 @@ def test_auto_asks_for_an_lstm_in_16_bits(has_bfloat16: bool) -> None:
 def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {dtype: CASE._replace(dtype=dtype) for dtype in (torch.bfloat16, torch.float16)}
     assert choose("native", cases[torch.bfloat16]).backend == "native", "torch has loops of its own"
-    monkeypatch.setattr(script.sys, "version_info", (3, 14))  # "auto" prefers native there
+    monkeypatch.setattr(script.sys, "version_info", (3, 14))  # whether loops are scripted makes no difference
     for dtype, case in cases.items():
         with torch.autocast("cpu", dtype):
             assert choose("native", case._replace(ragged=True)).backend == "native"
@@ -145,7 +145,11 @@ def test_where_scripting_is_refused_loops_run_unscripted(monkeypatch: pytest.Mon
     monkeypatch.setattr(script.sys, "version_info", (3, 14))
     monkeypatch.setattr(script, "_scripted", None)  # calling it would fail
     assert "Python 3.14" in choose("auto", CASE._replace(plain=False)).reason
-    assert choose("auto", CASE._replace(tokens=True)).backend == "native"
+    for change in ({"tokens": True}, {"cell": "gru"}, {"cell": "rnn"}):  # faster than torch.nn's even so
+        choice = choose("auto", CASE._replace(**change))
+        assert choice.backend == "torchscript"
+        assert "the fastest here, though unscripted: TorchScript does not support Python 3.14" in choice.reason
+    assert choose("auto", CASE) == ("native", "oneDNN's LSTM is the fastest here")
     torch.testing.assert_close(layer(x), expected)
     with unscripted():
         torch.testing.assert_close(layer(x), expected)
