@@ -58,7 +58,10 @@ def main() -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options, checked as far as they can be without the checkpoint."""
-    parser = LineParser("generate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    usage = "generate.py --ckpt CHECKPOINT [options]"
+    parser = LineParser(
+        "generate.py", usage=usage, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--ckpt", type=Path, required=True, help="checkpoint of a language model")
     prompts = parser.add_mutually_exclusive_group()

@@ -1,9 +1,23 @@
-"""Train a network: a config in; a checkpoint, TensorBoard logs and curves out, in runs/<config>/version_<n>/.
+"""Train a network: a config in; a checkpoint, TensorBoard logs and curves out.
 
-python train.py --config palindrome_lstm.yaml
-python train.py --config palindrome_lstm.yaml --data.length 20 --trainer.max_steps 500
-python train.py --config palindrome_lstm.yaml --ckpt_path last                            # go on where it stopped
-python train.py --config FILE --stage test --ckpt_path runs/…/best.ckpt                    # evaluate only
+python train.py --config palindrome_lstm.yaml [options]
+
+--config FILE                      of configs/, or a path; a second one overrides
+--data.length 20                   any setting in the config: of the data,
+--model.learning_rate 1e-3         of the training,
+--model.network.hidden_size 512    of the network, and so on
+--model.network.layer kernels.GRU  another class, by its import path
+--seed_everything 7                other weights and other data
+--trainer.max_steps 500            where the training ends; or max_epochs
+--trainer.precision bf16-mixed     faster where the processor has bfloat16
+--trainer.accelerator cpu          or gpu; --trainer.devices 2 takes two
+--ckpt_path last                   go on where this config's newest run stopped
+
+--stage test --ckpt_path runs/…/best.ckpt    evaluate only
+--print_config                               show all settings, and do nothing
+--help all                                   show all options
+
+A run leaves runs/<config>/version_<n>/. Ctrl-C stops and saves it.
 """
 
 import os
@@ -19,10 +33,16 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 def main() -> int:
     """Carry out the command line and return the exit status."""
     leave_on_signals()
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        if "all" not in arguments:
+            print(__doc__, end="")
+            return 0
+        arguments.remove("all")
     try:
         from lightning_modules.cli import main as run
 
-        return run(sys.argv[1:])
+        return run(arguments)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("torch", "pytorch_lightning", "jsonargparse"):
             raise

@@ -1,27 +1,32 @@
 """What a linear classifier on counts of words makes of the labelled texts: neither their order nor a graph is seen.
 
-    pip install scikit-learn
+    pip install -c constraints.txt '.[benchmarks]'
     python -m benchmarks.text_baseline
 
 TF-IDF and a linear support vector machine with scikit-learn's settings, trained on all texts to train on, those that
 validate elsewhere included. It prints the test accuracy and macro-F1 in %.
 """
 
+import importlib.util
 import sys
 
 from benchmarks.named_data import make_parser, run
 from datamodules.text_files import PUBLISHED, read_texts
 
+SKLEARN_MISSING = "scikit-learn is not installed: pip install -c constraints.txt '.[benchmarks]'"
+
 
 def main() -> int:
     """Print a line for each set."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
+    options = parser.parse_args()
+    if importlib.util.find_spec("sklearn") is None:
+        parser.exit(2, f"text_baseline: error: {SKLEARN_MISSING}\n")
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics import f1_score
     from sklearn.svm import LinearSVC
 
-    parser = make_parser(__doc__)
-    parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
-    options = parser.parse_args()
     for name in options.names:
         texts = read_texts(name, None, options.download)
         train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))

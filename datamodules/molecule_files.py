@@ -20,7 +20,10 @@ from datamodules.data_folders import DataError
 from datamodules.download import find_files
 
 LABELS = 1000  # at most, of a node or an edge: each gets a column
-RDKIT_MISSING = "{name} is read with rdkit, which is not installed: pip install '.[molecules]', or --data.name MUTAG"
+RDKIT_MISSING = (
+    "{name} is read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]', "
+    "or --data.name MUTAG"
+)
 
 
 class Source(NamedTuple):

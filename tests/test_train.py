@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import parse_experiment_plugin_data
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.cli import parse_settings
 
 Train = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -62,6 +63,29 @@ def test_what_a_run_leaves(train: Train) -> None:
         assert shown in out
     assert "Tip" not in out
     assert "Warning" not in out
+
+
+def test_help_is_a_screen_of_options_that_work(start: Start) -> None:
+    """It comes without torch, whose import takes seconds."""
+    process = start("--help", prefix=("env", "PYTHONPROFILEIMPORTTIME=1"), small=False)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "lightning_modules" in err
+    assert not re.search(r"\b(torch|pytorch_lightning|numpy)\b", err)
+    lines = out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    options = [line for line in lines if line.startswith("--") and not line.startswith(("--config", "--help"))]
+    words = [word for line in options for word in re.split("  +", line)[0].split() if word != "--print_config"]
+    _, settings = parse_settings(["--config", "palindrome_lstm.yaml", *words])
+    assert settings["trainer"]["max_steps"] == 500
+    assert settings["model"]["init_args"]["network"]["init_args"]["layer"]["class_path"] == "kernels.GRU"
+
+
+def test_help_all_has_every_option(start: Start) -> None:
+    out, _ = start("--help", "all", small=False).communicate(timeout=120)
+    assert "--trainer.accumulate_grad_batches" in out
+    assert "--checkpoints.every_n_steps" in out
 
 
 def test_tensorboard_opens_with_accuracy_and_loss(train: Train) -> None:

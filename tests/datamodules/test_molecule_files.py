@@ -79,7 +79,7 @@ def test_published_classes(name: str, graphs: int, features: tuple[int, int]) ->
     assert all(torch.equal(graph.x.sum(1), torch.ones(graph.num_nodes)) for graph in read)
 
 
-@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install '.[molecules]')")
+@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install -c constraints.txt '.[molecules]')")
 def test_freesolv() -> None:
     if not (DATA / PUBLISHED_SETS["FreeSolv"].folder).is_dir():
         pytest.skip("FreeSolv's files are not here")
@@ -90,7 +90,7 @@ def test_freesolv() -> None:
     assert set(graphs[1].x.sum(1).tolist()) == {9}  # nine properties, one code each
 
 
-@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install '.[molecules]')")
+@pytest.mark.skipif(not HAS_RDKIT, reason="rdkit is not installed (pip install -c constraints.txt '.[molecules]')")
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -119,7 +119,9 @@ def test_no_rdkit_is_one_line(own_folder: Path, monkeypatch: pytest.MonkeyPatch)
     folder = own_folder / "data" / PUBLISHED_SETS["ESOL"].folder
     folder.mkdir(parents=True)
     (folder / "delaney-processed.csv").write_text(f"{','.join(SOURCES['ESOL'].columns or ())}\nC,1\n")
-    with pytest.raises(DataError, match=r"rdkit, which is not installed: pip install '\.\[molecules\]'"):
+    with pytest.raises(
+        DataError, match=r"rdkit, which is not installed: pip install -c constraints\.txt '\.\[molecules\]'"
+    ):
         read_graphs("ESOL")
 
 

@@ -28,7 +28,8 @@ from datamodules.published import PUBLISHED_SETS
 DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
 STORED = [(name, kind) for name, kinds in KINDS.items() for kind in kinds]
 NEEDS_RDKIT = pytest.mark.skipif(
-    importlib.util.find_spec("rdkit") is None, reason="rdkit is not installed (pip install '.[molecules]')"
+    importlib.util.find_spec("rdkit") is None,
+    reason="rdkit is not installed (pip install -c constraints.txt '.[molecules]')",
 )
 
 

@@ -23,7 +23,7 @@ WORDS = ["--config", "molecules.yaml", "--trainer.accelerator", "cpu"]
 needs_mutag = pytest.mark.skipif(not (DATA / "TUDataset/MUTAG/raw").is_dir(), reason="MUTAG's files are not here")
 needs_freesolv = pytest.mark.skipif(
     importlib.util.find_spec("rdkit") is None or not (DATA / "MoleculeNet/freesolv/raw").is_dir(),
-    reason="FreeSolv's files are not here, or rdkit is not installed (pip install '.[molecules]')",
+    reason="FreeSolv's files are not here, or rdkit is not installed (pip install -c constraints.txt '.[molecules]')",
 )
 
 
