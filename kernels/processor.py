@@ -13,9 +13,13 @@ def onednn_is_on() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
 
 
-@torch.compiler.assume_constant_result
 def onednn_has(dtype: torch.dtype) -> bool:
     """Tell whether oneDNN has an LSTM of a dtype for this processor; in bfloat16 it needs AVX-512."""
     if dtype in ASKED:
         return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, ASKED[dtype])())
     return dtype == torch.float32
+
+
+# torch.compile asks once, and traces nothing of it. The decorator torch.compiler.assume_constant_result does the same,
+# but imports the compiler, and with it triton.
+onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
