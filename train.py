@@ -2,7 +2,7 @@
 
 python train.py --config palindrome_lstm.yaml [options]
 
---config FILE                      of configs/, or a path; a second one overrides
+--config FILE                      in configs/, or a path; a second overrides
 --data.length 20                   any setting in the config: of the data,
 --model.learning_rate 1e-3         of the training,
 --model.network.hidden_size 512    of the network, and so on

@@ -1,0 +1,36 @@
+"""make train: the task until it is solved, then commands that work."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.cli import parse_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(target: str) -> str:
+    """Return what make would do for a target, with the set-up left out."""
+    command = ["make", "--dry-run", "--assume-old=.venv/installed", target]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_train_ends_when_solved_and_names_commands_that_work() -> None:
+    first, *rest = [line for line in make("train").splitlines() if "train.py" in line or "make" in line]
+    interpreter, script, *words = shlex.split(first)
+    assert (interpreter, script) == (".venv/bin/python", "train.py")
+    _, settings = parse_settings(words)
+    assert settings["solved"]["stop"]
+    assert settings["trainer"]["max_steps"] == 3000
+    board, book, help_line = (shlex.split(line.rstrip('"').rpartition("   ")[2]) for line in rest)
+    assert board == ["make", "tensorboard"]
+    assert ".venv/bin/tensorboard --logdir runs" in make("tensorboard")
+    assert book[:2] == help_line[:2] == [".venv/bin/python", "train.py"]
+    folder, settings = parse_settings(book[2:])
+    assert folder.name == "book_lstm"
+    assert settings["data"]["init_args"]["download"]
+    assert help_line[2:] == ["--help"]
