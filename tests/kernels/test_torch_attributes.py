@@ -105,6 +105,12 @@ def test_weights_that_are_computed_from_others(kind: type[RecurrentLayer]) -> No
     assert layer._flat_weights[0] is None
 
 
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+def test_weights_given_from_outside_are_used(kind: type[RecurrentLayer]) -> None:
+    layer, other, x = kind(3, 5, 2), kind(3, 5, 2), torch.randn(4, 2, 3)
+    torch.testing.assert_close(torch.func.functional_call(layer, dict(other.named_parameters()), x), other(x))
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript does not support Python 3.14 and later")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["auto", "reference", "torchscript"])
