@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.errors import LineParser, UserError
+from lightning_modules.signals import Stopped, leave_on_signals, signals
 
 MOST_CHARACTERS = 100_000_000
 LEAST_TAU, MOST_TAU = 1e-6, 1e6
@@ -32,8 +33,11 @@ def main() -> int:
         if sys.stdout is None:
             raise UserError("there is no stdout to write the text to")
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # the text's, whatever the terminal's is
-        run(options, prompt)
-        sys.stdout.flush()
+        import kernels.decode  # noqa: F401 - torch with it: slow, and until then there is nothing to clean up
+
+        with signals.handled():
+            run(options, prompt)
+            sys.stdout.flush()
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -44,8 +48,9 @@ def main() -> int:
         return error.status
     except BrokenPipeError:  # whoever reads has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return 130
+    except Stopped as stopped:
+        say("stopped")
+        return 128 + stopped.signum
     except OSError as error:
         print(f"generate.py: error: cannot write the text: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -332,4 +337,5 @@ def _share(word: str) -> float:
 
 
 if __name__ == "__main__":
+    leave_on_signals()
     sys.exit(main())

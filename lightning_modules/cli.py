@@ -243,12 +243,10 @@ class StudyCLI(LightningCLI):
         if self.made_run or (self.run_folder / "summary.json").exists():
             raise UserError(f"{self.checkpoint} is at step {self.trainer.global_step} already, where its training ends")
 
-    def _where_it_stopped(self) -> str:
-        """Return what to tell after a signal: how far the run is, and how it goes on."""
-        if self.run_folder is None:
-            return Stopped.line
-        if self.loop is None or not self.loop.started:
-            return "stopped before the first step"
+    def _where_it_stopped(self) -> str | None:
+        """Return what to tell after a signal: how far the run is, and how it goes on; None if there is no run."""
+        if self.run_folder is None or self.loop is None or not self.loop.started:
+            return None
         step, saved = self.trainer.global_step, self.config_init.checkpoints.saved_step
         if not saved:
             return f"stopped after step {step}, before anything was saved"
@@ -388,7 +386,7 @@ def main(arguments: list[str]) -> int:
             return error.status
         except Stopped as stopped:
             if _rank() == 0:
-                print(stopped.line, flush=True)
+                print(stopped.line or "stopped", file=sys.stdout if stopped.line else sys.stderr, flush=True)
             return 128 + stopped.signum
         except OSError as error:
             if error.errno is None or (error.filename is None and error.strerror is None):

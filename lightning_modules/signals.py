@@ -14,10 +14,10 @@ class Stopped(SystemExit):
     """The program ends on a signal; the exit status is the shell's for that signal, 130 or 143.
 
     Attributes:
-        line: what to tell, set by whoever knows what was stopped.
+        line: what to tell, set by whoever knows what was stopped and what is saved.
     """
 
-    line = "stopped"
+    line: str | None = None
 
     def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
