@@ -245,7 +245,7 @@ class StudyCLI(LightningCLI):
 
     def _where_it_stopped(self) -> str | None:
         """Return what to tell after a signal: how far the run is, and how it goes on; None if there is no run."""
-        if self.run_folder is None or self.loop is None or not self.loop.started:
+        if self.run_folder is None or self.loop is None or not self.loop.started or not self.trainer.global_step:
             return None
         step, saved = self.trainer.global_step, self.config_init.checkpoints.saved_step
         if not saved:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,15 @@ def test_text_goes_on_from_the_prompt_and_repeats(run: Run) -> None:
     assert run("--prompt", "abc ", "--length", "30", "--seed", "8", "--temperature", "2")[1] != out
     assert run("--prompt", "abc ", "--length", "30", "--seed", "7", "--temperature", "2", "--no-echo")[1] == out[4:]
     assert run("--prompt", "abc ", "--length", "30", "--seed", "7", "--temperature", "2", "--stream")[1] == out
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_in_one_line(signum: int, status: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> None:
+        signal.raise_signal(signum)
+
+    monkeypatch.setattr("kernels.decode.Decoder.read", read)
+    assert run("--prompt", "abc ") == (status, "", "stopped\n")
 
 
 def test_a_damaged_checkpoint_is_one_line(run: Run, ckpt: Path) -> None:
