@@ -31,13 +31,14 @@ class StopOnSignal(Callback):
             trainer: the run's.
             over: whether this was the last step.
         """
+        if over or trainer.global_step % self.checkpoints.every_n_steps == 0:
+            self.checkpoints.save(trainer)
         received = signals.received or 0
         if trainer.world_size > 1:  # collective, so that no process waits for one that has left
             tensor = torch.tensor(received, device=trainer.strategy.root_device)
             received = int(trainer.strategy.reduce(tensor, reduce_op="max"))
-        if over or received or trainer.global_step % self.checkpoints.every_n_steps == 0:
-            self.checkpoints.save(trainer)
         if received:
+            self.checkpoints.save(trainer)
             self._agreed = True
             raise Stopped(received)
 
