@@ -135,6 +135,7 @@ def run(options: argparse.Namespace, prompt: str) -> None:
     import torch
 
     from kernels.decode import Decoder
+    from kernels.processor import computes
     from lightning_modules.networks.language_model import load_model
 
     try:
@@ -147,6 +148,8 @@ def run(options: argparse.Namespace, prompt: str) -> None:
         raise UserError("--device meta computes nothing; try cpu or cuda")
     network = load_model(options.ckpt).to(device).eval().requires_grad_(False)
     dtype = getattr(torch, options.dtype)
+    if dtype != torch.float32 and not computes(dtype, device.type):
+        say(f"--dtype {options.dtype} is many times slower than float32 here: no instructions for it on this {device}")
     decoder = Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias, dtype)
     alphabet = network.vocabulary
     prompt = known(prompt, alphabet, options.unknown, "the prompt")

@@ -18,7 +18,7 @@ CONFIGS = {"palindromes": ("palindrome_lstm.yaml", "palindrome_peephole.yaml"), 
 WARM_UP, STEPS, ROUNDS = 5, 25, 4
 
 
-def shipped(config: str, precision: str) -> float:
+def shipped(config: str, precision: str, steps: int) -> float:
     """Return the median seconds a step of train.py."""
     import tempfile
     from typing import Any
@@ -34,9 +34,10 @@ def shipped(config: str, precision: str) -> float:
             times.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--config", config, "--trainer.max_steps", str(WARM_UP + STEPS), "--trainer.accelerator", "cpu",
-                 "--trainer.default_root_dir", folder, "--trainer.precision", precision]  # fmt: skip
-        if config in CONFIGS["book"]:
+        words = ["--config", config, "--trainer.max_steps", str(WARM_UP + steps), "--trainer.accelerator", "cpu",
+                 "--trainer.default_root_dir", folder, "--trainer.precision", precision,
+                 "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "1"]  # fmt: skip
+        if config.startswith("book"):
             words += ["--data.book", "null", "--model.samples", "false"]  # the text that comes with Python
         cli = StudyCLI(words)
         cli.trainer.callbacks.insert(0, Clock())  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ def shipped(config: str, precision: str) -> float:
     return statistics.median(after - before for before, after in itertools.pairwise(times[WARM_UP:]))
 
 
-def plain(task: str, precision: str) -> float:
+def plain(task: str, precision: str, steps: int) -> float:
     """Return the median seconds a step of a plain script: embedding, torch.nn.LSTM, head, optimiser, clipping."""
     import torch
     from torch import nn
@@ -64,7 +65,7 @@ def plain(task: str, precision: str) -> float:
         optimizer = torch.optim.RMSprop(parameters, lr=2e-3)
     low = precision.startswith("bf16")
     times = []
-    for tokens, targets, *_ in itertools.islice(loader, WARM_UP + STEPS):
+    for tokens, targets, *_ in itertools.islice(loader, WARM_UP + steps):
         times.append(time.perf_counter())
         with torch.autocast("cpu", torch.bfloat16) if low else nullcontext():
             out, _ = lstm(embedding(tokens.T))
@@ -77,13 +78,13 @@ def plain(task: str, precision: str) -> float:
     return statistics.median(after - before for before, after in itertools.pairwise(times[WARM_UP:]))
 
 
-def in_a_process(task: str, side: str, precision: str) -> float:
+def in_a_process(task: str, side: str, precision: str, steps: int = STEPS) -> float:
     """Return what a process of this script measures, with the settings that its side has."""
     environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
     if side != "plain":
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as train.py sets it
     command = [sys.executable, "-m", "benchmarks.training_step", "--task", task, "--side", side,
-               "--precision", precision]  # fmt: skip
+               "--precision", precision, "--steps", str(steps)]  # fmt: skip
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return float(output.split()[-1])
 
@@ -93,17 +94,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=CONFIGS, default="palindromes")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"that are timed, two or more, after {WARM_UP}")
     parser.add_argument("--side", help="plain, or a config: measure one side, in this process")
     options = parser.parse_args()
-    task, precision, side = options.task, options.precision, options.side
+    task, precision, side, steps = options.task, options.precision, options.side, options.steps
     if side:
-        print(plain(task, precision) if side == "plain" else shipped(side, precision))
+        print(plain(task, precision, steps) if side == "plain" else shipped(side, precision, steps))
         return
     sides = {"plain": "32-true", **dict.fromkeys(CONFIGS[task], precision)}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(ROUNDS):
         for side in list(sides)[:: 1 if turn % 2 == 0 else -1]:
-            times[side].append(in_a_process(task, side, sides[side]))
+            times[side].append(in_a_process(task, side, sides[side], steps))
     base = statistics.median(times["plain"])
     print("| training step | ms | ratio to the plain script, float32 |\n| --- | --- | --- |")
     for side, own in sides.items():

@@ -3,6 +3,8 @@
 ONEDNN_MAX_CPU_ISA limits oneDNN, as on an older processor. oneDNN reads it once, when a process first asks.
 """
 
+import platform
+
 import torch
 
 ASKED = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
@@ -23,3 +25,18 @@ def onednn_has(dtype: torch.dtype) -> bool:
 # torch.compile asks once, and traces nothing of it. The decorator torch.compiler.assume_constant_result does the same,
 # but imports the compiler, and with it triton.
 onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def computes(dtype: torch.dtype, device: str) -> bool:
+    """Tell whether a kind of device has instructions for products in 16 bits: without, they take many times longer.
+
+    oneDNN has an LSTM in bfloat16 wherever there is AVX-512, but without AVX512-BF16 it emulates the products.
+    """
+    if device == "cuda":
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return True
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return onednn_has(dtype) and not (
+        x86 and dtype == torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported()  # AMX comes with it
+    )

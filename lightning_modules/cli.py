@@ -34,6 +34,7 @@ from lightning_modules.errors import UserError
 from lightning_modules.foreign_errors import as_mistakes, from_restoring
 from lightning_modules.loops import RunLoop
 from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
+from lightning_modules.precision import RunTrainer, faster_precision, slowness
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
 from lightning_modules.settings_check import check_settings
 from lightning_modules.signals import Stopped, signals
@@ -92,6 +93,7 @@ class StudyCLI(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=None,
+                trainer_class=RunTrainer,
                 parser_class=OneLineParser,
                 parser_kwargs={
                     "description": "Train a network on data, both named in a config; any setting can be overridden."
@@ -134,6 +136,10 @@ class StudyCLI(LightningCLI):
         for key in ("model", "data"):
             if not self.config.get(key):
                 raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
+        trainer = self.config.trainer
+        if trainer.precision == "auto":  # config.yaml has what was chosen, and a continuation must choose the same
+            gains = getattr(locate(self.config.model.class_path), "gains_from_bfloat16", False)
+            trainer.precision = faster_precision(trainer.accelerator, gains)
         check_settings(self.config, from_data=(*DATA_FACTS, *SYSTEM_FACTS))
 
     def before_instantiate_classes(self) -> None:
@@ -198,6 +204,9 @@ class StudyCLI(LightningCLI):
 
     def run(self) -> None:
         """Train and test, or only test, and report."""
+        slow = slowness(str(self.trainer.precision), self.trainer.strategy.root_device.type)
+        if slow and _rank() == 0:
+            print(f"train.py: warning: {slow}", file=sys.stderr, flush=True)
         with self.in_use:
             try:
                 if self.config.stage == "test":

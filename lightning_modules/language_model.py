@@ -36,6 +36,7 @@ class LanguageModel(TrainingSystem):
     """
 
     takes = "a text"
+    gains_from_bfloat16 = True
 
     def __init__(
         self,

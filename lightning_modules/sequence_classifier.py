@@ -24,6 +24,7 @@ class SequenceClassifier(TrainingSystem):
     """
 
     takes = "labelled sequences"
+    gains_from_bfloat16 = True
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 1e-4) -> None:
         super().__init__(network)

@@ -26,6 +26,7 @@ class TextClassification(SequenceClassifier):
 
     takes = "labelled texts"
     best_by = ("val/accuracy", "max")
+    gains_from_bfloat16 = False
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 5e-3) -> None:
         super().__init__(network, learning_rate)

@@ -21,11 +21,14 @@ class TrainingSystem(LightningModule):
             the summary, tabulated by study.py. Logged as train/<headline>, val/<headline>, test/<headline>.
         best_by: the metric by which best.ckpt is chosen, and which end of it is good.
         takes: what a batch is of, if data that give something else are to be refused.
+        gains_from_bfloat16: whether steps are faster in bf16-mixed, on devices that have its instructions; what
+            `--trainer.precision auto` goes by.
     """
 
     headline = "accuracy"
     best_by = ("val/loss", "min")
     takes: str | None = None
+    gains_from_bfloat16 = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -67,6 +67,15 @@ def test_a_signal_ends_it_in_one_line(signum: int, status: int, run: Run, monkey
     assert run("--prompt", "abc ") == (status, "", "stopped\n")
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_a_slow_dtype_is_told(found: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.processor.computes", lambda dtype, device: found)
+    status, _, err = run("--prompt", "abc", "--length", "3", "--seed", "7", "--dtype", "bfloat16")
+    assert status == 0
+    assert ("--dtype bfloat16 is many times slower than float32 here" in err) != found
+    assert "slower" not in run("--prompt", "abc", "--length", "3", "--seed", "7")[2]
+
+
 def test_a_damaged_checkpoint_is_one_line(run: Run, ckpt: Path) -> None:
     content = bytearray(ckpt.read_bytes())
     content[content.index(b"vocabulary") + 15] ^= 1
