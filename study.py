@@ -11,25 +11,25 @@ one standard deviation over the seeds) and the logs.
 
 import argparse
 import itertools
-import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.callbacks.colours import colour, line
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.callbacks.summary import LAST
+from lightning_modules.callbacks.summary import read_summary
 from lightning_modules.cli import parse_settings
 from lightning_modules.errors import LineParser, UserError
-from lightning_modules.runs import find_runs
+from lightning_modules.file_names import file_name
+from lightning_modules.parent import VARIABLE
+from lightning_modules.runs import find_runs, is_running
+from lightning_modules.study_report import write_report
 
 ITS_OWN = {  # words of train.py that make no sense here, and what does
     "--ckpt_path": "interrupted runs go on by themselves",
@@ -38,6 +38,7 @@ ITS_OWN = {  # words of train.py that make no sense here, and what does
     "--print_config": "ask train.py",
 }
 TRAIN = Path(__file__).resolve().parent / "train.py"
+MAY_DIFFER = ("config", "ckpt_path", "stage", "checkpoints")  # in two runs that count as the same
 
 
 @dataclass(eq=False)
@@ -62,36 +63,60 @@ class Run:
     def __str__(self) -> str:
         return f"{self.setting} seed {self.seed}"
 
+    @property
+    def log(self) -> str:
+        """Name of the file for what its process says."""
+        return f"{file_name(self.setting)}_seed_{self.seed}.log"
+
     def finished(self) -> Path | None:
-        """Return the folder of a finished run with these very settings, the newest one."""
-        same, _ = find_runs(self.folder, self.settings, aside=("config", "ckpt_path", "stage", "checkpoints"))
-        return next((run for run in same if (run / "summary.json").is_file()), None)
+        """Return the folder of a finished run with these very settings, the newest one.
+
+        Raises:
+            UserError: if its summary.json is damaged.
+        """
+        run = next((run for run in self._same() if (run / "summary.json").is_file()), None)
+        if run is not None:
+            read_summary(run)
+        return run
+
+    def in_use(self) -> Path | None:
+        """Return the folder of a run with these very settings that some process is running."""
+        return next(filter(is_running, self._same()), None)
 
     def interrupted(self) -> bool:
         """Tell whether the newest run that `--ckpt_path last` would take is an unfinished one with these settings."""
         alike, _ = find_runs(self.folder, self.settings)
-        same, _ = find_runs(self.folder, self.settings, aside=("config", "ckpt_path", "stage", "checkpoints"))
         saved = [run for run in alike if (run / "last.ckpt").is_file()]
-        return bool(saved) and saved[0] in same and not (saved[0] / "summary.json").exists()
+        return bool(saved) and saved[0] in self._same() and not (saved[0] / "summary.json").exists()
+
+    def _same(self) -> list[Path]:
+        return find_runs(self.folder, self.settings, aside=MAY_DIFFER)[0]
 
 
 def main() -> int:
     """Carry out the command line; return the exit status: 1 if a run failed, 2 for a mistake in the command."""
     options, overrides = _options().parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = False
     try:
         runs = plan(options.config, options.seeds, options.vary or [], overrides)
+        for run in runs:
+            run.finished()  # a damaged summary is told before anything is begun
+        name = options.name or file_name("+".join(dict.fromkeys(run.folder.name for run in runs)))
+        out = runs[0].folder.parent / "study" / name
+        try:
+            (out / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {out / 'logs'}: {error.strerror}") from error
+        started = True
+        failed = execute(runs, out / "logs", options.jobs)
+        if finished := {run: folder for run in runs if (folder := run.finished())}:
+            report(finished, out)
     except UserError as error:
         print(f"study.py: error: {error}", file=sys.stderr)
-        return 2
-    out = runs[0].folder.parent / "study" / (options.name or "+".join(dict.fromkeys(run.folder.name for run in runs)))
-    (out / "logs").mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    failed = execute(runs, out / "logs", options.jobs)
-    finished = {run: folder for run in runs if (folder := run.finished())}
-    if finished:
-        report(finished, out)
-    for run, log in failed.items():
-        print(f"failed: {run}, see {log}", file=sys.stderr)
+        return 1 if started else 2
+    for run, reason in failed.items():
+        print(f"failed: {run}, {reason}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -122,47 +147,69 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
     return runs
 
 
-def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, Path]:
+def execute(runs: list[Run], logs: Path, jobs: int) -> dict[Run, str]:
     """Run what has not finished yet, `jobs` processes at a time with an equal share of the cores.
 
     Returns:
-        The log of each run that failed.
+        What to say of each run that failed.
     """
-    failed: dict[Run, Path] = {}
+    failed: dict[Run, str] = {}
     processes: list[subprocess.Popen] = []
-    stopping = False
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    starting, stopping = threading.Lock(), threading.Event()
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)), VARIABLE: "1"}
+
+    def start(command: list[str], log: Path) -> subprocess.Popen | None:
+        with starting, log.open("w") as file:
+            if stopping.is_set():
+                return None
+            # In a session of its own: Ctrl-C in the terminal reaches this process alone. Each run watches its standard
+            # input, which closes when this process closes it or ends, and then saves and stops.
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                )
+            )
+            return processes[-1]
 
     def execute_one(run: Run) -> None:
+        if folder := run.in_use():
+            print(f"{run}: waiting for {folder}, which another process is running", flush=True)
+            while is_running(folder) and not stopping.wait(0.5):
+                pass
         if folder := run.finished():
             print(f"{run}: finished before, {folder}", flush=True)
             return
-        log = logs / f"{run}.log".replace(" ", "_").replace("/", "-")
+        log = logs / run.log
         command = [sys.executable, str(TRAIN), *run.arguments, *(["--ckpt_path", "last"] if run.interrupted() else [])]
         print(f"{run}: running, {log}", flush=True)
-        start = time.monotonic()
-        with log.open("w") as file:
-            # In a session of its own: Ctrl-C in the terminal reaches this process alone, which passes one signal on.
-            process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-        processes.append(process)
-        if process.wait() == 0 and (folder := run.finished()):
-            print(f"{run}: finished in {time.monotonic() - start:.0f} s, {folder}", flush=True)
-        elif not stopping:
-            failed[run] = log
-            print(f"{run}: failed with status {process.returncode}, {log}", flush=True)
+        begin = time.monotonic()
+        process = start(command, log)
+        if process is None:
+            return
+        status = process.wait()
+        process.stdin.close()  # type: ignore[union-attr]
+        if status == 0 and (folder := run.finished()):
+            print(f"{run}: finished in {time.monotonic() - begin:.0f} s, {folder}", flush=True)
+        elif not stopping.is_set():
+            failed[run] = f"see {log}"
+            print(f"{run}: failed with status {status}, {log}", flush=True)
 
     pool = ThreadPoolExecutor(jobs)
     try:
         list(pool.map(execute_one, runs))
     except (KeyboardInterrupt, SystemExit) as stop:
-        stopping = True
+        with starting:
+            stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)  # it saves and can go on
-                process.wait()
+            process.stdin.close()  # type: ignore[union-attr]  # it saves and can go on
+        for process in processes:
+            process.wait()
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(stop.code if isinstance(stop, SystemExit) else 130)
     return failed
@@ -173,31 +220,7 @@ def report(finished: dict[Run, Path], out: Path) -> None:
     settings: dict[str, dict[int, Path]] = {}
     for run, folder in finished.items():
         settings.setdefault(run.setting, {})[run.seed] = folder
-    lines = []
-    for setting, folders in settings.items():
-        facts = [json.loads((folder / "summary.json").read_text()) for folder in folders.values()]
-        cells = {"setting": setting, "seeds": " ".join(map(str, folders))}
-        for tag in sorted({tag for fact in facts for tag in fact if tag.startswith("test/")}):
-            percent = 100 if tag == "test/accuracy" else 1
-            cells[tag + (", %" if percent > 1 else "")] = spread([percent * fact[tag] for fact in facts if tag in fact])
-        if len(cells) == 2:  # a task without a test split
-            last = [
-                curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders.values()
-            ]
-            cells |= {
-                f"accuracy % (last {LAST} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
-                "std over iterations": f"{statistics.mean(100 * statistics.pstdev(values) for values in last):.3f}",
-                "solved at": ", ".join(str(fact["solved_at"] or "–") for fact in facts),
-            }
-        cells["steps/s"] = f"{statistics.mean(fact['steps_per_second'] or 0 for fact in facts):.1f}"
-        head = [f"| {' | '.join(cells)} |", "| " + " | ".join("---" for _ in cells) + " |"]
-        lines += [*([] if head[0] in lines else ["", *head]), f"| {' | '.join(cells.values())} |"]
-    lines = lines[1:]
-    table = "\n".join(lines)
-    note = "Mean ± standard deviation (n − 1) over the seeds' means; std over iterations: the mean of each seed's own."
-    (out / "table.md").write_text(f"{table}\n\n{note}\n")
-    draw_bands(settings, out / "curves.png")
-    print(f"\n{table}\n\n{note}\n{out / 'table.md'}\n{out / 'curves.png'}")
+    write_report(settings, out)
 
 
 def short_names(values: list[str]) -> dict[str, str]:
@@ -206,46 +229,6 @@ def short_names(values: list[str]) -> dict[str, str]:
         value: value.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", value) else value for value in values
     }
     return short if len(set(short.values())) == len(short) else {value: value for value in values}
-
-
-def spread(values: list[float]) -> str:
-    """Return the mean, and the standard deviation (n − 1) of several."""
-    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
-
-
-def headline_of(run: Path) -> str:
-    """Return the quantity by which a finished run is judged."""
-    return json.loads((run / "summary.json").read_text()).get("headline", "accuracy")
-
-
-def draw_bands(settings: dict[str, dict[int, Path]], path: Path) -> None:
-    """Draw each training's headline quantity: the mean over the seeds in a band of one standard deviation."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4 + 0.25 * len(settings)), layout="constrained")
-    axes = figure.subplots()
-    headlines = []
-    for number, (setting, folders) in enumerate(settings.items()):
-        headlines.append(headline := headline_of(next(iter(folders.values()))))
-        curves = [curve(read_metrics(folder / "metrics.csv"), f"train/{headline}")[1] for folder in folders.values()]
-        shortest = min(map(len, curves))
-        values = np.array([values[:shortest] for values in curves])  # [seeds, iterations]
-        mean, std = values.mean(0), values.std(0, ddof=min(1, len(curves) - 1))
-        upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
-        axes.plot(
-            np.arange(1, shortest + 1),
-            mean,
-            line(number),
-            linewidth=1,
-            color=colour(number),
-            label=f"{setting}, {len(curves)} seed{'s' * (len(curves) > 1)}",
-        )
-        axes.fill_between(np.arange(1, shortest + 1), mean - std, upper, color=colour(number), alpha=0.25)
-    axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
-    axes.grid(alpha=0.3)
-    figure.legend(frameon=False, loc="outside lower center")
-    figure.savefig(path, dpi=120)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -259,8 +242,10 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _folder_name(word: str) -> str:
-    if Path(word).name != word:
+    if Path(word).name != word or word in ("", ".", ".."):
         raise argparse.ArgumentTypeError(f"{word!r} is not the name of one folder")
+    if file_name(word) != word.replace(" ", "_"):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a name for every file system; {file_name(word)!r} would be")
     return word
 
 

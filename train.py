@@ -24,6 +24,7 @@ import os
 import signal
 import sys
 
+from lightning_modules.parent import stop_with_parent
 from lightning_modules.signals import SIGNALS, leave_on_signals
 
 # Large buffers on huge pages: page faults cost a recurrent training step a good part of its time. Read with torch.
@@ -33,6 +34,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 def main() -> int:
     """Carry out the command line and return the exit status."""
     leave_on_signals()
+    stop_with_parent()
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         if "all" not in arguments:

@@ -1,14 +1,13 @@
 """Where a run lives: runs/<config>/version_<n>/, one folder for everything that a run leaves behind."""
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
@@ -70,14 +69,31 @@ def running(run: Path) -> Iterator[None]:
     Raises:
         UserError: if another process is running it.
     """
-    folder = os.open(run, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
+        with _locked(run, timeout=1):  # `is_running` holds the lock for a moment
+            yield
+    except Timeout:
         raise UserError(f"{run} is still running") from None
-    finally:
-        os.close(folder)
+
+
+def is_running(run: Path) -> bool:
+    """Tell whether a process is running a run."""
+    try:
+        with _locked(run, timeout=0) if (run / ".lock").exists() else contextlib.nullcontext():
+            return False
+    except Timeout:
+        return True
+
+
+@contextlib.contextmanager
+def _locked(run: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of a run's folder; the system gives it back if the process is killed."""
+    with FileLock(run / ".lock", timeout=timeout):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps an open file; FileLock removes it there
+                (run / ".lock").unlink()
 
 
 def drop_run(run: Path) -> None:
@@ -127,10 +143,12 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
             stored = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            if not isinstance(stored, dict):
+                raise ValueError("a config is `key: value` lines")
+            differing = _differences(stored, config, (*aside, DOWNLOAD))
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
             reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
             continue
-        differing = _differences(stored, config, (*aside, DOWNLOAD))
         if not differing:
             matching.append(run)
         elif reason.startswith("there is no run"):

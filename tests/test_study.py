@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ import yaml
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
+from lightning_modules.runs import is_running, running
+from lightning_modules.study_report import headline_of
 from tests.conftest import SMALL
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -52,7 +55,7 @@ def test_a_seed_of_the_data_makes_another_run(own_folder: Path) -> None:
         folder = own_folder / RUNS / f"version_{number}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(run.settings))
-        (folder / "summary.json").write_text("{}")
+        (folder / "summary.json").write_text(json.dumps(WHOLE))
     assert plain.finished() == RUNS / "version_0"
     assert given.finished() == RUNS / "version_1"
     assert other.finished() is None
@@ -69,7 +72,7 @@ def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pyt
     study.report(folders, own_folder)
     assert "| setting | seeds | test/rmse | steps/s |" in capsys.readouterr().out
     assert "| palindrome_lstm | 1 2 | 0.375 ± 0.177 | 2.0 |" in (own_folder / "table.md").read_text()
-    assert study.headline_of(own_folder / "1") == "rmse"
+    assert headline_of(own_folder / "1") == "rmse"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,14 @@ def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pyt
         (
             ("--config", "palindrome_lstm.yaml", "--name", "../x"),
             "argument --name: '../x' is not the name of one folder",
+        ),
+        (("--config", "palindrome_lstm.yaml", "--name", ".."), "argument --name: '..' is not the name of one folder"),
+        (("--config", "palindrome_lstm.yaml", "--name", "."), "argument --name: '.' is not the name of one folder"),
+        (("--config", "palindrome_lstm.yaml", "--name="), "argument --name: '' is not the name of one folder"),
+        (("--config", "palindrome_lstm.yaml", "--name", "/x"), "argument --name: '/x' is not the name of one folder"),
+        (
+            ("--config", "palindrome_lstm.yaml", "--name", "a:b"),
+            "argument --name: 'a:b' is not a name for every file system; 'a-b-6783a31e' would be",
         ),
         (("--config", "palindrome_lstm.yaml", "--jobs", "0"), "argument --jobs: '0' is not a positive number"),
     ],
@@ -91,6 +102,64 @@ def test_a_mistake_is_one_line(
         study.main()
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"study.py: error: {line}\n"
+    assert not any(Path().iterdir()), "nothing is written"
+
+
+def finished_run(summary: str) -> list[str]:
+    """Make the folder of a run that has finished, with this summary.json; return the words of its study."""
+    words = ["--config", "palindrome_lstm.yaml", "--seeds", "1"]
+    run = RUNS / "version_0"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(study.plan([words[1]], [1], [], [])[0].settings))
+    (run / "metrics.csv").write_text("step,train/accuracy\n0,0.5\n1,1.0\n")
+    (run / "summary.json").write_text(summary)
+    return words
+
+
+WHOLE = {"steps": 2, "headline": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("summary", "problem"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        (json.dumps(WHOLE)[:40], "Unterminated string starting at: line 1 column 38 (char 37)"),
+        ("[1, 2]", "it holds list, no names with values"),
+        ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
+        (json.dumps({name: value for name, value in WHOLE.items() if name != "accuracy"}), "accuracy is 'missing'"),
+        (json.dumps({name: value for name, value in WHOLE.items() if name != "solved_at"}), "solved_at is 'missing'"),
+        (json.dumps(WHOLE | {"steps_per_second": "fast"}), "steps_per_second is 'fast'"),
+        (json.dumps(WHOLE | {"test/loss": None}), "test/loss is None"),
+    ],
+)
+def test_a_damaged_summary_is_one_line(
+    summary: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(summary)])
+    assert study.main() == 2
+    line = f"{RUNS}/version_0/summary.json is damaged ({problem}); remove that file, and the same command makes it anew"
+    assert capsys.readouterr().err == f"study.py: error: {line}\n"
+    assert not Path("runs/study").exists()
+
+
+def test_damaged_metrics_leave_no_half_of_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(WHOLE))])
+    (RUNS / "version_0" / "metrics.csv").write_text("step,train/accuracy\n0,half\n")
+    assert study.main() == 1
+    assert capsys.readouterr().err.startswith(f"study.py: error: {RUNS}/version_0/metrics.csv is damaged")
+    assert [path.name for path in Path("runs/study/palindrome_lstm").iterdir()] == ["logs"]
+
+
+def test_a_finished_run_is_reported_and_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(WHOLE))])
+    before = {path: path.read_bytes() for path in (RUNS / "version_0").iterdir()}
+    assert study.main() == 0
+    assert "| palindrome_lstm | 1 | 75.000 | 25.000 | – | 10.0 |" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (RUNS / "version_0").iterdir()} == before
 
 
 def test_a_study_from_start_to_table(start: Start) -> None:
@@ -168,6 +237,73 @@ def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) ->
     assert "finished in" in out, out + err
     assert [row["step"] for row in read_metrics(RUNS / "version_0" / "metrics.csv")] == list(range(250))
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
+
+
+def test_eight_varied_settings_have_names_short_enough(start: Start) -> None:
+    varied = {
+        "trainer.max_steps": "2",
+        "trainer.gradient_clip_val": "9.5",
+        "trainer.enable_progress_bar": "false",
+        "model.learning_rate": "0.0123",
+        "model.network.dropout": "0.25",
+        "model.network.layer": "kernels.GRU",
+        "model.network.hidden_size": "16",
+        "trainer.default_root_dir": "./elsewhere/with:a/long/path" + 5 * "/and/more/of/it",
+    }
+    words = [word for key, value in varied.items() for word in ("--vary", key, value)]
+    process = start("--seeds", "1", *words, script="study.py")
+    out, err = process.communicate(timeout=180)
+    assert (process.returncode, err) == (0, ""), out
+    (log,) = Path(varied["trainer.default_root_dir"]).glob("runs/study/palindrome_lstm/logs/*")
+    assert re.fullmatch(r"palindrome_lstm_trainer.max_steps=2_trainer.gradient_clip_val=9.*_seed_1\.log", log.name)
+    assert len(log.name) < 143
+    assert "| palindrome_lstm trainer.max_steps=2 " in out
+
+
+@pytest.mark.slow
+def test_the_runs_of_a_killed_study_stop_and_go_on(start: Start) -> None:
+    words = ("--seeds", "1", "2", "--jobs", "2", "--trainer.max_steps", "800", "--checkpoints.every_n_steps", "100000")
+    process = start(*words, script="study.py")
+    runs = [RUNS / "version_0", RUNS / "version_1"]
+    deadline = time.monotonic() + 120
+    while any(len(read_metrics(run / "metrics.csv")) < 10 for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=60)
+    process = start(*words, script="study.py")  # at once
+    out, err = process.communicate(timeout=180)
+    assert (process.returncode, err) == (0, ""), out
+    assert {path.name for path in RUNS.iterdir()} == {"version_0", "version_1"}
+    for run in runs:
+        assert [row["step"] for row in read_metrics(run / "metrics.csv")] == list(range(800))
+    logs = [log.read_text() for log in Path("runs/study/palindrome_lstm/logs").iterdir()]
+    starts = [re.search(r"from step (\d+)", log) for log in logs]
+    assert all(begin is not None and 10 <= int(begin[1]) < 800 for begin in starts), "saved when the study was killed"
+
+
+def test_a_run_in_use_is_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The process that runs it finishes it in the meantime."""
+    words = finished_run(json.dumps(WHOLE))
+    summary = RUNS / "version_0" / "summary.json"
+    summary.rename("aside")
+    monkeypatch.setattr("sys.argv", ["study.py", *words])
+
+    def finish() -> None:
+        with running(RUNS / "version_0"):
+            held.set()
+            said.wait(60)
+            Path("aside").rename(summary)
+
+    held, said = threading.Event(), threading.Event()
+    monkeypatch.setattr(study, "is_running", lambda run: (is_running(run), said.set())[0])
+    thread = threading.Thread(target=finish)
+    thread.start()
+    held.wait(60)
+    assert study.main() == 0
+    thread.join(60)
+    out = capsys.readouterr().out
+    assert f"seed 1: waiting for {RUNS}/version_0, which another process is running\n" in out
+    assert f"seed 1: finished before, {RUNS}/version_0" in out
 
 
 def test_a_task_without_accuracy_is_told_by_its_loss_and_its_test_figures(

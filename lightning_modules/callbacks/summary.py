@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.commands import line, program
+from lightning_modules.errors import UserError
 from lightning_modules.runs import RunTensorBoard, flat, write_whole
 
 LAST = 1000
@@ -132,3 +133,36 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in flat(config).items()
         if key.startswith(chosen) and isinstance(value, int | float | str)
     }
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return what summary.json holds of a finished run.
+
+    Raises:
+        UserError: if the file cannot be read, is cut off, or lacks what a study's table needs.
+    """
+    path = run / "summary.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        problem = _lacking(facts)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+    if problem:
+        raise UserError(f"{path} is damaged ({problem}); remove that file, and the same command makes it anew")
+    return facts
+
+
+def _lacking(facts: Any) -> str:
+    """Return which number a summary lacks, "" if none."""
+    if not isinstance(facts, dict):
+        return f"it holds {type(facts).__name__}, no names with values"
+    quality = facts.get("headline", "accuracy")
+    tested = [tag for tag in facts if tag.startswith("test/")]
+    maybe = ["steps_per_second", *([] if tested or quality != "accuracy" else ["solved_at"])]
+    for name in (*(tested or [quality]), *maybe):
+        value = facts.get(name, "missing")
+        if not (isinstance(value, int | float) or (value is None and name in maybe)):
+            return f"{name} is {value!r}"
+    return ""

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_modules.errors import UserError
-from lightning_modules.runs import drop_run, find_last, find_runs, flat, new_run, write_whole
+from lightning_modules.runs import drop_run, find_last, find_runs, flat, is_running, new_run, running, write_whole
 
 
 def store(run: Path, config: dict, checkpoint: bool = True) -> None:
@@ -72,6 +72,29 @@ def test_a_damaged_config_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "version_1").mkdir()
     (tmp_path / "version_1" / "config.yaml").write_text("a: [")
     assert find_runs(tmp_path, {"a": 1})[0] == [tmp_path / "version_0"]
+
+
+@pytest.mark.parametrize("content", ["", "- 1\n- 2\n", "text", "[" * 5000, "a: &a [*a]\nb: &b {c: *b}\n", b"\xff\xfe"])
+def test_last_tells_of_a_config_that_cannot_be_read(tmp_path: Path, content: str | bytes) -> None:
+    store(tmp_path / "version_0", {})
+    (tmp_path / "version_0" / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=r"nothing to continue: .*version_0 has no readable config\.yaml"):
+        find_last(tmp_path, {"a": 1})
+
+
+def test_a_run_in_use_is_told_and_left_without_a_trace(tmp_path: Path) -> None:
+    assert not is_running(tmp_path)
+    with running(tmp_path):
+        assert is_running(tmp_path)
+        with pytest.raises(UserError, match="is still running"), running(tmp_path):
+            raise AssertionError("held twice")
+        assert is_running(tmp_path), "the refused one took nothing away"
+    assert not is_running(tmp_path)
+    (tmp_path / ".lock").touch()  # of a killed process
+    assert not is_running(tmp_path)
+    with running(tmp_path):
+        pass
+    assert not any(tmp_path.iterdir())
 
 
 def test_flat() -> None:

@@ -1,0 +1,99 @@
+"""The results of a study: a table of mean ± standard deviation over the seeds, and curves with a band."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.callbacks.colours import colour, line
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.callbacks.summary import LAST, read_summary
+from lightning_modules.runs import write_whole
+
+NOTE = "Mean ± standard deviation (n − 1) over the seeds' means; std over iterations: the mean of each seed's own."
+
+
+def write_report(settings: dict[str, dict[int, Path]], out: Path) -> None:
+    """Print and write the table, and draw the curves, of finished runs.
+
+    Args:
+        settings: for each setting, a row of the table, the run's folder of each seed.
+        out: folder for table.md and curves.png.
+
+    Raises:
+        UserError: if a run's summary.json or metrics.csv is damaged; nothing has been written then.
+    """
+    table = table_of(settings)
+    curves = {
+        setting: {
+            folder: curve(read_metrics(folder / "metrics.csv"), f"train/{headline_of(folder)}")[1]
+            for folder in folders.values()
+        }
+        for setting, folders in settings.items()
+    }
+    write_whole(out / "table.md", f"{table}\n\n{NOTE}\n")
+    draw_bands(curves, out / "curves.png")
+    print(f"\n{table}\n\n{NOTE}\n{out / 'table.md'}\n{out / 'curves.png'}")
+
+
+def table_of(settings: dict[str, dict[int, Path]]) -> str:
+    """Return the table as Markdown: a row a setting, its columns what the task is judged by."""
+    lines: list[str] = []
+    for setting, folders in settings.items():
+        facts = [read_summary(folder) for folder in folders.values()]
+        cells = {"setting": setting, "seeds": " ".join(map(str, folders))}
+        for tag in sorted({tag for fact in facts for tag in fact if tag.startswith("test/")}):
+            percent = 100 if tag == "test/accuracy" else 1
+            cells[tag + (", %" if percent > 1 else "")] = spread([percent * fact[tag] for fact in facts if tag in fact])
+        if len(cells) == 2:  # a task without a test split
+            cells |= _training_cells(facts, list(folders.values()))
+        cells["steps/s"] = f"{statistics.mean(fact['steps_per_second'] or 0 for fact in facts):.1f}"
+        head = [f"| {' | '.join(cells)} |", "| " + " | ".join("---" for _ in cells) + " |"]
+        lines += [*([] if head[0] in lines else ["", *head]), f"| {' | '.join(cells.values())} |"]
+    return "\n".join(lines[1:])
+
+
+def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[str, str]:
+    """Return what a task without a test split is judged by: its training's last iterations."""
+    headline = headline_of(folders[0])
+    if headline != "accuracy":
+        return {f"{headline} (last {LAST} iterations)": spread([fact[headline] for fact in facts])}
+    last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders]
+    return {
+        f"accuracy % (last {LAST} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
+        "std over iterations": f"{statistics.mean(100 * statistics.pstdev(values) for values in last):.3f}",
+        "solved at": ", ".join(str(fact["solved_at"] or "–") for fact in facts),
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean, and the standard deviation (n − 1) of several."""
+    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def headline_of(run: Path) -> str:
+    """Return the quantity by which a finished run is judged."""
+    return read_summary(run).get("headline", "accuracy")
+
+
+def draw_bands(curves: dict[str, dict[Path, list[float]]], path: Path) -> None:
+    """Draw each setting's headline quantity in training: the mean over its runs in a band of one standard deviation."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4 + 0.25 * len(curves)), layout="constrained")
+    axes = figure.subplots()
+    headlines = []
+    for number, (setting, runs) in enumerate(curves.items()):
+        headlines.append(headline := headline_of(next(iter(runs))))
+        shortest = min(map(len, runs.values()))
+        values = np.array([values[:shortest] for values in runs.values()])  # [seeds, iterations]
+        mean, std = values.mean(0), values.std(0, ddof=min(1, len(runs) - 1))
+        upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
+        label = f"{setting}, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        steps = np.arange(1, shortest + 1)
+        axes.plot(steps, mean, line(number), linewidth=1, color=colour(number), label=label)
+        axes.fill_between(steps, mean - std, upper, color=colour(number), alpha=0.25)
+    axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
+    axes.grid(alpha=0.3)
+    figure.legend(frameon=False, loc="outside lower center")
+    figure.savefig(path, dpi=120)
