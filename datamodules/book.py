@@ -143,6 +143,16 @@ class Book(StepStreamDataModule):
         start = shift + place * T
         return streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0
 
+    def carried(self, processes: int) -> dict[str, int]:
+        """Return how many streams there are, and how far a step goes."""
+        if self.feed == "windows":
+            return {}
+        return {"--data.batch_size": self.batch_size, "--data.length": self.length, "processes": processes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of batches consumed and what the carried states belong to, for the checkpoint."""
+        return {**super().state_dict(), "carried": self.carried(self.trainer.world_size if self.trainer else 1)}
+
     def val_dataloader(self) -> DataLoader:
         """Return the whole validation split as one stream."""
         return self._held_out("val")

@@ -71,6 +71,14 @@ class StepStreamDataModule(LightningDataModule, ABC):
         # A generator of its own: a loader draws a seed for worker processes when it starts, by default from torch's.
         return DataLoader(_StepStream(self), batch_size=None, generator=torch.Generator())
 
+    def carried(self, processes: int) -> dict[str, int]:
+        """Return what a continuation must keep because a state is carried from batch to batch, by its setting's name.
+
+        Args:
+            processes: number of processes that train together.
+        """
+        return {}
+
     @property
     def batches_consumed(self) -> int:
         """Number of batches that the training has consumed, those before a continuation included.

@@ -95,6 +95,31 @@ def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
         )
 
 
+def check_carried(checkpoint: dict[str, Any], data: object, processes: int, path: Path) -> None:
+    """See that states which a checkpoint carries on belong to the batches that come.
+
+    Args:
+        checkpoint: its content.
+        data: the data module.
+        processes: number of processes that will train together.
+        path: of the checkpoint.
+
+    Raises:
+        UserError: if they belong to other ones.
+    """
+    state = checkpoint.get(type(data).__qualname__)
+    theirs = state.get("carried") if isinstance(state, dict) else None
+    ours = data.carried(processes) if hasattr(data, "carried") else {}
+    if not isinstance(theirs, dict) or not theirs or not ours:
+        return
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            raise UserError(
+                f"{path} carries on the states of its streams and was trained with {name} {theirs.get(name)}, here "
+                f"{value}; keep that number, or begin a new run"
+            )
+
+
 def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, training: bool) -> None:
     """See that a checkpoint belongs to this model, and can continue its training.
 

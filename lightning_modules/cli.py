@@ -14,21 +14,23 @@ from typing import Any, Literal, cast
 import yaml
 from jsonargparse.typing import restricted_number_type
 from pytorch_lightning import LightningDataModule, Trainer
-from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from lightning_modules.callbacks.best_checkpoint import BestCheckpoint
 from lightning_modules.callbacks.checkpoints import Checkpoints
 from lightning_modules.callbacks.curves import Curves
+from lightning_modules.callbacks.early_stopping import StayStopped, stopped_early
 from lightning_modules.callbacks.metrics_csv import MetricsCSV, check_rows
 from lightning_modules.callbacks.progress import StepProgress
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_fits, check_optimizers, check_split
+from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_carried, check_fits, check_optimizers, check_split
 from lightning_modules.commands import again
 from lightning_modules.errors import UserError
 from lightning_modules.foreign_errors import as_mistakes, from_restoring
@@ -198,6 +200,8 @@ class StudyCLI(LightningCLI):
             plugins=[*_as_list(self.config_init.trainer.plugins), AtomicCheckpointIO()],
             **self._with(*callbacks),
         )
+        if self.checkpoint is not None:
+            check_carried(content, self.datamodule, trainer.world_size, self.checkpoint)
         stop = next(callback for callback in callbacks if isinstance(callback, StopOnSignal))
         self.loop = trainer.fit_loop = RunLoop(trainer.fit_loop, stop.step_done)
         return trainer
@@ -270,9 +274,7 @@ class StudyCLI(LightningCLI):
                 drop_run(self.run_folder)
 
     def _test(self) -> dict[str, float]:
-        best = next(
-            (callback for callback in self.trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)), None
-        )
+        best = next((each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
         path = best.best_model_path if best and best.best_model_path else None
         metrics = self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
         return {name: float(value) for name, value in metrics[0].items()} if metrics else {}  # an empty split
@@ -282,6 +284,8 @@ class StudyCLI(LightningCLI):
         """runs/<last config>, under the current folder or `trainer.default_root_dir`."""
         config_files = [Path(str(path)) for path in self.config.get("config") or []]
         name = config_files[-1].stem if config_files else self.config.model.class_path.rpartition(".")[2].lower()
+        if name in (".", ".."):
+            raise UserError(f"--config: a run has its config's name, and {config_files[-1].name} gives it none")
         return Path(self.config.trainer.default_root_dir or ".") / "runs" / name
 
     @property
@@ -311,6 +315,11 @@ class StudyCLI(LightningCLI):
         match checkpoint:
             case {"callbacks": {"Solved": {"iteration": int(step)}}} if self.config.solved.stop:
                 raise UserError(f"{self.checkpoint} was solved at step {step}; to go on, give --solved.stop false")
+        if stopped_early(checkpoint, _as_list(self.config_init.trainer.callbacks)):
+            raise UserError(
+                f"{self.checkpoint} was ended by EarlyStopping at step {checkpoint['global_step']}; to go on, take it "
+                f"out of trainer.callbacks and give --ckpt_path {self.checkpoint}"
+            )
 
     def _with(self, *callbacks: Any) -> dict[str, Any]:
         return {"callbacks": [*_as_list(self.config_init.trainer.callbacks), *callbacks]}
@@ -331,11 +340,11 @@ class StudyCLI(LightningCLI):
         callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
         if has_split(self.datamodule, "val"):
             tag, mode = getattr(self.model, "best_by", TrainingSystem.best_by)
-            callbacks.append(ModelCheckpoint(run, "best", monitor=tag, mode=mode, enable_version_counter=False))
+            callbacks.append(BestCheckpoint(run, tag, mode))
         if path := self.checkpoint:  # before a line says that the run has started
             fits = LambdaCallback(on_train_start=lambda trainer, _: check_optimizers(trainer.optimizers, path))
             callbacks.insert(0, fits)
-        return [*self._progress(), *callbacks, checkpoints]
+        return [*self._progress(), StayStopped(), *callbacks, checkpoints]
 
     def _progress(self) -> list[StepProgress]:
         return [] if self.config.trainer.enable_progress_bar is False else [StepProgress()]

@@ -73,18 +73,16 @@ class GraphProperty(TrainingSystem):
         return self.falling_to_zero(optimizer)
 
     def _loss(self, graphs: Batch, split: str) -> Tensor:
-        outputs, y = self(graphs), graphs.y
-        if y.is_floating_point():
-            loss = mse_loss(outputs, y) / self.std**2
-            quality: Any = loss.detach().sqrt() * self.std
-            if split != "train":  # over all batches of a split, not the mean of the batches' own
-                quality = self.rmse[f"{split}_rmse"]
-                quality.update(outputs, y)
-        else:
+        outputs, y, size = self(graphs), graphs.y, graphs.num_graphs
+        if not y.is_floating_point():
             loss = cross_entropy(outputs, y)
-            quality = (outputs.argmax(1) == y).float().mean()
-        self.log(f"{split}/loss", loss, batch_size=graphs.num_graphs, sync_dist=split != "train", prog_bar=True)
-        self.log(
-            f"{split}/{self.headline}", quality, batch_size=graphs.num_graphs, sync_dist=split != "train", prog_bar=True
-        )
+            self.log_figure(split, "loss", loss, size)
+            self.log_figure(split, "accuracy", (outputs.argmax(1) == y).float().mean(), size)
+            return loss
+        loss = mse_loss(outputs, y) / self.std**2
+        rmse: Any = self.log_figure(split, "loss", loss, size).sqrt() * self.std
+        if split != "train":  # over all batches of a split, not the mean of the batches' own
+            rmse = self.rmse[f"{split}_rmse"]
+            rmse.update(outputs, y)
+        self.log(f"{split}/rmse", rmse, batch_size=size, sync_dist=split != "train", prog_bar=True)
         return loss

@@ -4,6 +4,7 @@ Legend: B batch, T time, V vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -61,8 +62,8 @@ class LanguageModel(TrainingSystem):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, and carry its state on."""
         tokens, targets, fresh = batch
-        logits, state = self(tokens, None if fresh else self._state)
-        self._state = _detached(state)
+        logits, state = self(tokens, None if fresh else self._carried())
+        self._state = _each(torch.Tensor.detach, state)
         return self._log(logits, targets, "train")
 
     def on_validation_epoch_start(self) -> None:
@@ -100,14 +101,25 @@ class LanguageModel(TrainingSystem):
         return [Samples()] if self.samples else []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the carried state, for an exact continuation, and what generate.py makes the network from."""
-        checkpoint["carried_state"] = self._state
+        """Add the carried state of every process, for an exact continuation, and what generate.py needs."""
+        if self._state is not None:
+            alone = self.trainer.world_size == 1
+            checkpoint["carried_states"] = _each(  # [processes, layers, B, H], or a tuple of them
+                lambda value: (value[None] if alone else self.trainer.strategy.all_gather(value)).cpu(), self._state
+            )
         if hasattr(self.network, "description"):
             checkpoint["language_model"] = self.network.description()  # type: ignore[operator]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the carried state."""
-        self._state = checkpoint.get("carried_state")
+        """Go on with the state that this process carried; one that the saved run did not have begins afresh."""
+        states, rank = checkpoint.get("carried_states"), self.global_rank
+        known = states is not None and rank < len(states if isinstance(states, Tensor) else states[0])
+        self._state = _each(lambda value: value[rank].clone(), states) if known else None
+
+    def _carried(self) -> Any:
+        """Return the carried state, where and as the network takes it: it may come from another device or precision."""
+        weight = next(self.network.parameters())
+        return None if self._state is None else _each(lambda value: value.to(weight), self._state)
 
     def _rate(self, step: int, steps: int) -> float:
         """Return the learning rate of a step as a share of the highest."""
@@ -125,12 +137,13 @@ class LanguageModel(TrainingSystem):
         """Log loss, accuracy and bits per character of logits [B, T, V] and targets [B, T]; return the loss."""
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         accuracy = (logits.argmax(2) == targets).float().mean()
-        self.log(f"{split}/loss", loss, batch_size=targets.numel(), sync_dist=split != "train", prog_bar=True)
-        self.log(f"{split}/accuracy", accuracy, batch_size=targets.numel(), sync_dist=split != "train", prog_bar=True)
-        self.log(f"{split}/bits_per_character", loss.detach() / math.log(2), batch_size=targets.numel())
+        nats = self.log_figure(split, "loss", loss, targets.numel())
+        self.log_figure(split, "accuracy", accuracy, targets.numel())
+        bits, synced = nats / math.log(2), split != "train"
+        self.log(f"{split}/bits_per_character", bits, batch_size=targets.numel(), sync_dist=synced)
         return loss
 
 
-def _detached(state: Any) -> Any:
-    """Return a state without its gradient."""
-    return state.detach() if isinstance(state, Tensor) else tuple(value.detach() for value in state)
+def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """Return a state, a tensor or a tuple of them, with every tensor changed."""
+    return change(state) if isinstance(state, Tensor) else tuple(map(change, state))

@@ -65,7 +65,7 @@ class LinkPrediction(TrainingSystem):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss with its penalty; log the loss."""
         loss = cross_entropy(self(batch), batch.rows, batch.answers)
-        self.log("train/loss", loss, batch_size=len(batch.answers), prog_bar=True)
+        self.log_figure("train", "loss", loss, len(batch.answers))
         if not self.n3:
             return loss
         heads, relations = batch.heads[batch.rows], batch.relations[batch.rows]

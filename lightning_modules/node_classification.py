@@ -94,6 +94,6 @@ class NodeClassification(TrainingSystem):
         logits, labels = self(graph)[nodes], graph.y[nodes]
         loss = cross_entropy(logits, labels)
         accuracy = (logits.argmax(1) == labels).float().mean()
-        self.log(f"{split}/loss", loss, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
-        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
+        self.log_figure(split, "loss", loss, len(labels))
+        self.log_figure(split, "accuracy", accuracy, len(labels))
         return loss

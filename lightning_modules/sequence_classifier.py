@@ -32,7 +32,7 @@ class SequenceClassifier(TrainingSystem):
         self.accuracy = nn.ModuleDict(
             {
                 f"{split}_accuracy": MulticlassAccuracy(cast(int, network.num_classes), average="micro")
-                for split in ("train", "val", "test")
+                for split in ("val", "test")
             }
         )
 
@@ -60,12 +60,15 @@ class SequenceClassifier(TrainingSystem):
         *inputs, labels = batch  # [B, T], [B]
         logits = self(*inputs)  # [B, C]
         loss = cross_entropy(logits, labels)
-        self.log(f"{split}/loss", loss, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
+        self.log_figure(split, "loss", loss, len(labels))
         self.log_quality(logits, labels, split)
         return loss
 
     def log_quality(self, logits: Tensor, labels: Tensor, split: str) -> None:
         """Log the accuracy of logits [B, C] on labels [B]."""
+        if split == "train":
+            self.log_figure(split, "accuracy", (logits.argmax(1) == labels).float().mean(), len(labels))
+            return
         accuracy = cast(Metric, self.accuracy[f"{split}_accuracy"])
         accuracy(logits, labels)
-        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), sync_dist=split != "train", prog_bar=True)
+        self.log(f"{split}/accuracy", accuracy, batch_size=len(labels), sync_dist=True, prog_bar=True)

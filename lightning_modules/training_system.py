@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
 
 class TrainingSystem(LightningModule):
@@ -39,6 +39,34 @@ class TrainingSystem(LightningModule):
         if isinstance(self.hparams["network"], nn.Module):
             del self.hparams["network"]
         self.network = network
+        self._parts: dict[str, list[Tensor]] = {}  # of the current optimizer step, by the name of the figure
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begin an optimizer step, which has several batches for its parts where gradients are accumulated."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._parts.clear()
+
+    def log_figure(self, split: str, name: str, value: Tensor, size: int) -> Tensor:
+        """Log `<split>/<name>`: of training the mean over the parts of a step so far, else over the whole split.
+
+        The parts count alike, as they do in the gradient, whatever their sizes.
+
+        Args:
+            split: "train", "val" or "test".
+            name: of the figure.
+            value: its mean over a batch.
+            size: of the batch, its weight in the mean over a split.
+
+        Returns:
+            What is logged.
+        """
+        value = value.detach()
+        if split == "train":
+            parts = self._parts.setdefault(name, [])
+            parts.append(value)
+            value = torch.stack(parts).mean() if len(parts) > 1 else value
+        self.log(f"{split}/{name}", value, batch_size=size, sync_dist=split != "train", prog_bar=True)
+        return value
 
     def falling_to_zero(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return an optimiser whose step size falls along a cosine, to 0 at the end of the training.

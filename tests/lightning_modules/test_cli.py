@@ -1,7 +1,9 @@
 """The command line with data that have validation and test splits, and what it refuses."""
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +130,87 @@ def test_rows_that_are_missing_are_told(train: Train, kept: str, found: str) -> 
     assert {path: path.read_bytes() for path in RUN.iterdir()} == before
     assert train("--trainer.max_steps", "6", "--ckpt_path", str(last))[0] == 0
     assert len(read_metrics(RUN.parent / "version_1" / "metrics.csv")) == 1
+
+
+def best_score(run: Path) -> float:
+    states = torch.load(run / "last.ckpt", weights_only=True)["callbacks"]
+    (score,) = (state["best_score"] for state in states.values() if "best_score" in state)
+    return float(score)
+
+
+def test_a_moved_run_keeps_its_best(train: Train, held_out: tuple[str, ...]) -> None:
+    train(*held_out, "--model.learning_rate", "0.01")
+    best, score = (RUN / "best.ckpt").read_bytes(), best_score(RUN)
+    _, values = curve(read_metrics(RUN / "metrics.csv"), "val/loss")
+    assert score == min(values)
+    for way, folder in ((shutil.copytree, "copied"), (shutil.move, "moved")):
+        way("runs", f"{folder}/runs")
+        os.chdir(folder)
+        last = torch.load(RUN / "last.ckpt", weights_only=True)
+        for state in last["callbacks"].values():
+            if "best_score" in state:
+                state["best_score"] -= 1  # so that nothing that comes is better
+        torch.save(last, RUN / "last.ckpt")
+        words = (*held_out, "--model.learning_rate", "0.01", "--trainer.max_steps", "12", "--ckpt_path", "last")
+        status, _, err = train(*words)
+        assert (status, err) == (0, "")
+        assert len(curve(read_metrics(RUN / "metrics.csv"), "val/loss")[0]) == 3
+        assert (RUN / "best.ckpt").read_bytes() == best, "not overwritten with a worse one"
+        assert best_score(RUN) == pytest.approx(score - 1)
+        os.chdir("..")
+
+
+def test_a_copied_run_keeps_a_better_one(train: Train, held_out: tuple[str, ...]) -> None:
+    words = (*held_out, "--model.learning_rate", "0.01", "--trainer.max_steps")
+    train(*words, "4")
+    train(*words, "12", "--trainer.default_root_dir", "whole")
+    shutil.copytree("runs", "copied/runs")
+    os.chdir("copied")
+    assert train(*words, "12", "--ckpt_path", "last")[0] == 0
+    steps = [torch.load(run / "best.ckpt", weights_only=True)["global_step"] for run in (RUN, Path("../whole") / RUN)]
+    assert steps[0] == steps[1]
+
+
+def test_another_model_checkpoint_does_not_decide_what_is_tested(train: Train, held_out: tuple[str, ...]) -> None:
+    own = "--trainer.callbacks+=pytorch_lightning.callbacks.ModelCheckpoint"
+    words = (*held_out, "--model.learning_rate", "0.01", own, "--trainer.callbacks.monitor=val/loss")
+    status, _, err = train(*words, "--trainer.callbacks.mode=max", "--trainer.callbacks.dirpath=theirs")
+    assert (status, err) == (0, "")
+    assert any(Path("theirs").iterdir())
+    tested = json.loads((RUN / "summary.json").read_text())["test/loss"]
+    status, out, _ = train(*held_out, "--stage", "test", "--ckpt_path", str(RUN / "best.ckpt"))
+    assert str(tested)[:6] in out.replace("\n", "")
+    (worst,) = Path("theirs").iterdir()
+    status, out, _ = train(*held_out, "--stage", "test", "--ckpt_path", str(worst))
+    assert str(tested)[:6] not in out.replace("\n", "")
+
+
+def test_a_run_that_was_stopped_early_stays_stopped(train: Train) -> None:
+    run, early = Path("runs/karate_gcn/version_0"), "--trainer.callbacks"
+    words = ["--config", "karate_gcn.yaml", f"{early}+=pytorch_lightning.callbacks.EarlyStopping"]
+    words += [f"{early}.monitor=val/loss", f"{early}.patience=2", f"{early}.min_delta=9", "--trainer.max_epochs"]
+    assert train(*words, "20", small=False)[0] == 0
+    rows, summary = (run / "metrics.csv").read_text(), json.loads((run / "summary.json").read_text())
+    assert summary["steps"] == 3
+    for epochs in ("20", "30"):
+        status, _, err = train(*words, epochs, "--ckpt_path", "last", small=False)
+        line = f"{run}/last.ckpt was ended by EarlyStopping at step 3; to go on, take it out of trainer.callbacks and"
+        assert (status, err) == (2, f"train.py: error: {line} give --ckpt_path {run}/last.ckpt\n")
+    (run / "summary.json").unlink()  # as when it was killed after its last step
+    status, _, err = train(*words, "20", "--ckpt_path", "last", small=False)
+    assert (status, err) == (0, "")
+    assert (run / "metrics.csv").read_text() == rows, "nothing was trained"
+    assert json.loads((run / "summary.json").read_text()) == summary | {"steps_per_second": None}
+    words = ["--config", "karate_gcn.yaml", "--trainer.max_epochs", "5", "--ckpt_path", str(run / "last.ckpt")]
+    assert train(*words, small=False)[0] == 0
+    assert curve(read_metrics(run.parent / "version_1" / "metrics.csv"), "train/loss")[0] == [3, 4]
+
+
+def test_a_config_of_dots_is_refused(train: Train) -> None:
+    Path("...yaml").write_text((CONFIGS / "palindrome_lstm.yaml").read_text())
+    status, _, err = train("--config", "...yaml", small=False)
+    assert (status, err.count("\n")) == (2, 1)
+    assert [path.name for path in Path().iterdir()] == ["...yaml"]
 
 
 def test_stage_test_needs_a_test_split(train: Train) -> None:

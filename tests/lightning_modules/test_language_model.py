@@ -1,5 +1,6 @@
 """Language models: held-out text as one stream, streams that go on exactly, samples, and the file that suffices."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lightning_modules.language_model import LanguageModel
 from lightning_modules.networks.language_model import CharacterModel, load_model
 
 Train = Callable[..., tuple[int, str, str]]
+Start = Callable[..., subprocess.Popen[str]]
 RUN = Path("runs/book_lstm/version_0")
 WORDS = ["--config", "book_lstm.yaml", "--data.path", "text.txt", "--data.book", "null", "--data.batch_size", "3"]
 WORDS += ["--data.length", "7", "--model.network.hidden_size", "6", "--model.network.embedding_size", "4"]
@@ -46,6 +48,56 @@ def test_streams_go_on_exactly(train: Train, cell: str) -> None:
         assert (status, err) == (0, "")
     assert (RUN / "metrics.csv").read_text() == whole
     assert len(read_metrics(RUN / "metrics.csv")) == 30
+
+
+STREAMS = [*WORDS, "--data.feed", "streams", "--model.schedule", "constant", "--model.warmup", "0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["kernels.LSTM", "kernels.GRU"])
+def test_every_process_carries_its_own_state_on(start: Start, cell: str) -> None:
+    words = [*STREAMS, "--model.network.layer", cell, "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    for more in (["--trainer.default_root_dir", "whole"], ["--trainer.max_steps", "13"], ["--ckpt_path", "last"]):
+        process = start(*words, *more, small=False)
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == 0, out + err
+    whole = (Path("whole") / RUN / "metrics.csv").read_text()
+    assert (RUN / "metrics.csv").read_text() == whole
+
+
+def test_other_streams_are_refused_and_leave_nothing(train: Train) -> None:
+    train(*STREAMS, "--trainer.max_steps", "3", small=False)
+    for more, line in (
+        (("--data.batch_size", "4"), "--data.batch_size 3, here 4"),
+        (("--data.length", "6"), "--data.length 7, here 6"),
+        (("--trainer.devices", "2", "--trainer.strategy", "ddp"), "processes 1, here 2"),
+    ):
+        status, _, err = train(*STREAMS, *more, "--ckpt_path", str(RUN / "last.ckpt"), small=False)
+        assert status == 2
+        assert f"carries on the states of its streams and was trained with {line}; keep that number" in err
+        assert err.count("\n") == 1
+        assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
+    status, _, err = train(
+        *STREAMS, "--data.feed", "windows", "--data.batch_size", "4", "--ckpt_path", str(RUN / "last.ckpt"), small=False
+    )
+    assert (status, err) == (0, ""), "windows carry nothing on"
+
+
+@pytest.mark.parametrize(("before", "after"), [("bf16-mixed", "32-true"), ("32-true", "bf16-mixed")])
+def test_streams_go_on_in_another_precision(train: Train, before: str, after: str) -> None:
+    train(*STREAMS, "--trainer.max_steps", "3", "--trainer.precision", before, small=False)
+    words = ("--trainer.max_steps", "6", "--trainer.precision", after, "--ckpt_path", str(RUN / "last.ckpt"))
+    status, _, err = train(*STREAMS, *words, small=False)
+    assert (status, err) == (0, "")
+    assert [row["step"] for row in read_metrics(RUN.parent / "version_1" / "metrics.csv")] == [3, 4, 5]
+
+
+def test_a_carried_state_comes_to_the_networks_device() -> None:
+    model = LanguageModel(CharacterModel("ab", hidden_size=3, embedding_size=2))
+    states = (torch.ones(2, 2, 1, 3, dtype=torch.bfloat16), torch.zeros(2, 2, 1, 3, dtype=torch.bfloat16))
+    model.on_load_checkpoint({"carried_states": states})
+    for value in model.to("meta")._carried():
+        assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2, 1, 3))
 
 
 def test_a_checkpoint_suffices(train: Train) -> None:

@@ -1,0 +1,101 @@
+"""What the training systems share: figures of a step whose gradient is accumulated over several batches."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch, Data
+
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.cli import quiet
+from lightning_modules.graph_property import GraphProperty
+from lightning_modules.training_system import TrainingSystem
+
+Train = Callable[..., tuple[int, str, str]]
+MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
+PARTS = ["--trainer.accelerator", "cpu", "--trainer.max_steps", "4", "--trainer.accumulate_grad_batches", "3"]
+CASES = {
+    "palindrome_lstm": ["--data.batch_size", "8", "--data.length", "2", "--model.network.hidden_size", "8"],
+    "book_lstm": ["--data.book", "null", "--data.batch_size", "4", "--model.network.hidden_size", "8"],
+    "karate_gcn": [],
+    "knowledge_graph": ["--data.path", ".", "--data.batch_size", "2"],
+    "molecules": ["--data.name", "MUTAG"],
+}
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_a_step_is_logged_as_the_mean_of_its_parts(train: Train, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if config == "molecules" and not MUTAG.is_dir():
+        pytest.skip("MUTAG's files are not here")
+    for name, shift in {"train": 1, "valid": 2, "test": 3}.items():
+        Path(f"{name}.txt").write_text("".join(f"{a}\tknows\t{(a + shift) % 7}\n" for a in range(7)))
+    figures: dict[str, list[float]] = {}
+    steps: list[int] = []  # of each figure of the loss
+    whole = TrainingSystem.log_figure
+
+    def listen(self: TrainingSystem, split: str, name: str, value: Tensor, size: int) -> Tensor:
+        if split == "train":
+            figures.setdefault(f"train/{name}", []).append(float(value.detach()))
+            if name == "loss":
+                steps.append(self.trainer.global_step)
+        return whole(self, split, name, value, size)
+
+    monkeypatch.setattr(TrainingSystem, "log_figure", listen)
+    status, _, err = train("--config", f"{config}.yaml", *CASES[config], *PARTS, small=False)
+    assert (status, err) == (0, "")
+    rows = read_metrics(Path("runs") / config / "version_0" / "metrics.csv")
+    assert figures.keys() == {tag for tag in rows[0] if tag in ("train/loss", "train/accuracy")}
+    for tag, values in figures.items():
+        assert len(values) == len(steps)
+        means = [
+            sum(value for value, at in zip(values, steps, strict=True) if at == step) / steps.count(step)
+            for step in range(4)
+        ]
+        assert curve(rows, tag) == (list(range(4)), pytest.approx(means, rel=1e-6)), tag
+    # An epoch ends with a step: of one batch it is a step of one part, of others the last step may have fewer parts.
+    assert len(steps) == {"karate_gcn": 4, "palindrome_lstm": 12, "book_lstm": 12}.get(config, len(steps)) >= 4
+
+
+class Offsets(nn.Module):
+    """A quantity that is wrong by what is learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        return x + self.offset
+
+
+def test_rmse_is_the_root_of_the_mean_over_all_parts(tmp_path: Path) -> None:
+    def graphs(errors: list[float]) -> Any:
+        none = torch.zeros(2, 0).long()
+        return Batch.from_data_list(
+            [Data(x=torch.tensor([[error]]), edge_index=none, y=torch.zeros(1)) for error in errors]
+        )
+
+    trainer = Trainer(
+        max_steps=1, accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path,
+    )  # fmt: skip
+    batches = [graphs([1.0, 3.0]), graphs([5.0, 7.0])]
+    quiet()
+    trainer.fit(GraphProperty(Offsets(), target_mean=0.0, target_std=1.0), DataLoader(batches, batch_size=None))
+    assert float(trainer.callback_metrics["train/rmse"]) == pytest.approx(((1 + 9 + 25 + 49) / 4) ** 0.5)
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx((1 + 9 + 25 + 49) / 4)
+
+
+def test_a_run_of_several_parts_a_step_goes_on_exactly(train: Train) -> None:
+    words = ("--trainer.accumulate_grad_batches", "3", "--model.network.dropout", "0.5", "--trainer.max_steps")
+    train(*words, "7", "--trainer.default_root_dir", "whole")
+    train(*words, "3")
+    assert train(*words, "7", "--ckpt_path", "last")[0] == 0
+    runs = Path("runs/palindrome_lstm/version_0/metrics.csv")
+    assert runs.read_text() == ("whole" / runs).read_text()
+    assert len(read_metrics(runs)) == 7
