@@ -8,6 +8,7 @@ Text goes to stdout, everything else to stderr.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -108,7 +109,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise UserError("--stop needs a text")
     if options.score == "":
         raise UserError("--score needs a text")
-    if not options.ckpt.is_file():
+    if not os.path.isfile(options.ckpt):  # False, too, for a name that no file can have
         raise UserError(f"--ckpt: there is no checkpoint {options.ckpt}")
     return options
 
@@ -119,10 +120,16 @@ def read_prompt(options: argparse.Namespace) -> str:
     Raises:
         UserError: if its file cannot be read, or is not UTF-8.
     """
-    if options.prompt_file is None:
+    name = options.prompt_file
+    if name is None:
         return options.prompt or ""
+    if "\0" in name:
+        raise UserError(f"--prompt-file: no file has a zero character in its name: {name!r}")
     try:
-        content = sys.stdin.buffer.read() if options.prompt_file == "-" else Path(options.prompt_file).read_bytes()
+        with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+            content = file.read(MOST_CHARACTERS + 1)
+        if len(content) > MOST_CHARACTERS:
+            raise UserError(f"--prompt-file: {name} has more than {MOST_CHARACTERS:,} bytes")
         return content.decode("utf-8-sig").replace("\r\n", "\n")  # as training texts are read
     except OSError as error:
         raise UserError(f"--prompt-file: cannot read {options.prompt_file}: {error.strerror}") from error

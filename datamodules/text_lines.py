@@ -33,6 +33,8 @@ def file_text(path: Path, encoding: str = "utf-8") -> str:
         DataError: if the file cannot be read, or is not text in this encoding.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # to wait for, or without an end
+            raise DataError(f"{path} is a pipe or a device; data are read more than once, so a file is wanted")
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
     except FileNotFoundError as error:

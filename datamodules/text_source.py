@@ -1,5 +1,6 @@
 """Where a text comes from: files and named books."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def read_text(path: Path) -> str:
     Raises:
         TextError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False, too, for a name that no file can have
         raise TextError(f"there is no file {path}")
     try:
         text = file_text(path)

@@ -111,7 +111,7 @@ class RecurrentLayer(TorchAttributes):
 
         `step` gets W_ih x + b_ih from `weight_ih` and, where there is one, `bias_ih`; any other is its own to use.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no shapes, so it is no layer yet")
 
     def step(self, weights: Weights, projected: Tensor, state: States) -> States:
         """Return the states after a step, a tuple of `num_states` tensors [B, H], the output first.

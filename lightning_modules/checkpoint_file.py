@@ -1,6 +1,7 @@
 """A checkpoint's content, read without running anything in it, and without a trainer."""
 
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -17,7 +18,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is missing, unreadable, truncated, damaged in a single bit or anything but a checkpoint.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for a name that no file can have
         raise UserError(f"there is no checkpoint {path}")
     try:
         content = path.read_bytes()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from lightning_modules.callbacks.checkpoints import rng_states
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.errors import UserError
 from lightning_modules.signals import signals
@@ -144,6 +145,9 @@ def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, t
     states = checkpoint.get("rng_states")
     if training and not (isinstance(states, dict) and {"torch", "numpy", "python"} <= states.keys()):
         raise UserError(f"{path} cannot be continued: it lacks the states of the random number generators")
+    for name, state in rng_states().items() if training else ():
+        if name in states and getattr(states[name], "shape", ())[1:] != state.shape:  # type: ignore[operator,index]
+            raise UserError(f"{path} cannot be continued: its state of {name}'s random number generator is damaged")
     missing = TRAINING_KEYS - checkpoint.keys()
     if training and missing:
         raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")

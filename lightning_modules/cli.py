@@ -1,6 +1,7 @@
 """The command line of train.py: a config and overrides in; a trained, tested and reported run out."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -47,6 +48,7 @@ DATA_FACTS = (
     "vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs", "num_nodes",
     "num_relations",
 )  # fmt: skip
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what only a writer meets
 SYSTEM_FACTS = ("target_mean", "target_std")  # likewise, for a training system's
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
@@ -409,7 +411,10 @@ def main(arguments: list[str]) -> int:
         except OSError as error:
             if error.errno is None or (error.filename is None and error.strerror is None):
                 raise
-            print(f"train.py: error: cannot write {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
+            # Readers of files name what they cannot read. What is left is a run's own file, or read by a user's class.
+            own = error.filename is None or "runs" in Path(str(error.filename)).parts
+            does = "write" if own or error.errno in WRITING else "read or write"
+            print(f"train.py: error: cannot {does} {error.filename or 'the logs'}: {error.strerror}", file=sys.stderr)
             return 1
     return 0
 

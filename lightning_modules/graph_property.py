@@ -30,6 +30,7 @@ class GraphProperty(TrainingSystem):
     """
 
     takes = "molecules"
+    calls = ("x", "edge_index", "edge_attr", "batch", "num_graphs")
     mean: Tensor
     std: Tensor
 

@@ -38,6 +38,7 @@ class LanguageModel(TrainingSystem):
 
     takes = "a text"
     gains_from_bfloat16 = True
+    calls = ("tokens", "state")
 
     def __init__(
         self,

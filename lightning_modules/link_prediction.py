@@ -35,6 +35,7 @@ class LinkPrediction(TrainingSystem):
     """
 
     takes = "a graph's links"
+    calls = ("heads", "relations", "edge_index", "edge_type")
     headline = "loss"  # ranks are for held-out links
     best_by = ("val/mrr", "max")
 

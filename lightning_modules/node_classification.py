@@ -30,6 +30,7 @@ class NodeClassification(TrainingSystem):
     """
 
     takes = "a graph's nodes"
+    calls = ("x", "edge_index")
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import inspect
 import itertools
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def find_config(name: str) -> Path:
         UserError: if there is none, or it is not YAML.
     """
     for path in (Path(name), CONFIGS / name):
-        if name and path.is_file():
+        if name and os.path.isfile(path):  # False, too, for a name that no file can have
             try:
                 content = load_checked(path.read_text(encoding="utf-8-sig"))
             except OSError as error:
@@ -227,6 +228,10 @@ def plain(problem: str) -> str:
     if union:
         reasons = [line for line in union[2].split("\n") if "NoneType" not in line]
         given = union[3].split("\n")[0].strip()
+        if given.lstrip("[").startswith("Namespace(class_path") and (
+            inner := re.findall(r"class_path '([\w.]+)':\n\s*(?:- )?(.*)", union[2])
+        ):  # a class of the right kind that cannot be made; the innermost reason counts
+            return f"{inner[-1][0]}: {inner[-1][1]}"
         if len(reasons) > 1:
             if given.startswith("{") and "dict" not in union[1]:
                 return "class_path is missing, which names a class by its import path"

@@ -25,9 +25,12 @@ class SequenceClassifier(TrainingSystem):
 
     takes = "labelled sequences"
     gains_from_bfloat16 = True
+    calls: tuple[str, ...] = ("tokens",)
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 1e-4) -> None:
         super().__init__(network)
+        if not hasattr(network, "num_classes"):
+            raise ValueError(f"{type(network).__name__} names no class: a network with num_classes is wanted")
         self.learning_rate = learning_rate
         self.accuracy = nn.ModuleDict(
             {

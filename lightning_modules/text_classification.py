@@ -25,6 +25,7 @@ class TextClassification(SequenceClassifier):
     """
 
     takes = "labelled texts"
+    calls = ("words", "lengths", "edge_index", "edge_weight")
     best_by = ("val/accuracy", "max")
     gains_from_bfloat16 = False
 

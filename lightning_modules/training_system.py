@@ -1,5 +1,6 @@
 """What the training systems share: the network, its settings in the checkpoint, and two curves of every training."""
 
+import inspect
 import math
 import warnings
 from typing import Any
@@ -23,15 +24,18 @@ class TrainingSystem(LightningModule):
         takes: what a batch is of, if data that give something else are to be refused.
         gains_from_bfloat16: whether steps are faster in bf16-mixed, on devices that have its instructions; what
             `--trainer.precision auto` goes by.
+        calls: what the network is called with, if a network that takes something else is to be refused.
     """
 
     headline = "accuracy"
     best_by = ("val/loss", "min")
     takes: str | None = None
     gains_from_bfloat16 = False
+    calls: tuple[str, ...] = ()
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self._check_calls(network)
         with warnings.catch_warnings():
             # From the command line the network is saved as its config; made in Python, it is a module and is left out.
             warnings.filterwarnings("ignore", "Attribute 'network' is an instance of `nn.Module`")
@@ -67,6 +71,16 @@ class TrainingSystem(LightningModule):
             value = torch.stack(parts).mean() if len(parts) > 1 else value
         self.log(f"{split}/{name}", value, batch_size=size, sync_dist=split != "train", prog_bar=True)
         return value
+
+    def _check_calls(self, network: nn.Module) -> None:
+        try:
+            inspect.signature(network.forward).bind(*self.calls)
+        except TypeError as error:
+            kind = f"{type(network).__module__}.{type(network).__qualname__}"
+            raise ValueError(
+                f"{type(self).__name__} calls its network with ({', '.join(self.calls)}), which {kind} does not take "
+                f"({error}); name another with --model.network"
+            ) from None
 
     def falling_to_zero(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return an optimiser whose step size falls along a cosine, to 0 at the end of the training.

@@ -1,8 +1,10 @@
 """generate.py on a small model: what it prints, that it repeats, and what it refuses."""
 
+import argparse
 import io
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 import generate
+from lightning_modules.errors import UserError
 from lightning_modules.networks.language_model import CharacterModel, load_model
 
 ALPHABET = "\n abcdefgh'"
@@ -250,3 +253,24 @@ def test_a_closed_pipe_is_no_error_and_lightning_is_not_imported(ckpt: Path) -> 
     code += "print('pytorch_lightning' in sys.modules, file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
     assert result.stderr.endswith("False\n"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a\0b", "no file has a zero character in its name: 'a\\x00b'"),
+        ("", "cannot read : No such file or directory"),
+        ("x" * 5000, "File name too long"),
+        ("a\nb", "cannot read a\\nb: No such file or directory"),
+        (".", "Is a directory"),
+    ],
+)
+def test_prompt_files_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        generate.read_prompt(argparse.Namespace(prompt_file=name, prompt=None))
+
+
+def test_a_prompt_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generate.MOST_CHARACTERS", 1000)
+    with pytest.raises(UserError, match="/dev/zero has more than 1,000 bytes"):
+        generate.read_prompt(argparse.Namespace(prompt_file="/dev/zero", prompt=None))

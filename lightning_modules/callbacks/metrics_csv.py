@@ -145,7 +145,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     A last line that a killed process left unfinished is dropped.
 
     Raises:
-        UserError: if the file holds anything but numbers below names.
+        UserError: if the file cannot be read, or holds anything but numbers below names.
     """
     if not path.exists():
         return []
@@ -154,6 +154,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         text = path.read_text()
         for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
             rows.append({name: float(value) if name != "step" else int(value) for name, value in row.items() if value})
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return rows

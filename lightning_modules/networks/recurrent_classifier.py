@@ -10,6 +10,7 @@ from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 
 from kernels import LSTM
+from lightning_modules.networks.layer_choice import check_recurrent
 
 
 class RecurrentClassifier(nn.Module):
@@ -59,6 +60,7 @@ class RecurrentClassifier(nn.Module):
         if bidirectional:
             options["bidirectional"] = True
         self.layer = cast(Callable[..., nn.Module], layer)(embedding_size, hidden_size, **options)
+        check_recurrent(self.layer, self)
         if getattr(self.layer, "dropout", 0) and getattr(self.layer, "num_layers", 2) == 1:
             raise ValueError("the layer's dropout acts between layers, and there is one; give --model.network.dropout")
         self.dropout = nn.Dropout(dropout)

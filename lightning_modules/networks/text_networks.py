@@ -14,6 +14,7 @@ from torch.nn.functional import dropout, embedding, relu
 
 from kernels import LSTM
 from lightning_modules.networks.graph_convolution import GraphConvolution
+from lightning_modules.networks.layer_choice import check_recurrent
 
 
 def bidirectional_lstm(input_size: int, hidden_size: int) -> LSTM:
@@ -65,6 +66,8 @@ class GraphLSTM(nn.Module):
         self.embedding = nn.Parameter(0.1 * torch.randn(vocab_size, embedding_size))
         self.graph = nn.ModuleList(GraphConvolution(embedding_size, embedding_size) for _ in range(graph_layers))
         self.layer = None if layer is None else layer(embedding_size, hidden_size)
+        if self.layer is not None:
+            check_recurrent(self.layer, self)
         directions = 0 if layer is None else 1 + getattr(self.layer, "bidirectional", False)
         width = directions * hidden_size + embedding_size
         self.attention = None

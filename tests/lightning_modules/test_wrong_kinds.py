@@ -1,0 +1,101 @@
+"""Classes that are none of the kind wanted, and files that are no files: one line each, and nothing left behind."""
+
+import builtins
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datamodules.data_folders import DataError
+from datamodules.text_lines import file_text
+from lightning_modules.checkpoint_file import read_checkpoint
+from lightning_modules.errors import UserError
+from lightning_modules.parser import CONFIGS, find_config
+
+Train = Callable[..., tuple[int, str, str]]
+NETWORKS = "lightning_modules.networks"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.network.layer", "builtins.int"], "model.network.layer: builtins.int does not fit here"),
+        (["--model.network.layer", "torch.nn.Linear"], "cannot run torch.nn.modules.linear.Linear, which has"),
+        (["--model.network.layer", "torch.nn.LSTM"], "take a layer of kernels, such as kernels.LSTM"),
+        (["--model.network.layer", "kernels.recurrent_layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
+        (["--model.network", "builtins.int"], "builtins.int does not fit here"),
+        (["--model.network", "torch.nn.Identity"], "num_classes"),
+        (["--model.network", f"{NETWORKS}.text_networks.GraphLSTM"], "GraphLSTM does not take (missing a required"),
+        (["--model", "torch.nn.Linear"], "model: torch.nn.Linear does not fit here"),
+        (["--model", "builtins.int"], "model: builtins.int does not fit here"),
+        (["--data", "torch.nn.Linear"], "data: torch.nn.Linear does not fit here"),
+        (["--data", "builtins.int"], "data: builtins.int does not fit here"),
+        (["--trainer.callbacks", "builtins.int"], "builtins.int"),
+        (["--optimizer", "torch.optim.SGD"], "unknown key optimizer"),
+    ],
+)
+def test_classes_of_another_kind(train: Train, words: list[str], message: str, tmp_path: Path) -> None:
+    status, _, err = train("--trainer.max_steps", "1", *words)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert message in err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layer", ["torch.nn.Linear", "torch.nn.LSTM"])
+def test_layers_of_a_network_of_texts(train: Train, layer: str) -> None:
+    words = ("--config", "text_graph_lstm.yaml", "--model.network.layer", layer, "--trainer.accelerator", "cpu")
+    status, _, err = train(*words, small=False)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "take a layer of kernels" in err
+
+
+@pytest.mark.parametrize("name", ["a\0b", "", "folder", "x" * 300, "x" * 5000, "broken", "loop", "pipe", "a\nb", "f/x"])
+def test_paths_that_are_no_files(train: Train, name: str) -> None:
+    Path("folder").mkdir()
+    Path("f").touch()
+    Path("broken").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    os.mkfifo("pipe")
+    for refuse in (lambda: find_config(name), lambda: read_checkpoint(Path(name))):
+        with pytest.raises(UserError) as refused:
+            refuse()
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 1000
+    if "\0" not in name:
+        with pytest.raises(DataError):
+            file_text(Path(name))
+
+
+def unreadable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file be one that may not be read; root may read all, so permissions would not do."""
+    real = io.open
+
+    def refuse(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if str(file).endswith(name) and "r" in mode:
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, mode, *rest, **options)
+
+    monkeypatch.setattr(io, "open", refuse)
+    monkeypatch.setattr(builtins, "open", refuse)
+
+
+def test_a_file_that_cannot_be_read_is_said_to_be_so(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("--trainer.max_steps", "1")[0] == 0
+    Path("mine.yaml").write_text((CONFIGS / "palindrome_lstm.yaml").read_text())
+    last = "runs/palindrome_lstm/version_0/last.ckpt"
+    Path("mine.txt").write_text("text " * 100)
+    for name, words in {
+        "mine.yaml": ("--config", "mine.yaml"),
+        "last.ckpt": ("--trainer.max_steps", "2", "--ckpt_path", last),
+        "metrics.csv": ("--trainer.max_steps", "2", "--ckpt_path", "last"),
+        "mine.txt": ("--config", "book_lstm.yaml", "--data.path", "mine.txt"),
+    }.items():
+        with monkeypatch.context() as patch:
+            unreadable(name, patch)
+            status, _, err = train(*words, small=name in ("last.ckpt", "metrics.csv"))
+        assert (status, err.count("\n")) == (2, 1), (name, err)
+        assert "cannot read" in err
+        assert "write" not in err
