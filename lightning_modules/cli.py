@@ -39,7 +39,7 @@ from lightning_modules.loops import RunLoop
 from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
 from lightning_modules.precision import RunTrainer, faster_precision, slowness
 from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
-from lightning_modules.settings_check import check_settings
+from lightning_modules.settings_check import check_groups, check_settings
 from lightning_modules.signals import Stopped, signals
 from lightning_modules.training_system import TrainingSystem
 
@@ -140,6 +140,7 @@ class StudyCLI(LightningCLI):
         for key in ("model", "data"):
             if not self.config.get(key):
                 raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
+        check_groups(self.config)
         trainer = self.config.trainer
         if trainer.precision == "auto":  # config.yaml has what was chosen, and a continuation must choose the same
             gains = getattr(locate(self.config.model.class_path), "gains_from_bfloat16", False)

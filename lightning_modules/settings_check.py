@@ -35,6 +35,18 @@ GROUPS = {"trainer": Trainer, "checkpoints": Checkpoints, "solved": Solved}  # k
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
+def check_groups(config: Namespace) -> None:
+    """See that the groups of settings are there, each with all of its settings.
+
+    Raises:
+        UserError: naming the one that is not.
+    """
+    for group, owner in GROUPS.items():
+        wanted = inspect.signature(owner).parameters.keys()
+        if not isinstance(config.get(group), Namespace) or wanted - vars(config[group]).keys():
+            raise UserError(f"{group} must hold settings, `key: value` lines; without any leave it out")
+
+
 def check_settings(config: Namespace, from_data: tuple[str, ...]) -> None:
     """See that a parsed command line can be run: numbers are finite and not too large, and Lightning takes its part.
 
@@ -45,10 +57,6 @@ def check_settings(config: Namespace, from_data: tuple[str, ...]) -> None:
     Raises:
         UserError: naming the setting, what it is and what it may be.
     """
-    for group, owner in GROUPS.items():
-        wanted = inspect.signature(owner).parameters.keys()
-        if not isinstance(config.get(group), Namespace) or wanted - vars(config[group]).keys():
-            raise UserError(f"{group} must hold settings, `key: value` lines; without any leave it out")
     for key, value, parameter in _settings(config):
         name = key.rpartition(".")[2]
         later = key.startswith("model.") and name in from_data
