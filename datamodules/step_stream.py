@@ -109,6 +109,10 @@ class StepStreamDataModule(LightningDataModule, ABC):
         """Return the number of batches consumed and the split, for the checkpoint."""
         return {"batches_consumed": self.batches_consumed, **({"split": self._split} if self._split else {})}
 
+    def __str__(self) -> str:
+        """Return the class's name alone: Lightning's text would read all data, and jsonargparse makes it in passing."""
+        return type(self).__name__
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the stream start where a checkpoint's stood. A trainer restores its own count, and that one decides.
 

@@ -4,6 +4,7 @@ import copy
 from typing import TypeGuard
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from kernels.layers import GRU, LSTM, RNN
 from kernels.recurrent_layer import RecurrentLayer
@@ -14,24 +15,25 @@ TWINS: dict[type[RecurrentLayer], type[nn.RNNBase]] = {RNN: nn.RNN, GRU: nn.GRU,
 def as_torch(module: nn.Module) -> nn.Module:
     """Return a copy of a module in which every RNN, GRU and LSTM is torch.nn's, with the same weights.
 
-    The copy lacks what torch.nn's layers lack: `lengths`, `output`, `forward_ids`. Other layers stay as they are.
+    The copy lacks what torch.nn's layers lack: `lengths`, `output`, `forward_ids`. It also lacks the hooks of these
+    layers. Other layers stay as they are, subclasses of ours included.
 
     Raises:
         ValueError: if a layer's weights are computed from others (pruning, weight normalisation, parametrisations),
             which must be made permanent first.
     """
     for layer in module.modules():
-        if _has_twin(layer) and set(layer._parameters) != set(layer._flat_weights_names):
-            name = type(layer).__name__
-            raise ValueError(f"{name}: weights that are computed from others must be made permanent first")
+        kind = parametrize.type_before_parametrizations(layer)  # a parametrised layer's own type is a subclass
+        computed = isinstance(layer, RecurrentLayer) and set(layer._parameters) != set(layer._flat_weights_names)
+        if kind in TWINS and computed:
+            raise ValueError(f"{kind.__name__}: weights that are computed from others must be made permanent first")
     module = copy.deepcopy(module)
-    if _has_twin(module):
-        return _twin(module)
+    twins: dict[nn.Module, nn.Module] = {layer: _twin(layer) for layer in module.modules() if _has_twin(layer)}
     for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if _has_twin(child):
-                setattr(parent, name, _twin(child))
-    return module
+        for name, child in parent._modules.items():  # a layer that is used twice has two names
+            if child in twins:
+                setattr(parent, name, twins[child])
+    return twins.get(module, module)
 
 
 def _has_twin(module: nn.Module) -> TypeGuard[RecurrentLayer]:

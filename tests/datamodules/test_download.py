@@ -201,6 +201,17 @@ def test_no_server(toy: Served, monkeypatch: pytest.MonkeyPatch, mirror_address:
     assert not Path("data").exists()
 
 
+@pytest.mark.parametrize(
+    "config", ["book_lstm.yaml", "cora_gcn.yaml", "knowledge_graph.yaml", "friends.yaml", "molecules.yaml"]
+)
+def test_a_run_tries_once(config: str, train: Callable[..., tuple[int, str, str]], mirror: Served) -> None:
+    status, out, err = train("--config", config, "--data.download", "true", small=False)
+    assert (status, out.count("\n"), err.count("\n")) == (2, 1, 1)
+    assert out.startswith("fetching ")
+    assert "answers 404 Not Found; to do it by hand, put " in err
+    assert all_files() == []
+
+
 def test_a_file_in_the_place_of_the_folder(toy: Served) -> None:
     Path("data").write_text("")
     with pytest.raises(DataError, match="cannot write toy to data/toys/raw: File exists"):

@@ -179,6 +179,27 @@ def test_a_layer_alone_becomes_torch_nns() -> None:
     twin = kernels.as_torch(layer)
     assert type(twin) is nn.RNN
     torch.testing.assert_close(twin(x), layer(x))
-    prune.random_unstructured(layer, "weight_hh_l0", 0.3)
-    with pytest.raises(ValueError, match="RNN: weights that are computed from others must be made permanent first"):
-        kernels.as_torch(layer)
+
+
+def test_a_layer_with_two_names_becomes_one_layer() -> None:
+    net = nn.Sequential(nn.ModuleDict({"first": LSTM(3, 3)}))
+    net.append(net[0]["first"])
+    net[0]["again"] = net[0]["first"]
+    twin = kernels.as_torch(net)
+    assert type(twin[1]) is nn.LSTM
+    assert twin[0]["first"] is twin[0]["again"] is twin[1]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda layer: prune.random_unstructured(layer, "weight_hh_l0", 0.3),
+        lambda layer: parametrizations.weight_norm(layer, "weight_hh_l0"),
+    ],
+    ids=["pruned", "weight_norm"],
+)
+def test_weights_that_are_computed_become_none_of_torch_nns(compute: Callable[[nn.Module], Any]) -> None:
+    net = nn.Sequential(RNN(3, 5))
+    compute(net[0])
+    with pytest.raises(ValueError, match=r"^RNN: weights that are computed from others must be made permanent first"):
+        kernels.as_torch(net)
