@@ -108,6 +108,11 @@ class OneLineParser(LightningArgumentParser):
     def _one_line(self, message: str) -> str:
         if re.search(r"arguments are required: (model|data)", message):
             return "no model and no data are given; name a config, such as --config palindrome_lstm.yaml"
+        bare = re.search(r"argument (?:-\w/)?(--[\w.]+): expected one argument", message)
+        if bare:  # of data.download the message names data alone
+            follows = zip(self.arguments, [*self.arguments[1:], "--"], strict=True)
+            options = (word for word, following in follows if word.startswith(bare[1]) and following.startswith("--"))
+            return f"{next(options, bare[1])} needs a value"
         unknown = re.search(r"(?:accept option|Option) '([\w.]+)'|unrecognized arguments: -*([\w.-]+)", message)
         if unknown:
             name = unknown[1] or unknown[2]

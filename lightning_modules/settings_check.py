@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import warnings
 from collections.abc import Iterator
 from pydoc import locate
 from typing import Any, get_args, get_type_hints
@@ -97,7 +98,9 @@ def _try_trainer(settings: Namespace) -> None:
         if name not in made_elsewhere and not isinstance(value, Namespace)
     }
     try:
-        trainer = Trainer(**plain, logger=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again with the trainer of the run
+            trainer = Trainer(**plain, logger=False)
     except (
         TypeError,
         ValueError,

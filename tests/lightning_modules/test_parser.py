@@ -93,6 +93,9 @@ def test_missing_configs(train: Train, words: list[str], message: str) -> None:
         (["--model.network.layer.backend", "cudnn"], "'cudnn' is none of 'auto', 'reference', 'torchscript'"),
         (["--model.learning_rate", "-1"], "model.learning_rate: -1 is not >0"),
         (["--model.network.dropout", "2"], "model.network.dropout: 2"),
+        (["--model.network.dropout"], "error: --model.network.dropout needs a value"),
+        (["--data.length", "--data.batch_size", "2"], "error: --data.length needs a value"),
+        (["--data.length=2", "--trainer.max_steps"], "error: --trainer.max_steps needs a value"),
     ],
 )
 def test_bad_words_are_one_line_and_status_2(train: Train, words: list[str], message: str, tmp_path: Path) -> None:
