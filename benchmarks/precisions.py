@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="processes of each precision")
     parser.add_argument("--steps", type=int, default=20, help="of each process that are timed, two or more")
     options = parser.parse_args()
+    if options.rounds < 1 or options.steps < 2:
+        parser.error("--rounds must be 1 or more, --steps 2 or more")
     for config in options.configs:
         if config not in known:
             parser.error(f"there is no {config}; configs/ has {', '.join(known)}")
