@@ -9,7 +9,7 @@ python train.py --config palindrome_lstm.yaml [options]
 --model.network.layer kernels.GRU  another class, by its import path
 --seed_everything 7                other weights and other data
 --trainer.max_steps 500            where the training ends; or max_epochs
---trainer.precision bf16-mixed     faster where the processor has bfloat16
+--trainer.precision auto           bf16-mixed where that is faster
 --trainer.accelerator cpu          or gpu; --trainer.devices 2 takes two
 --ckpt_path last                   go on where this config's newest run stopped
 

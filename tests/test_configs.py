@@ -31,6 +31,12 @@ def test_config_says_what_it_claims_and_how_to_run_it(path: Path) -> None:
     assert "seed_everything: 42" in lines
 
 
+def test_the_readme_names_every_config() -> None:
+    rows = re.findall(r"^\|.*", (CONFIGS.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"`(\w+\.yaml)`", "\n".join(row.split("|")[1] for row in rows))
+    assert sorted({*named}) == [path.name for path in CONFIG_FILES]
+
+
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
 def test_the_settings_of_a_run_make_the_same_run(path: Path) -> None:
     cli = SettingsOnly(["--config", path.name, "--ckpt_path", "somewhere.ckpt"])
