@@ -49,7 +49,7 @@ from benchmarks.recurrent_cases import (
     gemms,
     planned,
 )
-from kernels import memory
+from kernels.scripted import memory
 
 COLUMNS = ("cell", "shape", "precision", "implementation", "forward_ms", "both_ms", "forward_ratio", "both_ratio",
            "memory_mb", "error")  # fmt: skip

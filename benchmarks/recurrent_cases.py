@@ -98,7 +98,7 @@ class Case:
         here: dict[str, Callable[[], Callable[[], list[Tensor]]]] = {}
         short = self.device == "cpu" or self.shape.T < LONG
         lacking = self.device == "cpu" and self.precision in LOW and not onednn_has(LOW[self.precision])
-        if self.layer.plain and not (self.cell == "lstm" and lacking):
+        if self.layer.cell is not None and self.layer.cell.native is not None and not (self.cell == "lstm" and lacking):
             here["torch.nn"] = self._torch_nn
             if self.device == "cuda" and self.dtype == torch.bfloat16:
                 here["torch.nn, packed"] = partial(self._torch_nn, pack=True)

@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks.recurrent_cases import CELLS, SHAPES, VOCABULARY, Shape
 from kernels import unscripted
-from kernels.torchscript import script
+from kernels.scripted import script
 
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 

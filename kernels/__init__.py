@@ -1,8 +1,12 @@
 """Recurrent layers with torch.nn's interface at native speed, peepholes included. Knows no trainer and no data."""
 
 from kernels.as_torch import as_torch
+from kernels.cell import Cell
+from kernels.cells.gru.layer import GRU
+from kernels.cells.lstm.layer import LSTM
+from kernels.cells.peephole_lstm.layer import PeepholeLSTM
+from kernels.cells.rnn.layer import RNN
 from kernels.dispatch import Backend, Case, choose, forced, unscripted
-from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.recurrent_layer import RecurrentLayer
 
 __all__ = [
@@ -11,6 +15,7 @@ __all__ = [
     "RNN",
     "Backend",
     "Case",
+    "Cell",
     "PeepholeLSTM",
     "RecurrentLayer",
     "as_torch",

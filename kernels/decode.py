@@ -3,7 +3,7 @@
 A call of the layers for every symbol costs more in overhead than in arithmetic. Here choice of the symbol, levels and
 head are one loop in TorchScript (the same function unscripted, where there is none), over any number of samples.
 
-With tanh(x) = 1 − 2 σ(−2x) all gates of an LSTM are one logistic, as in `kernels.torchscript`.
+With tanh(x) = 1 − 2 σ(−2x) all gates of an LSTM are one logistic, as in `kernels.scripted`.
 
 Legend: N samples, L levels, H hidden, G gates · H, V vocabulary.
 """
@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels.layers import GRU, LSTM, RNN, PeepholeLSTM
+from kernels.cells.gru.layer import GRU
+from kernels.cells.lstm.layer import LSTM
+from kernels.cells.peephole_lstm.layer import PeepholeLSTM
+from kernels.cells.rnn.layer import RNN
 from kernels.recurrent_layer import RecurrentLayer
-from kernels.torchscript.chunks import scale_rows
-from kernels.torchscript.script import add_product, loop
+from kernels.scripted.chunks import scale_rows
+from kernels.scripted.script import add_product, loop
 
 PART = 1000  # symbols of a text that are read at once
 
@@ -128,7 +131,7 @@ def choose(logits: Tensor, temperature: float, greedy: bool, top_k: int, top_p: 
 
 
 def advance(cell: str, gate: Tensor, h: Tensor, c: Tensor, recurrent_t: Tensor, extra: Tensor) -> Tensor:
-    """Carry h and c [N, H] over a step of a cell, whose equations `kernels.reference` has; return h in c's dtype.
+    """Carry h and c [N, H] over a step of a cell; `kernels/cells` has the equations; return h in c's dtype.
 
     Args:
         cell: "lstm", "peephole_diagonal", "peephole_full", with "_sigmoid" for that candidate, "gru", "rnn_tanh" or
@@ -218,33 +221,22 @@ def _cell(layer: RecurrentLayer) -> str:
     if type(layer) is PeepholeLSTM:
         return f"peephole_{layer.peephole}" + ("_sigmoid" if layer.candidate == "sigmoid" else "")
     if type(layer) in (LSTM, GRU):
-        return str(layer.cell)
+        return type(layer).__name__.lower()
     raise ValueError(f"{type(layer).__name__} cannot be decoded; LSTM, GRU, RNN and PeepholeLSTM can")
 
 
 def _level(layer: RecurrentLayer, suffix: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return a level's input weight and recurrent weight, transposed, its bias, and what `advance` calls extra."""
-
-    def parameter(name: str) -> Any:
-        value = getattr(layer, name + suffix, None)
-        return None if value is None else value.detach()
-
-    weight = parameter("weight_ih")
+    """Return a layer's input weight and recurrent weight, transposed, its bias, and what `advance` calls extra."""
+    assert layer.cell is not None
+    own = {name: getattr(layer, name + suffix).detach() for name in layer._names}
+    weight, recurrent, bias, *others = layer.cell.tensors(own)
+    assert weight is not None
+    assert recurrent is not None
     nothing = weight.new_zeros(len(weight))
-    bias_ih, bias_hh = parameter("bias_ih"), parameter("bias_hh")
-    bias = parameter("bias") if bias_ih is None else bias_ih
-    bias = nothing if bias is None else bias
-    extra = nothing
-    if layer.cell == "gru":
-        extra = nothing if bias_hh is None else bias_hh
-    elif bias_hh is not None:
-        bias = bias + bias_hh
-    if parameter("weight_peephole") is not None:
-        extra = parameter("weight_peephole")
-    recurrent = parameter("weight_ch") if parameter("weight_hh") is None else parameter("weight_hh")
-    if layer.cell in ("lstm", "peephole_lstm") and getattr(layer, "candidate", "tanh") == "tanh":
+    bias, extra = (nothing if tensor is None else tensor for tensor in (bias, *others, *([None] * (not others))))
+    if layer.num_states == 2 and getattr(layer, "candidate", "tanh") == "tanh":
         H = layer.hidden_size
         weight, bias = scale_rows(weight, -2.0, 2 * H, 3 * H), scale_rows(bias, -2.0, 2 * H, 3 * H)
-        if layer.cell == "lstm":  # a full peephole's candidate sees no cell
+        if len(recurrent) == 4 * H:  # a full peephole's candidate sees no cell
             recurrent = scale_rows(recurrent, -2.0, 2 * H, 3 * H)
     return weight.T.contiguous(), bias, recurrent.T.contiguous(), extra

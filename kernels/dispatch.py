@@ -1,50 +1,20 @@
 """Which implementation of a cell runs: chosen in one place, with its reason, and one override for tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from kernels import native, reference
+from kernels.cell import Cell
 from kernels.dtypes import autocast_is_on
 from kernels.processor import onednn_has, onednn_is_on
-from kernels.torchscript import gru, lstm, peephole, rnn, script
+from kernels.scripted import script
 from kernels.triton import available, launch
 
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
 
-def _triton(cell: str) -> Callable[..., Any]:
-    """Return a cell's function of the Triton backend, whose module, and with it triton, is imported when first run."""
-
-    def run(*arguments: Any, **options: Any) -> Any:
-        from kernels.triton import cells
-
-        return getattr(cells, cell)(*arguments, **options)
-
-    return run
-
-
-IMPLEMENTATIONS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("rnn", "reference"): reference.rnn,
-    ("rnn", "torchscript"): rnn.rnn,
-    ("rnn", "native"): native.rnn,
-    ("rnn", "triton"): _triton("rnn"),
-    ("gru", "reference"): reference.gru,
-    ("gru", "torchscript"): gru.gru,
-    ("gru", "native"): native.gru,
-    ("gru", "triton"): _triton("gru"),
-    ("lstm", "reference"): reference.lstm,
-    ("lstm", "torchscript"): lstm.lstm,
-    ("lstm", "native"): native.lstm,
-    ("lstm", "triton"): _triton("lstm"),
-    ("peephole_lstm", "reference"): reference.peephole_lstm,
-    ("peephole_lstm", "torchscript"): peephole.peephole_lstm,
-    ("peephole_lstm", "triton"): _triton("peephole_lstm"),
-}
-
-LOOP_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "peephole_lstm": 2}  # that see the state in the loop
 TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
 
 _override: Backend | None = None
@@ -54,8 +24,7 @@ class Case(NamedTuple):
     """What a choice depends on.
 
     Args:
-        cell: "rnn", "gru", "lstm" or "peephole_lstm".
-        plain: whether torch has the same equations.
+        cell: what is to run.
         tokens: whether the input is tokens.
         ragged: whether rows have lengths of their own.
         learning: whether there will be a backward pass.
@@ -68,8 +37,7 @@ class Case(NamedTuple):
         device: of the weights, such as "cpu" or "cuda:0".
     """
 
-    cell: str
-    plain: bool
+    cell: Cell
     tokens: bool
     ragged: bool
     learning: bool
@@ -89,12 +57,12 @@ class Choice(NamedTuple):
     reason: str
 
 
-def check_backend(backend: str, plain: bool = True, recompute: bool = False) -> None:
+def check_backend(backend: str, cell: Cell | None = None, recompute: bool = False) -> None:
     """See that a backend exists and can do what is asked of it.
 
     Args:
         backend: its name.
-        plain: whether torch has the cell's equations.
+        cell: what it is to run, if that is known.
         recompute: whether gates are to be computed anew in the backward pass.
 
     Raises:
@@ -102,8 +70,10 @@ def check_backend(backend: str, plain: bool = True, recompute: bool = False) -> 
     """
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if backend == "native" and not plain:
+    if cell is not None and backend == "native" and cell.native is None:
         raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
+    if cell is not None and backend == "torchscript" and cell.scripted is None:
+        raise ValueError(f"backend='torchscript': {cell.name} has no scripted loops; use 'auto' or 'reference'")
     if backend in ("native", "reference") and recompute:
         raise ValueError(f"backend={backend!r} cannot recompute; use 'auto', 'torchscript' or 'triton'")
 
@@ -119,7 +89,7 @@ def choose(backend: Backend, case: Case) -> Choice:
         NotImplementedError: if it has no rules for the torch.func transform (vmap, grad, jvp) that is under way.
     """
     asked = _override or backend
-    check_backend(asked, case.plain, case.recompute and _override is None)
+    check_backend(asked, case.cell, case.recompute and _override is None)
     if _transformed():
         if asked in ("auto", "reference"):
             return Choice("reference", "it alone has the rules of torch.func's transforms")
@@ -138,27 +108,27 @@ def choose(backend: Backend, case: Case) -> Choice:
 def _fastest(case: Case) -> Choice:
     """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
     refusal = script.refusal()
-    special = case.recompute or not case.plain or torch.compiler.is_compiling()
+    special = case.recompute or case.cell.native is None or torch.compiler.is_compiling()
     unrolled = "one node for torch.compile, which would unroll torch's own"
     without = ""
     if case.device.startswith("cuda") and special:
         if (reason := _triton_refusal(case)) is not None:
             without = f" but for triton: {reason}"
-        elif not case.plain:
+        elif case.cell.native is None:
             return Choice("triton", "its loops are kernels, and cuDNN has not these equations")
         else:
             return Choice("triton", "it keeps the states alone" if case.recompute else unrolled)
     if case.recompute:
         return Choice("torchscript", "the fastest that can recompute the gates" + without)
-    if not case.plain:
+    if case.cell.native is None:
         reason = "the fastest that has these equations" + without
     elif torch.compiler.is_compiling():
         reason = unrolled + without
     elif case.device != "cpu":
         return Choice("native", "cuDNN has these equations")
-    elif case.cell == "lstm" and _onednn_is_faster(case):
+    elif case.cell.name == "lstm" and _onednn_is_faster(case):
         return Choice("native", "oneDNN's LSTM is the fastest here")
-    elif case.cell == "lstm" and (lack := _onednn_lack(case)):
+    elif case.cell.name == "lstm" and (lack := _onednn_lack(case)):
         reason = f"the fastest here: {lack}"
     else:
         reason = "the fastest here"
@@ -167,10 +137,10 @@ def _fastest(case: Case) -> Choice:
 
 def _triton_refusal(case: Case) -> str | None:
     """Say why the Triton backend cannot run a case, None if it can."""
-    if case.cell not in LOOP_GATES:
+    if case.cell.triton is None:
         return "it has no kernels of this cell"
     return available.refusal(case.dtype, case.device) or launch.refusal(
-        LOOP_GATES[case.cell], case.H, case.dtype, case.device
+        case.cell.serial_gates, case.H, case.dtype, case.device
     )
 
 
@@ -181,7 +151,7 @@ def _native_refusal(case: Case) -> str | None:
     16 bits it looks, and runs loops of its own.
     """
     device = torch.device(case.device)
-    if case.cell != "lstm" or device.type != "cpu" or case.ragged or not autocast_is_on(device):
+    if case.cell.name != "lstm" or device.type != "cpu" or case.ragged or not autocast_is_on(device):
         return None
     return _onednn_lack(case)
 

@@ -11,11 +11,9 @@ def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     return sequence[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
 
 
-def spread_last(grad: Tensor | None, grad_last: Tensor | None, lengths: Tensor, like: Tensor) -> Tensor | None:
-    """Return the gradient of a sequence [T, B, H] and of its last valid rows as one sequence; None for all zeros."""
-    if grad_last is None:
-        return grad
-    total = torch.zeros_like(like) if grad is None else grad.to(like.dtype, copy=True)
+def spread_last(grad: Tensor | None, grad_last: Tensor, lengths: Tensor, T: int, dtype: torch.dtype) -> Tensor:
+    """Return the gradient of a sequence [T, B, H] and of its last valid rows [B, H] as one sequence of a dtype."""
+    total = grad_last.new_zeros(T, *grad_last.shape, dtype=dtype) if grad is None else grad.to(dtype, copy=True)
     total[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)] += grad_last
     return total
 

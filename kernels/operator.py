@@ -1,12 +1,10 @@
-"""A recurrent loop as an operator: torch.compile sees one node, autograd a hand-written backward pass.
+"""A recurrent loop as a torch operator: torch.compile sees one node, autograd a hand-written backward pass.
 
-An operator takes tensors, then one word and one flag, and returns its results. A backward function takes the gradients
-of the results, the results, the tensors, the word and which gradients are wanted; it returns one gradient a tensor.
+An operator takes named tensors, some of which may be None, then named options; its schema is made from these names.
 create_graph=True, which asks for a gradient that can be differentiated again, is answered through the reference.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,99 +12,132 @@ from torch import Tensor
 
 from kernels.dtypes import accumulation_dtype, without_autocast
 
-Backward = Callable[[list[Tensor | None], list[Tensor], list[Tensor | None], str, list[bool]], list[Tensor | None]]
+Named = Mapping[str, Any]  # tensors by name, None where there is none; or options by name
+Results = tuple[Tensor, ...]
+Grads = list[Tensor | None]
+Backward = Callable[[Grads, list[Tensor], Named, Named, Mapping[str, bool]], dict[str, Tensor | None]]
 
 
-def recurrent_operator(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a function of (*tensors, word, flag): make it an operator, inside which autocast chooses no dtype."""
-
-    def register(function: Callable[..., Any]) -> Any:
-        @functools.wraps(function)
-        def run(inputs: Tensor, *arguments: Any) -> Any:
-            with without_autocast(inputs.device):
-                return function(inputs, *arguments)
-
-        return torch.library.custom_op(name, mutates_args=())(run)
-
-    return register
-
-
-def register_backward(
-    operator: Any, name: str, backward: Backward, reference: Callable[..., tuple[Tensor, ...]]
-) -> None:
-    """Give an operator its derivative.
+def recurrent_operator(
+    name: str,
+    tensors: tuple[str, ...],
+    options: Mapping[str, str],
+    results: int,
+    *,
+    forward: Callable[[Named, Named], Results],
+    fake: Callable[[Named, Named], Results],
+    backward: Backward,
+    reference: Callable[[Named, Named], Results],
+) -> Callable[..., Results]:
+    """Register a recurrent loop as an operator with a backward pass.
 
     Args:
-        operator: a `torch.library.custom_op`, called as operator(*tensors, word, flag).
-        name: of the backward operator.
-        backward: computes the gradients of the tensors; None, also for those that are not wanted, is zero.
-        reference: the same function of (*tensors, word) in differentiable operations; it may return the first results
-            only, of which alone there are gradients.
-    """
+        name: such as "peephole::lstm"; the backward operator has "_backward" behind it.
+        tensors: names of its tensors, in order; one that ends in "?" may be None.
+        options: type of each option by its name, such as {"candidate": "str"}.
+        results: number of its results.
+        forward: computes the results from tensors and options. Autocast is off inside it, as it is inside `backward`.
+        fake: returns empty tensors of the results' shapes and dtypes.
+        backward: takes the gradients of the results, the results, the tensors, the options, and by name which
+            gradients are wanted; returns the gradients of the tensors by name. A missing one is zero.
+        reference: the same function in differentiable operations. It may return the first results only; the others then
+            have no gradients.
 
-    @torch.library.custom_op(name, mutates_args=())
-    def backward_operator(
-        grads: list[Tensor | None], results: list[Tensor], tensors: list[Tensor | None], word: str, wanted: list[bool]
-    ) -> list[Tensor]:
-        with without_autocast(results[0].device):
-            gradients = backward(grads, results, tensors, word, wanted)
+    Returns:
+        The operator: operator(*tensors, *options).
+    """
+    names = [tensor.removesuffix("?") for tensor in tensors]
+    types = {tensor.removesuffix("?"): "Tensor?" if tensor.endswith("?") else "Tensor" for tensor in tensors}
+    option_schema = ", ".join(f"{kind} {option}" for option, kind in options.items())
+    schema = ", ".join([*(f"{kind} {tensor}" for tensor, kind in types.items()), *filter(None, [option_schema])])
+
+    def named(arguments: tuple[Any, ...]) -> tuple[Named, Named]:
+        return dict(zip(names, arguments, strict=False)), dict(zip(options, arguments[len(names) :], strict=True))
+
+    def run(*arguments: Any) -> Results:
+        with without_autocast(arguments[0].device):
+            return forward(*named(arguments))
+
+    operator = torch.library.custom_op(
+        name, run, mutates_args=(), schema=f"({schema}) -> ({', '.join(['Tensor'] * results)})"
+    )
+    operator.register_fake(lambda *arguments: fake(*named(arguments)))
+    order = ["grads", "results", "tensors", *options, "wanted"]
+
+    def run_backward(*arguments: Any) -> list[Tensor]:
+        given = dict(zip(order, arguments, strict=True))
+        inputs, wanted = (dict(zip(names, given[each], strict=True)) for each in ("tensors", "wanted"))
+        with without_autocast(given["results"][0].device):
+            gradients = backward(
+                given["grads"], given["results"], inputs, {option: given[option] for option in options}, wanted
+            )
         return [
-            _no_gradient(results[0]) if tensor is None or not want else _as(gradient, tensor)
-            for gradient, tensor, want in zip(gradients, tensors, wanted, strict=True)
+            _as(gradients.get(each), tensor)
+            if tensor is not None and wanted[each]
+            else _no_gradient(given["results"][0])
+            for each, tensor in inputs.items()
         ]
 
-    @backward_operator.register_fake
-    def _(
-        grads: list[Tensor | None], results: list[Tensor], tensors: list[Tensor | None], word: str, wanted: list[bool]
-    ) -> list[Tensor]:
+    def fake_backward(*arguments: Any) -> list[Tensor]:
+        given = dict(zip(order, arguments, strict=True))
         return [
-            _no_gradient(results[0])
+            _no_gradient(given["results"][0])
             if tensor is None or not want
             else torch.empty_like(tensor, memory_format=torch.contiguous_format)
-            for tensor, want in zip(tensors, wanted, strict=True)
+            for tensor, want in zip(given["tensors"], given["wanted"], strict=True)
         ]
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.word, _ = inputs
+    backward_schema = ", ".join(
+        ["Tensor?[] grads", "Tensor[] results", "Tensor?[] tensors", *filter(None, [option_schema]), "bool[] wanted"]
+    )
+    backward_operator = torch.library.custom_op(
+        f"{name}_backward", run_backward, mutates_args=(), schema=f"({backward_schema}) -> Tensor[]"
+    )
+    backward_operator.register_fake(fake_backward)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
+        ctx.options = inputs[len(names) :]
         ctx.set_materialize_grads(False)
-        ctx.count = len(output)
-        ctx.save_for_backward(*output, *tensors)
+        ctx.save_for_backward(*output, *inputs[: len(names)])
 
     def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)  # once: each reading unpacks it
-        results, tensors = saved[: ctx.count], saved[ctx.count :]
-        wanted = list(ctx.needs_input_grad[: len(tensors)])
+        values, inputs = saved[:results], saved[results:]
+        wanted = list(ctx.needs_input_grad[: len(names)])
+        gradients: Any
         if torch.is_grad_enabled():  # create_graph=True
-            gradients = _through_reference(reference, grads, tensors, ctx.word, wanted)
+            gradients = _through_reference(reference, grads, *named((*inputs, *ctx.options)), wanted)
         else:
-            gradients = backward_operator(list(grads), results, tensors, ctx.word, wanted)
-        return (*(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)), None, None)
+            gradients = backward_operator(list(grads), values, inputs, *ctx.options, wanted)
+        found = [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
+        return (*found, *[None] * len(options))
 
     operator.register_autograd(differentiate, setup_context=save)
+    return operator
 
 
 def _through_reference(
-    reference: Callable[..., tuple[Tensor, ...]],
+    reference: Callable[[Named, Named], Results],
     grads: tuple[Tensor | None, ...],
-    tensors: list[Tensor | None],
-    word: str,
+    tensors: Named,
+    options: Named,
     wanted: list[bool],
 ) -> list[Tensor | None]:
     """Return the gradients of the tensors as functions that can be differentiated again."""
     # Views, so that a gradient is that of the argument alone, even where one argument has been computed from another.
-    views = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
-    precise = [
-        view.to(accumulation_dtype(view.dtype)) if view is not None and view.is_floating_point() else view
-        for view in views
-    ]
-    with without_autocast(next(tensor.device for tensor in tensors if tensor is not None)):
-        results = reference(*precise, word)
+    views = {name: None if tensor is None else tensor.view_as(tensor) for name, tensor in tensors.items()}
+    precise = {
+        name: view.to(accumulation_dtype(view.dtype)) if view is not None and view.is_floating_point() else view
+        for name, view in views.items()
+    }
+    with without_autocast(tensors["inputs"].device):
+        results = reference(precise, options)
     given = [
         (result, grad.to(result.dtype))
         for result, grad in zip(results, grads, strict=False)
         if grad is not None and result.requires_grad
     ]
-    leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
+    leaves = [view for view, want in zip(views.values(), wanted, strict=True) if want and view is not None]
     found = iter(
         torch.autograd.grad(
             [result for result, _ in given], leaves, [grad for _, grad in given], create_graph=True, allow_unused=True

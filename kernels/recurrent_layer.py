@@ -17,6 +17,7 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels import dispatch, reference
+from kernels.cell import Cell, Given
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import autocast_is_on, compute_dtype
 from kernels.lengths import reverse_rows
@@ -52,8 +53,8 @@ class RecurrentLayer(TorchAttributes):
     """
 
     num_states = 1
-    cell: str | None = None  # a key of dispatch.IMPLEMENTATIONS, None for a cell that has its `step` alone
-    plain = True  # whether torch has the same equations
+    cell: Cell | None = None  # None for a cell that has its `step` alone
+    cell_options: tuple[Any, ...] = ()  # what the cell's implementations take beside tensors
     weight_ih_l0: Tensor
 
     def __init__(
@@ -91,13 +92,13 @@ class RecurrentLayer(TorchAttributes):
         self.proj_size = 0
         self.backend: Backend = backend
         self.recompute = recompute
-        dispatch.check_backend(backend, self.plain, recompute)
+        dispatch.check_backend(backend, self.cell, recompute)
         self._names = list(self.shapes(input_size))
-        if type(self).run is RecurrentLayer.run:
+        if self.cell is None:
             if backend not in ("auto", "reference") or recompute:
                 raise ValueError(f"{name} has its equations alone: no backend but 'reference', and no recompute")
             if "weight_ih" not in self._names:
-                raise ValueError(f"{name}.shapes must have a weight_ih, or the cell its own run")
+                raise ValueError(f"{name}.shapes must have a weight_ih")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         D = 2 if bidirectional else 1
         self._suffixes = [f"_l{level}{way}" for level in range(num_layers) for way in ("", "_reverse")[:D]]
@@ -142,10 +143,11 @@ class RecurrentLayer(TorchAttributes):
             lengths: number of valid steps of each row [B], None for T.
             last: whether only the last states are wanted, so that the first result may be empty.
         """
-        projected = reference.project(inputs, embedding, weights["weight_ih"], weights.get("bias_ih"))
+        if self.cell is not None:
+            return self._run_cell(self.cell, weights, inputs, embedding, state, lengths, last)
 
-        def step(share: Tensor, before: States) -> States:
-            states = self.step(weights, share, before)
+        def step(projected: Tensor, before: States) -> States:
+            states = self.step(weights, projected, before)
             if not isinstance(states, tuple) or len(states) != self.num_states:
                 got = f"{len(states)} of them" if isinstance(states, tuple) else type(states).__name__
                 raise TypeError(
@@ -153,7 +155,8 @@ class RecurrentLayer(TorchAttributes):
                 )
             return states
 
-        return reference.loop(step, projected, state, lengths)
+        projection = (weights["weight_ih"], weights.get("bias_ih"))
+        return reference.run_steps(step, inputs, embedding, projection, (), state, lengths)
 
     def reset_parameters(self) -> None:
         """Draw all weights uniformly from ±1/√H, as torch.nn does."""
@@ -282,34 +285,35 @@ class RecurrentLayer(TorchAttributes):
             return dispatch.Choice("reference", "this cell has its equations alone")
         dtype, device = compute_dtype(self._stored), str(self._stored.device)
         case = Case(
-            cell=self.cell, plain=self.plain, tokens=tokens, ragged=ragged, learning=learning,
+            cell=self.cell, tokens=tokens, ragged=ragged, learning=learning,
             recompute=self.recompute, T=T, B=B, I=I, H=self.hidden_size, dtype=dtype, device=device,
         )  # fmt: skip
         return dispatch.choose(self.backend, case)
 
-    def _call(
+    def _run_cell(
         self,
+        cell: Cell,
+        weights: Weights,
         inputs: Tensor,
         embedding: Tensor | None,
-        weights: tuple[Tensor | None, ...],
         state: States,
         lengths: Tensor | None,
-        *words: str,
-        **options: Any,
+        last: bool,
     ) -> States:
-        """Run the chosen implementation of `cell`."""
+        """Run the chosen implementation of a cell; arguments and results as in `run`."""
         T, B, I = *inputs.shape[:2], inputs.shape[2] if embedding is None else embedding.shape[1]
-        tensors = (inputs, embedding, *weights, *state)
+        own = cell.tensors(weights)
+        tensors = (inputs, embedding, *own, *state)
         tracing = torch.jit.is_tracing()  # what is traced now may be differentiated when it runs
         wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
         learning = wanted or tracing
         backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None, learning)
-        if backend == "torchscript":
-            options["keep"] = learning and not self.recompute
+        keep = learning and not self.recompute
+        given = Given(inputs, embedding, own, state, lengths, self.cell_options, keep, last)
         # Under autograd a trace would hold a Python function in the place of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():
-            return dispatch.IMPLEMENTATIONS[str(self.cell), backend](*tensors, lengths, *words, **options)
+            return cell.implementation(backend)(given)[: 1 + self.num_states]
 
     def _check_rank(self, tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:
         if tensor.dim() not in ranks:
@@ -473,3 +477,19 @@ class RecurrentLayer(TorchAttributes):
 def _check_output(output: str) -> None:
     if output not in ("sequence", "last"):
         raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
+
+
+def gate_shapes(I: int, H: int, gates: int, bias: bool) -> Shapes:
+    """Return the parameters of one layer and direction of torch.nn's recurrent layers, in its order."""
+    shapes: Shapes = {"weight_ih": (gates * H, I), "weight_hh": (gates * H, H)}
+    return shapes | ({"bias_ih": (gates * H,), "bias_hh": (gates * H,)} if bias else {})
+
+
+def refuse_projection(proj_size: int) -> None:
+    """Refuse `proj_size`, which torch.nn's RNN and GRU have among their arguments, and refuse as well.
+
+    Raises:
+        ValueError: if it is not 0.
+    """
+    if proj_size:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")

@@ -8,6 +8,8 @@ one GEMM each; none is summed by atomics.
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding as take_rows
@@ -15,54 +17,65 @@ from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype
 from kernels.lengths import selected_rows
+from kernels.operator import Named
 
 
-def project(inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the inputs' share of the gates: [T, B, G] for vectors, the table [V, G] for tokens.
+def project(tensors: Named, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Return W x + b of the inputs [T, B, G] and None; or of tokens the table [V, G], and the tokens.
 
     Args:
-        inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
-        embedding: [V, I] or None, of the accumulation dtype.
-        weight: [G, I].
-        bias: [G] or None.
+        tensors: inputs, embedding, weight_ih and bias of an operator; the embedding has the accumulation dtype.
+        bias: in the place of theirs.
 
     Raises:
         IndexError: if a token is not in 0…V − 1; on a GPU an assertion fails there.
     """
+    inputs, embedding, weight, bias = (
+        *(tensors[name] for name in ("inputs", "embedding", "weight_ih")),
+        _bias(tensors, bias),
+    )
     if embedding is None:
-        return linear(inputs, weight, bias)
+        return linear(inputs, weight, bias), None
     bias = None if bias is None else bias.to(embedding.dtype)
     take_rows(inputs, embedding[:, :1])  # refuses tokens beyond the table, on a GPU too; the kernels do not look
-    return linear(embedding, weight.to(embedding.dtype), bias)
+    return linear(embedding, weight.to(embedding.dtype), bias), inputs
 
 
-def project_all(
-    inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
-) -> Tensor:
-    """Return the inputs' share of the gates of all steps [T, B, G] in a dtype, also for tokens; as `project`."""
-    share = project(inputs, embedding, weight, bias)
-    return share if embedding is None else take_rows(inputs, share.to(dtype))
+def _bias(tensors: Named, bias: Tensor | None) -> Tensor | None:
+    return tensors.get("bias") if bias is None else bias
 
 
-def input_gradients(
-    rows: Tensor, inputs: Tensor, embedding: Tensor | None, weight: Tensor, wanted: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
-    """Return the gradients of inputs, embedding, weight and bias.
+def project_all(tensors: Named, dtype: torch.dtype, bias: Tensor | None = None) -> Tensor:
+    """Return W x + b of all steps [T, B, G] in a dtype, also for tokens; arguments as in `project`."""
+    projected, tokens = project(tensors, bias)
+    return projected if tokens is None else take_rows(tokens, projected.to(dtype))
+
+
+def input_gradients(deltas: Tensor, tensors: Named, wanted: bool) -> dict[str, Any]:
+    """Return the gradients of inputs, embedding, weight_ih and bias by name.
 
     Args:
-        rows: gradient of the gates [T, B, G], in the dtype of the products.
-        inputs: as of `project`.
-        embedding: as of `project`.
-        weight: as of `project`.
+        deltas: gradient of the gates [T, B, G], in the dtype of the products.
+        tensors: as in `project`.
         wanted: whether vectors need a gradient.
     """
-    flat = rows.flatten(0, 1)
+    inputs, embedding, weight, flat = (
+        *(tensors[name] for name in ("inputs", "embedding", "weight_ih")),
+        deltas.flatten(0, 1),
+    )
     if embedding is None:
-        grad_inputs = (flat @ weight).view_as(inputs) if wanted else None
-        return grad_inputs, None, flat.T @ inputs.flatten(0, 1), flat.sum(0, dtype=accumulation_dtype(rows.dtype))
+        return {
+            "inputs": (flat @ weight).view_as(inputs) if wanted else None,
+            "weight_ih": flat.T @ inputs.flatten(0, 1),
+            "bias": flat.sum(0, dtype=accumulation_dtype(deltas.dtype)),
+        }
     one_hot = inputs.flatten() == torch.arange(len(embedding), device=inputs.device)[:, None]  # [V, T B]
     table = (one_hot.to(flat.dtype) @ flat).to(embedding.dtype)
-    return None, table @ weight.to(table.dtype), table.T @ selected_rows(embedding, inputs), table.sum(0)
+    return {
+        "embedding": table @ weight.to(table.dtype),
+        "weight_ih": table.T @ selected_rows(embedding, inputs),
+        "bias": table.sum(0),
+    }
 
 
 def states_before(states: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,7 +19,7 @@ from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.dtypes import lower
 from kernels.processor import onednn_has
 from kernels.recurrent_layer import RecurrentLayer
-from kernels.torchscript import chunks
+from kernels.scripted import chunks
 from kernels.triton import available, launch
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
@@ -333,7 +333,7 @@ def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, back
         exact = run(oracle, embedding.double())
     with torch.autocast("cpu", torch.bfloat16):
         ours = run(layer, embedding)
-        if layer.plain and (cell != "lstm" or onednn_has(torch.bfloat16)):
+        if layer.cell.native is not None and (cell != "lstm" or onednn_has(torch.bfloat16)):
             options = {"nonlinearity": "relu"} if cell == "rnn_relu" else {}
             peer = getattr(torch.nn, type(layer).__name__)(16, 32, **options)
             peer.load_state_dict(layer.state_dict())
@@ -466,7 +466,7 @@ def test_exports(cell: str, backend: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "module"), [("torchscript", "kernels"), triton("kernels.triton.cells")])
+@pytest.mark.parametrize(("backend", "module"), [("torchscript", "kernels"), triton("kernels.cells.lstm.triton")])
 def test_an_exported_program_runs_in_another_process(backend: str, module: str) -> None:
     layer, x = LSTM(3, 4, backend=backend), torch.randn(5, 2, 3)
     torch.export.save(torch.export.export(layer, (x,)), "lstm.pt2")

@@ -9,12 +9,16 @@ import torch
 
 import kernels
 from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
+from kernels.cells.gru.layer import GRU_CELL
+from kernels.cells.lstm.layer import LSTM_CELL
+from kernels.cells.peephole_lstm.layer import FULL_CELL
+from kernels.cells.rnn.layer import RNN_CELL
 from kernels.dispatch import Case
 from kernels.processor import onednn_has
-from kernels.torchscript import script
+from kernels.scripted import script
 
 CASE = Case(
-    cell="lstm", plain=True, tokens=False, ragged=False, learning=True, recompute=False,
+    cell=LSTM_CELL, tokens=False, ragged=False, learning=True, recompute=False,
     T=41, B=256, I=64, H=256, dtype=torch.float32, device="cpu",
 )  # fmt: skip
 
@@ -28,11 +32,11 @@ def loops_are_scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("loops_are_scripted")
 def test_auto_says_why() -> None:
     assert choose("auto", CASE) == ("native", "oneDNN's LSTM is the fastest here")
-    for change in ({"tokens": True}, {"ragged": True}, {"dtype": torch.float64}, {"cell": "gru"}):
+    for change in ({"tokens": True}, {"ragged": True}, {"dtype": torch.float64}, {"cell": GRU_CELL}):
         assert choose("auto", CASE._replace(**change)) == ("torchscript", "the fastest here")
     for change in ({"B": 64}, {"learning": False}):
         assert choose("auto", CASE._replace(tokens=True, **change)).backend == "native"
-    assert choose("auto", CASE._replace(plain=False)) == ("torchscript", "the fastest that has these equations")
+    assert choose("auto", CASE._replace(cell=FULL_CELL)) == ("torchscript", "the fastest that has these equations")
     assert choose("auto", CASE._replace(recompute=True)).backend == "torchscript"
     assert choose("auto", CASE._replace(device="cuda")) == ("native", "cuDNN has these equations")
 
@@ -62,7 +66,7 @@ def test_auto_asks_for_an_lstm_in_16_bits(has_bfloat16: bool) -> None:
         assert choose("auto", case) == ("native", "oneDNN's LSTM is the fastest here")
         assert choose("auto", case._replace(dtype=torch.bfloat16)) == low
         assert choose("auto", case._replace(dtype=torch.float16)) == ("torchscript", lack.format("float16"))
-        assert choose("auto", case._replace(cell="gru", dtype=torch.bfloat16)) == ("torchscript", "the fastest here")
+        assert choose("auto", case._replace(cell=GRU_CELL, dtype=torch.bfloat16)) == ("torchscript", "the fastest here")
 
 
 def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +76,7 @@ def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monke
     for dtype, case in cases.items():
         with torch.autocast("cpu", dtype):
             assert choose("native", case._replace(ragged=True)).backend == "native"
-            assert choose("native", case._replace(cell="gru")).backend == "native"
+            assert choose("native", case._replace(cell=GRU_CELL)).backend == "native"
             with monkeypatch.context() as off:
                 off.setattr(dispatch, "onednn_is_on", lambda: False)
                 assert choose("native", case).backend == "native"
@@ -132,8 +136,8 @@ def test_forced_reaches_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the reference ran")
 
-    monkeypatch.setitem(dispatch.IMPLEMENTATIONS, ("lstm", "reference"), fail)
     layer, x = LSTM(2, 3), torch.zeros(2, 1, 2)
+    monkeypatch.setattr(layer, "cell", LSTM_CELL._replace(step=fail))
     layer(x)
     with pytest.raises(AssertionError, match="the reference ran"), forced("reference"):
         layer(x)
@@ -144,8 +148,8 @@ def test_where_scripting_is_refused_loops_run_unscripted(monkeypatch: pytest.Mon
     expected = layer(x)
     monkeypatch.setattr(script.sys, "version_info", (3, 14))
     monkeypatch.setattr(script, "_scripted", None)  # calling it would fail
-    assert "Python 3.14" in choose("auto", CASE._replace(plain=False)).reason
-    for change in ({"tokens": True}, {"cell": "gru"}, {"cell": "rnn"}):  # faster than torch.nn's even so
+    assert "Python 3.14" in choose("auto", CASE._replace(cell=FULL_CELL)).reason
+    for change in ({"tokens": True}, {"cell": GRU_CELL}, {"cell": RNN_CELL}):  # faster than torch.nn's even so
         choice = choose("auto", CASE._replace(**change))
         assert choice.backend == "torchscript"
         assert "the fastest here, though unscripted: TorchScript does not support Python 3.14" in choice.reason
@@ -159,7 +163,7 @@ def test_importing_scripts_nothing_and_needs_no_lightning() -> None:
     code = """
 import sys
 import kernels
-from kernels.torchscript import script
+from kernels.scripted import script
 print(script._scripted.cache_info().currsize, "pytorch_lightning" in sys.modules)
 """
     root = Path(kernels.__path__[0]).parent

@@ -21,7 +21,7 @@ CELLS: dict[str, tuple[type[RecurrentLayer], dict]] = {
 }
 BACKENDS = {
     name: [
-        *("reference", "torchscript", *(("native",) if kind.plain else ())),
+        *("reference", "torchscript", *(("native",) if kind is not PeepholeLSTM else ())),
         pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON))),
     ]
     for name, (kind, _) in CELLS.items()

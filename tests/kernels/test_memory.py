@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from kernels import memory
-from kernels.memory import held, release, workspace
+from kernels.scripted import memory
+from kernels.scripted.memory import held, release, workspace
 
 LIKE = torch.empty(0)
 BIG = (1 << 18,)  # 1 MiB of float32

@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, reference
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced
+from kernels.cells.lstm.reference import lstm_step
+from kernels.cells.peephole_lstm.reference import peephole_step
+from kernels.cells.rnn.reference import rnn_step
+from kernels.reference import run_steps
 
 
 def test_rnn_gradient_equals_the_closed_form() -> None:
@@ -16,7 +20,7 @@ def test_rnn_gradient_equals_the_closed_form() -> None:
     weight_hh = (torch.randn(H, H, dtype=torch.float64) / H**0.5).requires_grad_()
     weight_ph = torch.randn(C, H, dtype=torch.float64, requires_grad=True)
     bias, h_0 = torch.randn(H, dtype=torch.float64), torch.zeros(1, H, dtype=torch.float64)
-    hidden, last = reference.rnn(inputs, None, weight_ih, weight_hh, bias, h_0, None, "tanh")
+    hidden, last = run_steps(rnn_step, inputs, None, (weight_ih, bias), (weight_hh, "tanh"), (h_0,), None)
     logits = last @ weight_ph.T
     label = torch.tensor([2])
     nn.functional.cross_entropy(logits, label).backward()
@@ -37,11 +41,11 @@ def test_rnn_gradient_equals_the_closed_form() -> None:
 
 def test_peephole_step_by_hand() -> None:
     """One unit, numbers small enough for a pocket calculator: all gates σ(0) = 1/2 but for the cell's share."""
-    h, c = reference.peephole_step(torch.zeros(1, 4), torch.full((1, 1), 2.0), torch.zeros(3, 1), "sigmoid")
+    h, c = peephole_step(torch.zeros(1, 4), (torch.zeros(1, 1), torch.full((1, 1), 2.0)), torch.zeros(3, 1), "sigmoid")
     torch.testing.assert_close(c, torch.tensor([[0.5 * 0.5 + 2.0 * 0.5]]))
     torch.testing.assert_close(h, torch.tanh(c) * 0.5)
     weight = torch.tensor([[1.0], [2.0], [3.0]])  # i, f, o
-    h, c = reference.peephole_step(torch.zeros(1, 4), torch.ones(1, 1), weight, "tanh")
+    h, c = peephole_step(torch.zeros(1, 4), (torch.zeros(1, 1), torch.ones(1, 1)), weight, "tanh")
     sigma = torch.sigmoid(torch.tensor([[1.0], [2.0], [3.0]]))
     torch.testing.assert_close(c, sigma[1:2])  # the candidate tanh(0) = 0 adds nothing
     torch.testing.assert_close(h, torch.tanh(c) * sigma[2:3])
@@ -50,7 +54,7 @@ def test_peephole_step_by_hand() -> None:
 def test_diagonal_output_gate_sees_the_new_cell() -> None:
     c = torch.ones(1, 1)
     peephole = torch.tensor([[0.0], [0.0], [1.0]])
-    h, c_new = reference.lstm_step(torch.zeros(1, 4), c, c, torch.zeros(4, 1), peephole, "tanh")
+    h, c_new = lstm_step(torch.zeros(1, 4), (c, c), torch.zeros(4, 1), peephole, "tanh")
     torch.testing.assert_close(h, torch.tanh(c_new) * torch.sigmoid(c_new))
 
 

@@ -15,12 +15,14 @@ import torch
 
 import kernels
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, forced
+from kernels.cells.lstm.layer import LSTM_CELL
+from kernels.cells.peephole_lstm.layer import DIAGONAL_CELL
 from kernels.dispatch import Case
 from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available, bulk, launch
 
 CASE = Case(
-    cell="lstm", plain=True, tokens=False, ragged=False, learning=True, recompute=False,
+    cell=LSTM_CELL, tokens=False, ragged=False, learning=True, recompute=False,
     T=41, B=256, I=64, H=256, dtype=torch.float32, device="cuda",
 )  # fmt: skip
 H100 = launch.Device(processors=132, memory=227 << 10)
@@ -44,7 +46,7 @@ def tf32() -> Iterator[None]:
 
 
 def test_a_layer_that_is_too_large_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = CASE._replace(plain=False, H=2048)
+    case = CASE._replace(cell=DIAGONAL_CELL, H=2048)
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(launch, "_device", lambda device: launch.Device(28, 99 << 10))
     backend, reason = choose("auto", case)
@@ -58,7 +60,7 @@ def test_a_layer_that_is_too_large_goes_elsewhere(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("fit")
 def test_auto_takes_it_on_cuda_where_torch_has_no_operator() -> None:
     assert choose("auto", CASE).backend == "native"
-    for change in ({"plain": False}, {"recompute": True}):
+    for change in ({"cell": DIAGONAL_CELL}, {"recompute": True}):
         assert choose("auto", CASE._replace(**change)).backend == "triton"
         assert choose("auto", CASE._replace(**change, device="cpu")).backend == "torchscript"
 
@@ -73,7 +75,7 @@ def test_where_it_cannot_run_it_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(available, "MISSING", "the package triton is not installed")
     with pytest.raises(ValueError, match="backend='triton' cannot run here: the package triton is not installed"):
         PeepholeLSTM(2, 3, backend="triton")(torch.zeros(1, 1, 2))
-    assert choose("auto", CASE._replace(plain=False)).backend == "torchscript"
+    assert choose("auto", CASE._replace(cell=DIAGONAL_CELL)).backend == "torchscript"
 
 
 def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +87,7 @@ def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_device", lambda device: H100)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
     for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
-        assert choose("auto", CASE._replace(plain=False, device=device)).backend == backend
+        assert choose("auto", CASE._replace(cell=DIAGONAL_CELL, device=device)).backend == backend
     monkeypatch.setattr(available, "COMPILER", None)
     assert available.refusal(torch.float32, "cuda:0") == "triton needs a C compiler, and there is no gcc or clang"
 
@@ -94,7 +96,7 @@ def test_the_device_is_asked_also_while_compiling(monkeypatch: pytest.MonkeyPatc
     for name, value in {"INTERPRETING": False, "MISSING": None}.items():
         monkeypatch.setattr(available, name, value)
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    case = CASE._replace(plain=False)
+    case = CASE._replace(cell=DIAGONAL_CELL)
 
     def tells(x: torch.Tensor) -> torch.Tensor:
         return x + 1 if choose("auto", case).backend == "triton" else x
@@ -120,7 +122,7 @@ import sys
 import torch
 before = "triton" in sys.modules  # some versions of torch import it
 import kernels
-print(before or "triton" not in sys.modules, "kernels.triton.lstm" in sys.modules)
+print(before or "triton" not in sys.modules, "kernels.cells.lstm.triton" in sys.modules)
 """
     root = Path(kernels.__path__[0]).parent
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
@@ -188,7 +190,9 @@ def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
 def test_tokens_beyond_the_table_are_refused(token: int) -> None:
     """By the operator itself, since a layer looks at tokens on a CPU alone."""
     with pytest.raises(IndexError):
-        bulk.project(torch.tensor([[0, token]]), torch.zeros(3, 4), torch.zeros(8, 4), None)
+        bulk.project(
+            {"inputs": torch.tensor([[0, token]]), "embedding": torch.zeros(3, 4), "weight_ih": torch.zeros(8, 4)}
+        )
 
 
 class AtOnce:
@@ -239,11 +243,11 @@ class AtOnce:
 @needs_triton
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of a process with threads; the children start none
 @pytest.mark.parametrize(
-    "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn", "peephole"))]
+    "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn", "peephole_lstm"))]
 )
 def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All steps in one launch, as on a GPU; they really wait for each other."""
-    module = importlib.import_module(f"kernels.triton.{cell}")
+    module = importlib.import_module(f"kernels.cells.{cell}.triton")
     for kernel in ("forward_kernel", "backward_kernel"):
         monkeypatch.setattr(module, kernel, AtOnce(getattr(module, kernel)))
     monkeypatch.setattr(available, "INTERPRETING", False)
@@ -253,7 +257,7 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
     plans, plan = [], launch.plan
     monkeypatch.setattr(launch, "plan", lambda *sizes: plans.append(plan(*sizes)) or plans[-1])
     torch.manual_seed(0)
-    layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}
+    layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole_lstm": PeepholeLSTM}
     layer, x = layers[cell](2, 37), torch.randn(3, 20, 2)
     found = {}
     for backend in ("reference", "triton"):

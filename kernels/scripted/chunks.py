@@ -8,14 +8,15 @@ Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from kernels.lengths import selected_rows
-from kernels.memory import workspace
-from kernels.torchscript.script import add_product
+from kernels.scripted.memory import workspace
+from kernels.scripted.script import add_product
 
 CHUNK_ROWS = 1024
 
@@ -134,33 +135,36 @@ def _pairs(rows: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tupl
         yield rows.flatten(0, 1), states[t - 1 : t - 1 + len(rows)].flatten(0, 1)
 
 
-def keep_gates(kept: Tensor, gates: Tensor, first: int, H: int, scale: float) -> None:
-    """Write a chunk's gates [k, B, G] into their 16-bit copy, the candidate scale · (s − ½) in the place of its s.
+def keep_gates(kept: list[Tensor], gates: list[Tensor], candidate: int, H: int, factor: float) -> None:
+    """Write a chunk's gates into their 16-bit copies, the candidate factor · (s − ½) in the place of its s.
 
-    A candidate near zero so keeps its precision; s, then near ½, would not. `gates` is overwritten.
+    A candidate near zero keeps its precision this way; s, which is then near ½, would not. `gates` are overwritten.
 
     Args:
-        kept: where they go [k, B, G].
-        gates: in the dtype of the sums.
-        first: where the candidate's H columns begin.
-        H: their number.
-        scale: −2 or 2 for a tanh; 1 for a logistic, which is s itself.
+        kept: where they go, a list of [k, B, ·].
+        gates: the same in the dtype of the sums.
+        candidate: which block of H columns of the first buffer holds the candidate.
+        H: units.
+        factor: −2 or 2 for a tanh; 1 for a logistic, which is s itself.
     """
-    if scale != 1.0:
-        gates[..., first : first + H].sub_(0.5).mul_(scale)
-    kept.copy_(gates)
+    if factor != 1.0:
+        gates[0][..., candidate * H : (candidate + 1) * H].sub_(0.5).mul_(factor)
+    for copy, gate in zip(kept, gates, strict=True):
+        copy.copy_(gate)
 
 
-def kept_gates(gates: Tensor, kept: Tensor, first: int, H: int, scale: float) -> Tensor:
-    """Undo `keep_gates`: write a chunk's gates from their 16-bit copy, and return them."""
-    gates.copy_(kept)
-    if scale != 1.0:
-        gates[..., first : first + H].div_(scale).add_(0.5)
-    return gates
+def kept_gates(gates: list[Tensor], kept: list[Tensor], candidate: int, H: int, factor: float) -> None:
+    """Undo `keep_gates`: write a chunk's gates from their 16-bit copies."""
+    for gate, copy in zip(gates, kept, strict=True):
+        gate.copy_(copy)
+    if factor != 1.0:
+        gates[0][..., candidate * H : (candidate + 1) * H].div_(factor).add_(0.5)
 
 
-def scale_rows(weight: Tensor, factor: float, first: int, end: int) -> Tensor:
-    """Return a copy of a weight [G, …] or bias [G] with rows first … end − 1 multiplied by `factor`."""
+def scale_rows(weight: Any, factor: float, first: int, end: int) -> Any:
+    """Return a copy of a weight [G, …] or bias [G] with rows first … end − 1 multiplied by `factor`; None for None."""
+    if weight is None:
+        return None
     copy = weight.clone(memory_format=torch.contiguous_format)
     copy[first:end] *= factor
     return copy

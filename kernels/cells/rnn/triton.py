@@ -6,16 +6,19 @@ sequence has ended keeps its state.
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype, lower
-from kernels.operator import recurrent_operator, register_backward
+from kernels.cell import Results
+from kernels.cells.rnn.reference import rnn_step
+from kernels.dtypes import accumulation_dtype
+from kernels.operator import Grads, Named
 from kernels.triton.bulk import input_gradients, last_gradient, project, recurrent_gradient, states_before
+from kernels.triton.cell import TritonCell
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
@@ -108,80 +111,49 @@ def backward_kernel(
     tl.store(grad_h + own, dh, mask=mask)
 
 
-@recurrent_operator("peephole::triton_rnn")
-def rnn_operator(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    h_0: Tensor,
-    lengths: Tensor | None,
-    word: str,
-    flag: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last one [B, H].
+class TritonRNN(TritonCell):
+    """Elman's network."""
 
-    The arguments are those of `kernels.reference.rnn`, `word` the nonlinearity; `flag` is not used.
-    """
-    hidden = h_0.new_empty(len(inputs), *h_0.shape)
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(
-        forward_kernel, weight_hh, (share, tokens, h_0, lengths), (hidden,), first=h_0, TANH=word == "tanh"
-    )  # fmt: skip
-    return hidden, hidden[-1].clone()
+    name = "triton_rnn"
+    options = MappingProxyType({"nonlinearity": "str"})
+    low_states = (True,)
+    step = staticmethod(rnn_step)
 
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Return all states [T, B, H] and the last one [B, H]."""
+        h_0, (projected, tokens) = tensors["h_0"], project(tensors)
+        hidden = h_0.new_empty(len(tensors["inputs"]), *h_0.shape)
+        arguments = (projected, tokens, h_0, tensors["lengths"])
+        launch(
+            forward_kernel,
+            tensors["weight_hh"],
+            arguments,
+            (hidden,),
+            first=h_0,
+            TANH=options["nonlinearity"] == "tanh",
+        )
+        return hidden, hidden[-1].clone()
 
-@rnn_operator.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
-    inputs, h_0 = arguments[0], arguments[5]
-    return h_0.new_empty(inputs.shape[0], *h_0.shape), h_0.new_empty(h_0.shape)
-
-
-def rnn_backward(
-    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
-) -> list[Tensor | None]:
-    """Return the gradients of `rnn_operator`'s tensors."""
-    grad_hidden, grad_h_n = grads
-    hidden, _ = results
-    inputs, embedding, weight_ih, weight_hh, _, h_0, lengths = tensors
-    T, B, H = hidden.shape
-    deltas = weight_hh.new_empty(T + 1, B, H)
-    deltas[T] = 0
-    grad_h = last_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
-    launch(
-        backward_kernel, weight_hh, (lengths, hidden, grad_hidden), (deltas, grad_h), reverse=True,
-        TANH=word == "tanh",
-    )  # fmt: skip
-    deltas = deltas[:T]
-    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
-        deltas, inputs, embedding, weight_ih, wanted[0]
-    )
-    return [
-        grad_inputs,
-        grad_embedding,
-        grad_weight,
-        recurrent_gradient(deltas, states_before(hidden, h_0, deltas.dtype)),
-        grad_bias,
-        grad_h + deltas[0] @ weight_hh if wanted[5] else None,
-        None,
-    ]
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name."""
+        (grad_hidden, grad_h_n), (hidden, _) = grads, results
+        weight_hh, h_0 = tensors["weight_hh"], tensors["h_0"]
+        T, B, H = hidden.shape
+        deltas = weight_hh.new_empty(T + 1, B, H)
+        deltas[T] = 0
+        grad_h = last_gradient(grad_h_n, h_0, accumulation_dtype(h_0.dtype))
+        launch(
+            backward_kernel, weight_hh, (tensors["lengths"], hidden, grad_hidden), (deltas, grad_h), reverse=True,
+            TANH=options["nonlinearity"] == "tanh",
+        )  # fmt: skip
+        deltas = deltas[:T]
+        return {
+            **input_gradients(deltas, tensors, wanted["inputs"]),
+            "weight_hh": recurrent_gradient(deltas, states_before(hidden, h_0, deltas.dtype)),
+            "h_0": grad_h + deltas[0] @ weight_hh if wanted["h_0"] else None,
+        }
 
 
-register_backward(rnn_operator, "peephole::triton_rnn_backward", rnn_backward, reference.rnn)
-
-
-def rnn(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    h_0: Tensor,
-    lengths: Tensor | None,
-    nonlinearity: str,
-) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last valid one [B, H], as `kernels.reference.rnn` does."""
-    low = compute_dtype(weight_hh)
-    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
-    return rnn_operator(inputs, embedding, weight_ih, weight_hh.to(low), bias, h_0.to(low), lengths, nonlinearity, True)
+TRITON = TritonRNN()

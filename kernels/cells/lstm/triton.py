@@ -7,16 +7,17 @@ the gates from them. A row whose sequence has ended keeps its state.
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype, lower
-from kernels.operator import recurrent_operator, register_backward
+from kernels.cell import Results
+from kernels.cells.lstm.reference import lstm_step
+from kernels.operator import Grads, Named
 from kernels.triton.bulk import (
     add_recurrent,
     input_gradients,
@@ -26,6 +27,7 @@ from kernels.triton.bulk import (
     recurrent_gradient,
     states_before,
 )
+from kernels.triton.cell import TritonCell
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
@@ -181,101 +183,56 @@ def backward_kernel(
     tl.store(grad_c + own, dc, mask=mask)
 
 
-@recurrent_operator("peephole::triton_lstm")
-def lstm_operator(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    peephole: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor,
-    lengths: Tensor | None,
-    word: str,
-    flag: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells.
+class TritonLSTM(TritonCell):
+    """The LSTM; with a `weight_peephole` its diagonal peephole form."""
 
-    The arguments are those of `kernels.reference.lstm`, `word` the candidate; c_0 is of the accumulation dtype, and
-    `flag` is not used.
-    """
-    T, (B, H) = len(inputs), h_0.shape
-    hidden, cells = h_0.new_empty(T, B, H), c_0.new_empty(T, B, H)
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(
-        forward_kernel, weight_hh, (share, tokens, peephole, h_0, c_0, lengths), (hidden, cells), first=h_0,
-        TANH=word == "tanh",
-    )  # fmt: skip
-    return hidden, hidden[-1].clone(), cells[-1].clone(), cells
+    name = "triton_lstm"
+    weights = ("weight_ih", "weight_hh", "bias?", "weight_peephole?")
+    options = MappingProxyType({"candidate": "str"})
+    states = ("h_0", "c_0")
+    low_states = (True, False)
+    step = staticmethod(lstm_step)
 
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells."""
+        (h_0, c_0), (projected, tokens) = (tensors["h_0"], tensors["c_0"]), project(tensors)
+        T, (B, H) = len(tensors["inputs"]), h_0.shape
+        hidden, cells = h_0.new_empty(T, B, H), c_0.new_empty(T, B, H)
+        arguments = (projected, tokens, tensors["weight_peephole"], h_0, c_0, tensors["lengths"])
+        launch(
+            forward_kernel, tensors["weight_hh"], arguments, (hidden, cells), first=h_0,
+            TANH=options["candidate"] == "tanh",
+        )  # fmt: skip
+        return hidden, hidden[-1].clone(), cells[-1].clone(), cells
 
-@lstm_operator.register_fake
-def _(*arguments: Any) -> tuple[Tensor, ...]:
-    inputs, *_, h_0, c_0, _, _, _ = arguments
-    T, (B, H) = inputs.shape[0], h_0.shape
-    return h_0.new_empty(T, B, H), h_0.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H)
-
-
-def lstm_backward(
-    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
-) -> list[Tensor | None]:
-    """Return the gradients of `lstm_operator`'s tensors."""
-    grad_hidden, grad_h_n, grad_c_n, _ = grads
-    hidden, _, _, cells = results
-    inputs, embedding, weight_ih, weight_hh, bias, peephole, h_0, c_0, lengths = tensors
-    T, B, H = hidden.shape
-    gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
-    h_before = states_before(hidden, h_0, weight_hh.dtype)
-    add_recurrent(gates, h_before, weight_hh)
-    deltas = weight_hh.new_empty(T + 1, B, 4 * H)
-    deltas[T] = 0
-    grad_h, grad_c = (last_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
-    launch(
-        backward_kernel, weight_hh, (gates, peephole, c_0, lengths, cells, grad_hidden),
-        (deltas, grad_h, grad_c), reverse=True, TANH=word == "tanh",
-    )  # fmt: skip
-    deltas = deltas[:T]
-    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
-        deltas, inputs, embedding, weight_ih, wanted[0]
-    )
-    return [
-        grad_inputs,
-        grad_embedding,
-        grad_weight,
-        recurrent_gradient(deltas, h_before),
-        grad_bias,
-        None if peephole is None else _grad_peephole(deltas, cells, c_0),
-        grad_h + deltas[0] @ weight_hh if wanted[6] else None,
-        grad_c,
-        None,
-    ]
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name."""
+        (grad_hidden, grad_h_n, grad_c_n, _), (hidden, _, _, cells) = grads, results
+        weight_hh, peephole, h_0, c_0 = (tensors[name] for name in ("weight_hh", "weight_peephole", "h_0", "c_0"))
+        T, B, H = hidden.shape
+        gates = project_all(tensors, weight_hh.dtype)
+        h_before = states_before(hidden, h_0, weight_hh.dtype)
+        add_recurrent(gates, h_before, weight_hh)
+        deltas = weight_hh.new_empty(T + 1, B, 4 * H)
+        deltas[T] = 0
+        grad_h, grad_c = (last_gradient(grad, c_0, c_0.dtype) for grad in (grad_h_n, grad_c_n))
+        launch(
+            backward_kernel, weight_hh, (gates, peephole, c_0, tensors["lengths"], cells, grad_hidden),
+            (deltas, grad_h, grad_c), reverse=True, TANH=options["candidate"] == "tanh",
+        )  # fmt: skip
+        deltas = deltas[:T]
+        return {
+            **input_gradients(deltas, tensors, wanted["inputs"]),
+            "weight_hh": recurrent_gradient(deltas, h_before),
+            "weight_peephole": None if peephole is None else _grad_peephole(deltas, cells, c_0),
+            "h_0": grad_h + deltas[0] @ weight_hh if wanted["h_0"] else None,
+            "c_0": grad_c,
+        }
 
 
-register_backward(lstm_operator, "peephole::triton_lstm_backward", lstm_backward, reference.lstm)
-
-
-def lstm(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    peephole: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor,
-    lengths: Tensor | None,
-    candidate: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.lstm` does."""
-    low = compute_dtype(weight_hh)
-    high = accumulation_dtype(low)
-    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
-    hidden, h_n, c_n, _ = lstm_operator(
-        inputs, embedding, weight_ih, weight_hh.to(low), bias, None if peephole is None else peephole.to(high),
-        h_0.to(low), c_0.to(high), lengths, candidate, True,
-    )  # fmt: skip
-    return hidden, h_n, c_n.to(low)
+TRITON = TritonLSTM()
 
 
 def _grad_peephole(deltas: Tensor, cells: Tensor, c_0: Tensor) -> Tensor:

@@ -7,16 +7,16 @@ are stored, and the backward pass rebuilds the gates from them. A row whose sequ
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype, lower
-from kernels.operator import recurrent_operator, register_backward
+from kernels.cell import Results
+from kernels.cells.gru.reference import gru_step
+from kernels.operator import Grads, Named
 from kernels.triton.bulk import (
     add_recurrent,
     input_gradients,
@@ -26,6 +26,7 @@ from kernels.triton.bulk import (
     recurrent_gradient,
     states_before,
 )
+from kernels.triton.cell import TritonCell
 from kernels.triton.launch import RUN_TIME, launch
 from kernels.triton.tiles import (
     arrive,
@@ -151,105 +152,62 @@ def backward_kernel(
     tl.store(grad_h + own, dh, mask=mask)
 
 
-@recurrent_operator("peephole::triton_gru")
-def gru_operator(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    h_0: Tensor,
-    lengths: Tensor | None,
-    word: str,
-    flag: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last one [B, H].
+class TritonGRU(TritonCell):
+    """The GRU."""
 
-    The arguments are those of `kernels.reference.gru`; h_0 is of the accumulation dtype, `word` and `flag` are not
-    used.
-    """
-    hidden = h_0.new_empty(len(inputs), *h_0.shape)
-    bias, bias_n = _biases(bias_ih, bias_hh, h_0)
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(forward_kernel, weight_hh, (share, tokens, bias_n, h_0, lengths), (hidden,), first=h_0)
-    return hidden, hidden[-1].clone()
+    name = "triton_gru"
+    weights = ("weight_ih", "weight_hh", "bias_ih?", "bias_hh?")
+    step = staticmethod(gru_step)
 
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Return all states [T, B, H] and the last one [B, H]."""
+        h_0, (bias, bias_n) = tensors["h_0"], _biases(tensors)
+        projected, tokens = project(tensors, bias)
+        hidden = h_0.new_empty(len(tensors["inputs"]), *h_0.shape)
+        arguments = (projected, tokens, bias_n, h_0, tensors["lengths"])
+        launch(forward_kernel, tensors["weight_hh"], arguments, (hidden,), first=h_0)
+        return hidden, hidden[-1].clone()
 
-@gru_operator.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
-    inputs, h_0 = arguments[0], arguments[6]
-    return h_0.new_empty(inputs.shape[0], *h_0.shape), h_0.new_empty(h_0.shape)
-
-
-def gru_backward(
-    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
-) -> list[Tensor | None]:
-    """Return the gradients of `gru_operator`'s tensors."""
-    grad_hidden, grad_h_n = grads
-    hidden, _ = results
-    inputs, embedding, weight_ih, weight_hh, bias_ih, bias_hh, h_0, lengths = tensors
-    T, B, H = hidden.shape
-    bias, bias_n = _biases(bias_ih, bias_hh, h_0)
-    gates = project_all(inputs, embedding, weight_ih, bias, weight_hh.dtype)
-    h_before = states_before(hidden, h_0, weight_hh.dtype)
-    add_recurrent(gates[..., : 2 * H], h_before, weight_hh[: 2 * H])
-    recurrent = linear(h_before, weight_hh[2 * H :], bias_n.to(h_before.dtype))
-    deltas = weight_hh.new_empty(T + 1, B, 4 * H)
-    deltas[T] = 0
-    grad_h = last_gradient(grad_h_n, h_0, h_0.dtype)
-    launch(
-        backward_kernel, weight_hh, (gates, recurrent, h_0, lengths, hidden, grad_hidden),
-        (deltas, grad_h), reverse=True, summed=1,
-    )  # fmt: skip
-    input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
-    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
-        input_side, inputs, embedding, weight_ih.roll(H, 0), wanted[0]
-    )
-    return [
-        grad_inputs,
-        grad_embedding,
-        grad_weight.roll(-H, 0),
-        recurrent_gradient(recurrent_side, h_before),
-        grad_bias.roll(-H, 0),
-        recurrent_side.sum((0, 1), dtype=h_0.dtype),
-        grad_h + recurrent_side[0] @ weight_hh if wanted[6] else None,
-        None,
-    ]
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name."""
+        (grad_hidden, grad_h_n), (hidden, _) = grads, results
+        weight_hh, h_0 = tensors["weight_hh"], tensors["h_0"]
+        T, B, H = hidden.shape
+        bias, bias_n = _biases(tensors)
+        gates = project_all(tensors, weight_hh.dtype, bias)
+        h_before = states_before(hidden, h_0, weight_hh.dtype)
+        add_recurrent(gates[..., : 2 * H], h_before, weight_hh[: 2 * H])
+        recurrent = linear(h_before, weight_hh[2 * H :], bias_n.to(h_before.dtype))
+        deltas = weight_hh.new_empty(T + 1, B, 4 * H)
+        deltas[T] = 0
+        grad_h = last_gradient(grad_h_n, h_0, h_0.dtype)
+        launch(
+            backward_kernel, weight_hh, (gates, recurrent, h_0, tensors["lengths"], hidden, grad_hidden),
+            (deltas, grad_h), reverse=True, summed=1,
+        )  # fmt: skip
+        input_side, recurrent_side = deltas[:T, :, : 3 * H], deltas[:T, :, H:]  # of n, r, z and of r, z, q
+        own = {**tensors, "weight_ih": tensors["weight_ih"].roll(H, 0)}
+        gradients = input_gradients(input_side, own, wanted["inputs"])
+        return {
+            **gradients,
+            "weight_ih": gradients["weight_ih"].roll(-H, 0),
+            "weight_hh": recurrent_gradient(recurrent_side, h_before),
+            "bias_ih": gradients["bias"].roll(-H, 0),
+            "bias_hh": recurrent_side.sum((0, 1), dtype=h_0.dtype),
+            "h_0": grad_h + recurrent_side[0] @ weight_hh if wanted["h_0"] else None,
+        }
 
 
-register_backward(
-    gru_operator,
-    "peephole::triton_gru_backward",
-    gru_backward,
-    lambda *tensors_and_word: reference.gru(*tensors_and_word[:-1]),
-)
+TRITON = TritonGRU()
 
 
-def gru(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    h_0: Tensor,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Return all states [T, B, H] and the last valid one [B, H], as `kernels.reference.gru` does."""
-    low = compute_dtype(weight_hh)
-    high = accumulation_dtype(low)
-    inputs, embedding, weight_ih, bias_ih = lower(inputs, embedding, weight_ih, bias_ih, low)
-    bias_hh = None if bias_hh is None else bias_hh.to(high)
-    return gru_operator(
-        inputs, embedding, weight_ih, weight_hh.to(low), bias_ih, bias_hh, h_0.to(high), lengths, "", True
-    )
-
-
-def _biases(bias_ih: Tensor | None, bias_hh: Tensor | None, h_0: Tensor) -> tuple[Tensor | None, Tensor]:
+def _biases(tensors: Named) -> tuple[Tensor | None, Tensor]:
     """Return the bias of r̃, z̃ and ñ, with both of r and z, and b_hn."""
+    bias_ih, bias_hh, h_0 = tensors["bias_ih"], tensors["bias_hh"], tensors["h_0"]
     H = h_0.shape[1]
-    if bias_ih is None or bias_hh is None:
+    if bias_ih is None:
         return None, h_0.new_zeros(H)
     bias = bias_ih.to(bias_hh.dtype, copy=True)
     bias[: 2 * H] += bias_hh[: 2 * H]

@@ -11,7 +11,8 @@ meaning.
 Legend: B batch, T time, I input, H hidden, V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import triton
@@ -19,10 +20,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import embedding as take_rows
 
-from kernels import reference
-from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.cell import Results
+from kernels.cells.peephole_lstm.reference import peephole_step
+from kernels.cells.peephole_lstm.triton_output_gate import output_gradient, output_state
 from kernels.lengths import last_rows, spread_last
-from kernels.operator import recurrent_operator, register_backward
+from kernels.operator import Grads, Named
+from kernels.reference import run_steps
 from kernels.triton.bulk import (
     add_recurrent,
     input_gradients,
@@ -32,8 +35,8 @@ from kernels.triton.bulk import (
     recurrent_gradient,
     states_before,
 )
+from kernels.triton.cell import TritonCell
 from kernels.triton.launch import RUN_TIME, launch
-from kernels.triton.output_gate import output_gradient, output_state
 from kernels.triton.tiles import (
     arrive,
     before,
@@ -148,136 +151,107 @@ def backward_kernel(
     tl.store(grad_c + own, dc, mask=mask)
 
 
-@recurrent_operator("peephole::triton_peephole_lstm")
-def peephole_operator(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_ch: Tensor,
-    bias: Tensor | None,
-    c_0: Tensor,
-    lengths: Tensor | None,
-    word: str,
-    flag: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells.
+class TritonPeephole(TritonCell):
+    """The full peephole; with `last_only` its first result is empty."""
 
-    The arguments are those of `kernels.reference.peephole_lstm`, `word` the candidate; c_0 is of the accumulation
-    dtype. `flag` permits to leave out all states but the last: then the first result is empty.
-    """
-    T, (B, H) = len(inputs), c_0.shape
-    cells = c_0.new_empty(T, B, H)
-    share, tokens = project(inputs, embedding, weight_ih, bias), None if embedding is None else inputs
-    launch(
-        forward_kernel, weight_ch[: 2 * H], (share, tokens, c_0, lengths), (cells,), first=c_0, TANH=word == "tanh"
-    )  # fmt: skip
-    weight_o = weight_ch[2 * H :]
-    if flag:
-        own = _output_gate(share)
-        own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
-        h_n = output_state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths), weight_ch.dtype)
-        return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
-    gates = share if tokens is None else take_rows(tokens, _output_gate(share).to(weight_o.dtype))
-    add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
-    hidden = output_state(cells, gates, weight_ch.dtype)
-    return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
+    name = "triton_peephole_lstm"
+    weights = ("weight_ih", "weight_hh", "bias?")
+    options = MappingProxyType({"candidate": "str"})
+    flags = ("last_only",)
+    states = ("c_0",)
+    step = staticmethod(peephole_step)
 
+    def count_results(self) -> int:
+        """Count the states, the last state and cell, and all cells."""
+        return 4
 
-@peephole_operator.register_fake
-def _(*arguments: Any) -> tuple[Tensor, ...]:
-    inputs, _, _, weight_ch, _, c_0, _, _, flag = arguments
-    T, (B, H) = inputs.shape[0], c_0.shape
-    hidden = weight_ch.new_empty(0 if flag else T, B, H)
-    return hidden, weight_ch.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H)
+    def fake(self, tensors: Named, options: Named) -> Results:
+        """Return empty tensors like the results."""
+        low, c_0, T = tensors["weight_hh"], tensors["c_0"], len(tensors["inputs"])
+        B, H = c_0.shape
+        hidden = low.new_empty(0 if options["last_only"] else T, B, H)
+        return hidden, low.new_empty(B, H), c_0.new_empty(B, H), c_0.new_empty(T, B, H)
 
+    def reference(self, tensors: Named, options: Named) -> Results:
+        """Return all states, the last state and the last cell in differentiable operations."""
+        return run_steps(
+            peephole_step, tensors["inputs"], tensors["embedding"], (tensors["weight_ih"], tensors["bias"]),
+            (tensors["weight_hh"], options["candidate"]), (torch.zeros_like(tensors["c_0"]), tensors["c_0"]),
+            tensors["lengths"],
+        )  # fmt: skip
 
-def peephole_backward(
-    grads: list[Tensor | None], results: list[Tensor], tensors: list[Any], word: str, wanted: list[bool]
-) -> list[Tensor | None]:
-    """Return the gradients of `peephole_operator`'s tensors.
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells."""
+        weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
+        (T, (B, H)), (share, tokens) = (len(tensors["inputs"]), c_0.shape), project(tensors)
+        cells = c_0.new_empty(T, B, H)
+        launch(
+            forward_kernel, weight_ch[: 2 * H], (share, tokens, c_0, lengths), (cells,), first=c_0,
+            TANH=options["candidate"] == "tanh",
+        )  # fmt: skip
+        weight_o = weight_ch[2 * H :]
+        if options["last_only"]:
+            own = _output_gate(share)
+            own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
+            h_n = output_state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths), weight_ch.dtype)
+            return weight_ch.new_empty(0, B, H), h_n, cells[-1].clone(), cells
+        gates = share if tokens is None else take_rows(tokens, _output_gate(share).to(weight_o.dtype))
+        add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
+        hidden = output_state(cells, gates, weight_ch.dtype)
+        return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
-    Before the loop the output gate's: δo and ∂c as in output_gate.py, ∂c′ = δo W_oc.
-    """
-    grad_hidden, grad_h_n, grad_c_n, _ = grads
-    hidden, _, _, cells = results
-    inputs, embedding, weight_ih, weight_ch, bias, c_0, lengths = tensors
-    T, B, H = cells.shape
-    gates = project_all(inputs, embedding, weight_ih, bias, weight_ch.dtype)
-    weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-    c_before = states_before(cells, c_0, weight_ch.dtype)
-    add_recurrent(gates[..., : 2 * H], c_before, weight_fi)
-    deltas = weight_ch.new_empty(T + 1, B, 4 * H)
-    deltas[T] = 0
-    delta_o = deltas[:T, :, 3 * H :]
-    grad_c, grad_cells, through = last_gradient(grad_c_n, c_0, c_0.dtype), None, None
-    ends = torch.full((B,), T, device=c_0.device) if lengths is None else lengths
-    if len(hidden) == 0:  # the output gate of one step
-        delta_o.zero_()
-        if grad_h_n is not None:
-            gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
-            delta, through = weight_ch.new_empty(B, H), weight_ch.new_zeros(T + 1, B, H)
-            grad_c += output_gradient(grad_h_n, cells[-1], gate_o, delta)
-            step = ends - 1, torch.arange(B, device=c_0.device)
-            delta_o[step], through[step] = delta, delta @ weight_o
-    elif (grad_all := spread_last(grad_hidden, grad_h_n, ends, cells)) is not None:
-        add_recurrent(_output_gate(gates), c_before, weight_o)
-        grad_cells, through = output_gradient(grad_all, cells, gates, deltas), weight_ch.new_empty(T + 1, B, H)
-        torch.mm(delta_o.flatten(0, 1), weight_o, out=through[:T].view(-1, H))
-        through[T] = 0
-    else:
-        delta_o.zero_()
-    launch(
-        backward_kernel, weight_fi, (gates, c_0, lengths, cells, grad_cells, through), (deltas, grad_c),
-        reverse=True, TANH=word == "tanh",
-    )  # fmt: skip
-    deltas = deltas[:T]
-    grad_inputs, grad_embedding, grad_weight, grad_bias = input_gradients(
-        deltas, inputs, embedding, weight_ih, wanted[0]
-    )
-    serial, grad_c_0 = deltas[..., : 2 * H], None
-    if wanted[5]:
-        grad_c_0 = grad_c + serial[0] @ weight_fi + (0 if through is None else through[0])
-    return [
-        grad_inputs,
-        grad_embedding,
-        grad_weight,
-        torch.cat([recurrent_gradient(serial, c_before), recurrent_gradient(delta_o, c_before)]),
-        grad_bias,
-        grad_c_0,
-        None,
-    ]
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name.
 
-
-register_backward(
-    peephole_operator,
-    "peephole::triton_peephole_lstm_backward",
-    peephole_backward,
-    reference.peephole_lstm,
-)
+        Before the loop the output gate's: δo and ∂c as in triton_output_gate.py, ∂c′ = δo W_oc.
+        """
+        (grad_hidden, grad_h_n, grad_c_n, _), (hidden, _, _, cells) = grads, results
+        weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
+        T, B, H = cells.shape
+        gates = project_all(tensors, weight_ch.dtype)
+        weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
+        c_before = states_before(cells, c_0, weight_ch.dtype)
+        add_recurrent(gates[..., : 2 * H], c_before, weight_fi)
+        deltas = weight_ch.new_empty(T + 1, B, 4 * H)
+        deltas[T] = 0
+        delta_o = deltas[:T, :, 3 * H :]
+        grad_c, grad_cells, through = last_gradient(grad_c_n, c_0, c_0.dtype), None, None
+        ends = torch.full((B,), T, device=c_0.device) if lengths is None else lengths
+        if len(hidden) == 0:  # the output gate of one step
+            delta_o.zero_()
+            if grad_h_n is not None:
+                gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
+                delta, through = weight_ch.new_empty(B, H), weight_ch.new_zeros(T + 1, B, H)
+                grad_c += output_gradient(grad_h_n, cells[-1], gate_o, delta)
+                step = ends - 1, torch.arange(B, device=c_0.device)
+                delta_o[step], through[step] = delta, delta @ weight_o
+        elif grad_hidden is not None or grad_h_n is not None:
+            grad_last = weight_ch.new_zeros(B, H) if grad_h_n is None else grad_h_n
+            grad_all = spread_last(grad_hidden, grad_last, ends, T, c_0.dtype)
+            add_recurrent(_output_gate(gates), c_before, weight_o)
+            grad_cells, through = output_gradient(grad_all, cells, gates, deltas), weight_ch.new_empty(T + 1, B, H)
+            torch.mm(delta_o.flatten(0, 1), weight_o, out=through[:T].view(-1, H))
+            through[T] = 0
+        else:
+            delta_o.zero_()
+        launch(
+            backward_kernel, weight_fi, (gates, c_0, lengths, cells, grad_cells, through), (deltas, grad_c),
+            reverse=True, TANH=options["candidate"] == "tanh",
+        )  # fmt: skip
+        deltas = deltas[:T]
+        serial, grad_c_0 = deltas[..., : 2 * H], None
+        if wanted["c_0"]:
+            grad_c_0 = grad_c + serial[0] @ weight_fi + (0 if through is None else through[0])
+        return {
+            **input_gradients(deltas, tensors, wanted["inputs"]),
+            "weight_hh": torch.cat([recurrent_gradient(serial, c_before), recurrent_gradient(delta_o, c_before)]),
+            "c_0": grad_c_0,
+        }
 
 
-def peephole_lstm(
-    inputs: Tensor,
-    embedding: Tensor | None,
-    weight_ih: Tensor,
-    weight_ch: Tensor,
-    bias: Tensor | None,
-    c_0: Tensor,
-    lengths: Tensor | None,
-    candidate: str,
-    last_only: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all states [T, B, H], the last valid state and cell [B, H], as `kernels.reference.peephole_lstm` does.
-
-    With `last_only` the first of them is empty, and the output gate is computed for the last valid step alone.
-    """
-    low = compute_dtype(weight_ch)
-    inputs, embedding, weight_ih, bias = lower(inputs, embedding, weight_ih, bias, low)
-    c_0 = c_0.to(accumulation_dtype(low))
-    hidden, h_n, c_n, _ = peephole_operator(
-        inputs, embedding, weight_ih, weight_ch.to(low), bias, c_0, lengths, candidate, last_only
-    )
-    return hidden, h_n, c_n.to(low)
+TRITON = TritonPeephole()
 
 
 def _output_gate(gates: Tensor) -> Tensor:

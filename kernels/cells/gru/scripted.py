@@ -1,0 +1,157 @@
+"""The GRU as scripted loops.
+
+r = σ(r̃), z = σ(z̃), q = W_hn h′ + b_hn, n = tanh(ñ + r ⊙ q), h = (1 − z) ⊙ n + z ⊙ h′, where ñ = W_in x + b_in, and the
+other tildes mark the sum of both weights' products and both biases.
+
+As tanh(x) = 2 σ(2x) − 1 and a logistic is several times cheaper than a tanh on a CPU, the 2 is multiplied into the
+candidate's weights: s = σ(2ñ + r ⊙ 2q), n = 2s − 1. Gates are kept in the order s, r, z, and the doubled q beside
+them: then the gradients of the input's side, s, r, z, and of the recurrent side, r, z, q, overlap in one buffer.
+
+Legend: B batch, T time, H hidden, k steps of a chunk.
+"""
+
+import torch
+from torch import Tensor
+
+from kernels.cells.gru.reference import gru_step
+from kernels.operator import Named
+from kernels.scripted.chunks import add_recurrent, scale_rows
+from kernels.scripted.driver import Folded, Gradients, ScriptedCell
+from kernels.scripted.script import loop
+
+
+@loop
+def forward_loop(
+    gates: list[Tensor],
+    states: list[Tensor],
+    before: list[Tensor],
+    weights: list[Tensor],
+    factor: float,
+    ended: Tensor | None,
+    scratch: list[Tensor],
+) -> None:
+    """Fill the states h; turn `gates[0]` from W x + b into s, r, z, and fill `gates[1]`, the doubled q.
+
+    `weights[1]` is the doubled b_hn.
+    """
+    hidden, weight_t, h, product = states[0], weights[0], before[0], scratch[0]
+    H, minus_one = hidden.shape[2], hidden.new_full((), -1.0)
+    for t in range(hidden.shape[0]):
+        gate, q, h_new = gates[0][t], gates[1][t], hidden[t]
+        torch.mm(h.to(weight_t.dtype), weight_t, out=product)
+        gate[:, H:].add_(product[:, : 2 * H]).sigmoid_()
+        s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
+        torch.add(weights[1], product[:, 2 * H :], out=q)
+        s.addcmul_(r, q).sigmoid_()
+        torch.add(minus_one, s, alpha=2.0, out=h_new)
+        torch.lerp(h_new, h, z, out=h_new)
+        h = h_new
+
+
+@loop
+def backward_loop(
+    grads: list[Tensor | None],
+    states: list[Tensor],
+    before: list[Tensor],
+    gates: list[Tensor],
+    weights: list[Tensor],
+    factor: float,
+    grad_gates: list[Tensor],
+    grad_states: list[Tensor],
+    scratch: list[Tensor],
+) -> None:
+    """Fill `grad_gates`, the gradients δs, δr, δz, δq [k, B, 4H].
+
+    δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δs = 2 ∂h ⊙ (1 − z) ⊙ s(1 − s),  δr = δs ⊙ q ⊙ r(1 − r),  δq = δs ⊙ r,
+    ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
+    """
+    hidden, weight, grad_h, product, grad_hidden = states[0], weights[0], grad_states[0], scratch[1], grads[0]
+    H = hidden.shape[2]
+    for t in range(hidden.shape[0] - 1, -1, -1):
+        gate, grad, q = gates[0][t], grad_gates[0][t], gates[1][t]
+        h = hidden[t - 1] if t > 0 else before[0]
+        s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
+        grad_s, grad_r = grad[:, :H], grad[:, H : 2 * H]
+        grad_z, grad_q = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
+        if grad_hidden is not None:
+            grad_h.add_(grad_hidden[t])
+        torch.add(h, s, alpha=-2.0, out=product).add_(1.0)  # h′ − n
+        torch.mul(grad_h, product, out=grad_z)
+        torch.mul(grad_h, z, out=product)
+        torch.sub(grad_h, product, out=grad_s).mul_(2.0)
+        torch.ops.aten.sigmoid_backward(grad_s, s, grad_input=grad_s)
+        torch.mul(grad_s, q, out=grad_r)
+        torch.mul(grad_s, r, out=grad_q)
+        both = grad[:, H : 3 * H]
+        torch.ops.aten.sigmoid_backward(both, gate[:, H:], grad_input=both)
+        if weight.dtype == grad.dtype:
+            torch.addmm(product, grad[:, H:], weight, out=grad_h)
+        else:
+            low = grad_gates[1][t]
+            low.copy_(grad)
+            torch.mm(low[:, H:], weight, out=scratch[0])
+            torch.add(product, scratch[0], out=grad_h)
+
+
+class ScriptedGRU(ScriptedCell):
+    """The GRU."""
+
+    name = "gru"
+    weights = ("weight_ih", "weight_hh", "bias_ih?", "bias_hh?")
+    gates = (3, 1)
+    grad_gates = 4
+    recurrent_blocks = (1, 4)
+    backward_scratch = 1
+    step = staticmethod(gru_step)
+    forward_loop = staticmethod(forward_loop)
+    backward_loop = staticmethod(backward_loop)
+
+    def factor(self, options: Named) -> float:
+        """Return 2, for tanh(x) = 2 σ(2x) − 1."""
+        return 2.0
+
+    def gradient_factor(self, options: Named) -> float:
+        """Return 2: the loop fills the gradient of the doubled pre-activation."""
+        return 2.0
+
+    def fold(self, tensors: Named, factor: float) -> Folded:
+        """Multiply the candidate's rows by the factor, put them first on the input side, and join the other biases."""
+        weight_hh, bias_ih, bias_hh = (tensors[name] for name in ("weight_hh", "bias_ih", "bias_hh"))
+        H = weight_hh.shape[1]
+        bias, bias_n = None, weight_hh.new_zeros(H, dtype=tensors["h_0"].dtype)
+        if bias_ih is not None:
+            bias_n = factor * bias_hh[2 * H :]
+            bias = scale_rows(bias_ih, factor, 2 * H, 3 * H)
+            bias[: 2 * H] += bias_hh[: 2 * H]
+            bias = bias.roll(H, 0)
+        weight_ih = scale_rows(tensors["weight_ih"], factor, 2 * H, 3 * H).roll(H, 0)
+        return Folded(weight_ih, bias, scale_rows(weight_hh, factor, 2 * H, 3 * H), [bias_n])
+
+    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
+        """Undo `fold`: the order of the gates, the factor of the candidate, one bias for two."""
+        H = gradients.weight_hh.shape[1]
+        bias = gradients.bias.roll(-H, 0)  # of r, z, s
+        return {
+            "weight_ih": scale_rows(gradients.weight_ih.roll(-H, 0), factor, 2 * H, 3 * H),
+            "weight_hh": scale_rows(gradients.weight_hh, factor, 2 * H, 3 * H),
+            "bias_ih": scale_rows(bias, factor, 2 * H, 3 * H),
+            "bias_hh": torch.cat([bias[: 2 * H], factor * gradients.extra[0]]),
+        }
+
+    def rebuild(
+        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
+    ) -> None:
+        """Compute s, r, z and q from the stored states."""
+        gate, q, H = *gates, states[0].shape[2]
+        recurrent = torch.zeros_like(gate)
+        add_recurrent(recurrent, t, states[0], initial[0], weights[0])
+        gate[..., H:].add_(recurrent[..., : 2 * H]).sigmoid_()
+        torch.add(recurrent[..., 2 * H :], weights[1], out=q)
+        gate[..., :H].addcmul_(gate[..., H : 2 * H], q).sigmoid_()
+
+    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+        """Return the gradient of the doubled b_hn, Σ_t δq."""
+        return [grad_gates[..., 3 * states[0].shape[2] :].sum((0, 1))]
+
+
+SCRIPTED = ScriptedGRU()

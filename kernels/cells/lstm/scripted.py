@@ -1,0 +1,192 @@
+"""The LSTM, plain or with diagonal peepholes, as scripted loops.
+
+i = σ(ĩ + p_i ⊙ c′), f = σ(f̃ + p_f ⊙ c′), c = g ⊙ i + c′ ⊙ f, o = σ(õ + p_o ⊙ c), h = tanh(c) ⊙ o, where the tilde marks
+W x + b + W_hh h′ and p = 0 without peepholes.
+
+A logistic is several times cheaper than a tanh on a CPU, and tanh(x) = 1 − 2 σ(−2x). So every gate, the candidate
+included, is one σ over [B, 4H]: s = σ(factor · g̃), where the factor has been multiplied into the candidate's weights;
+for a tanh it is −2 and g = 1 − 2s, for a logistic 1 and g = s. The gates are i, f, s, o. Likewise h = o − 2 o ⊙ v with
+v = σ(−2c).
+
+Legend: B batch, T time, H hidden, k steps of a chunk.
+"""
+
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from kernels.cells.lstm.reference import lstm_step
+from kernels.operator import Named
+from kernels.scripted.chunks import add_recurrent, scale_rows
+from kernels.scripted.driver import Folded, Gradients, ScriptedCell
+from kernels.scripted.script import add_product, loop
+
+
+@loop
+def forward_loop(
+    gates: list[Tensor],
+    states: list[Tensor],
+    before: list[Tensor],
+    weights: list[Tensor],
+    factor: float,
+    ended: Tensor | None,
+    scratch: list[Tensor],
+) -> None:
+    """Fill the states h and c; turn `gates` from W x + b into i, f, s, o. `weights` may hold the peepholes [3, H]."""
+    hidden, cells, weight_t, h, c = states[0], states[1], weights[0], before[0], before[1]
+    all_gates, product, v = gates[0], scratch[0], scratch[1]
+    H, has_peephole, peephole = hidden.shape[2], len(weights) > 1, weights[len(weights) - 1]
+    for t in range(hidden.shape[0]):
+        gate = all_gates[t]
+        add_product(gate, h, weight_t, product)
+        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        if has_peephole:
+            i.addcmul_(c, peephole[0])
+            f.addcmul_(c, peephole[1])
+            gate[:, : 3 * H].sigmoid_()
+        else:
+            gate.sigmoid_()
+        c_new = cells[t]
+        if factor == 1.0:
+            torch.mul(f, c, out=c_new).addcmul_(i, s)
+        else:
+            torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
+        if has_peephole:
+            o.addcmul_(c_new, peephole[2]).sigmoid_()
+        torch.add(c_new, c_new, alpha=-3.0, out=v).sigmoid_()  # of −2c
+        h, c = hidden[t], c_new
+        if h.dtype == o.dtype:
+            torch.addcmul(o, o, v, value=-2.0, out=h)
+        else:
+            h.copy_(torch.addcmul(o, o, v, value=-2.0, out=v))
+
+
+@loop
+def backward_loop(
+    grads: list[Tensor | None],
+    states: list[Tensor],
+    before: list[Tensor],
+    gates: list[Tensor],
+    weights: list[Tensor],
+    factor: float,
+    grad_gates: list[Tensor],
+    grad_states: list[Tensor],
+    scratch: list[Tensor],
+) -> None:
+    """Fill `grad_gates`, the gradient before each σ.
+
+    With δ the gradient before a σ and ∂ that of a value:
+    δo = ∂h ⊙ (1 − 2v) ⊙ o(1 − o),  ∂c += 4 ∂h ⊙ o ⊙ v(1 − v) + δo ⊙ p_o,
+    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by the factor,
+    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh, where `weights` holds the factor once more.
+    """
+    cells, weight, grad_hidden, grad_cells = states[1], weights[0], grads[0], grads[1]
+    grad_h, grad_c, low, v, product = grad_states[0], grad_states[1], scratch[0], scratch[1], scratch[2]
+    H, has_peephole, peephole = cells.shape[2], len(weights) > 1, weights[len(weights) - 1]
+    for t in range(cells.shape[0] - 1, -1, -1):
+        gate, grad = gates[0][t], grad_gates[0][t]
+        c_before = cells[t - 1] if t > 0 else before[1]
+        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
+        grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
+        if grad_hidden is not None:
+            grad_h.add_(grad_hidden[t])
+        if grad_cells is not None:
+            grad_c.add_(grad_cells[t])
+        torch.add(cells[t], cells[t], alpha=-3.0, out=v).sigmoid_()  # of −2c
+        torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad_o)
+        torch.mul(grad_h, o, out=product)
+        torch.ops.aten.sigmoid_backward(product, v, grad_input=product)
+        grad_c.add_(product, alpha=4.0)
+        if has_peephole:
+            torch.ops.aten.sigmoid_backward(grad_o, o, grad_input=grad_o)
+            grad_c.addcmul_(grad_o, peephole[2])
+        if factor == 1.0:
+            torch.mul(grad_c, s, out=grad_i)
+        else:
+            torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
+        torch.mul(grad_c, c_before, out=grad_f)
+        torch.mul(grad_c, i, out=grad_s)
+        grad_c.mul_(f)
+        if has_peephole:
+            first = grad[:, : 3 * H]
+            torch.ops.aten.sigmoid_backward(first, gate[:, : 3 * H], grad_input=first)
+            grad_c.addcmul_(grad_i, peephole[0]).addcmul_(grad_f, peephole[1])
+        else:
+            torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
+        if weight.dtype == grad.dtype:
+            torch.mm(grad, weight, out=grad_h)
+        else:
+            torch.mm(grad_gates[1][t].copy_(grad), weight, out=low)
+            grad_h.copy_(low)
+
+
+class ScriptedLSTM(ScriptedCell):
+    """The LSTM; with a `weight_peephole` its diagonal peephole form."""
+
+    name = "lstm"
+    weights = ("weight_ih", "weight_hh", "bias?", "weight_peephole?")
+    options = MappingProxyType({"candidate": "str"})
+    states = ("h_0", "c_0")
+    low_states = (True, False)
+    gates = (4,)
+    candidate = 2
+    grad_gates = 4
+    recurrent_blocks = (0, 4)
+    forward_scratch = 1
+    backward_scratch = 2
+    step = staticmethod(lstm_step)
+    forward_loop = staticmethod(forward_loop)
+    backward_loop = staticmethod(backward_loop)
+
+    def factor(self, options: Named) -> float:
+        """Return −2 for tanh(x) = 1 − 2 σ(−2x), 1 for a logistic."""
+        return -2.0 if options["candidate"] == "tanh" else 1.0
+
+    def gradient_factor(self, options: Named) -> float:
+        """Return the square: the loop's δs lacks the factor, and the pre-activation has another."""
+        return self.factor(options) ** 2
+
+    def fold(self, tensors: Named, factor: float) -> Folded:
+        """Multiply the candidate's rows by the factor."""
+        H = tensors["weight_hh"].shape[1]
+        weight_ih, bias, weight_hh = (
+            scale_rows(tensors[name], factor, 2 * H, 3 * H) for name in ("weight_ih", "bias", "weight_hh")
+        )
+        peephole = tensors["weight_peephole"]
+        return Folded(weight_ih, bias, weight_hh, [] if peephole is None else [peephole])
+
+    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
+        """Multiply the candidate's rows by the factor."""
+        H = gradients.weight_hh.shape[1]
+        scaled = {
+            name: scale_rows(getattr(gradients, name), factor, 2 * H, 3 * H)
+            for name in ("weight_ih", "weight_hh", "bias")
+        }
+        return scaled | dict(zip(["weight_peephole"], gradients.extra, strict=False))
+
+    def rebuild(
+        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
+    ) -> None:
+        """Compute i, f, s, o from the stored states."""
+        gate, k, H = gates[0], len(gates[0]), states[0].shape[2]
+        add_recurrent(gate, t, states[0], initial[0], weights[0])
+        for peephole in weights[1:]:
+            cells, c_0 = states[1], initial[1]
+            before = torch.cat([c_0[None] if t == 0 else cells[t - 1 : t], cells[t : t + k - 1]])
+            gate[..., :H].addcmul_(before, peephole[0])
+            gate[..., H : 2 * H].addcmul_(before, peephole[1])
+            gate[..., 3 * H :].addcmul_(cells[t : t + k], peephole[2])
+        gate.sigmoid_()
+
+    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+        """Return Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c], the gradient of the peepholes [3, H]."""
+        cells = states[1]
+        H, earlier = cells.shape[2], torch.cat([before[1][None], cells[:-1]])
+        grad_i, grad_f, grad_o = grad_gates[..., :H], grad_gates[..., H : 2 * H], grad_gates[..., 3 * H :]
+        pairs = ((grad_i, earlier), (grad_f, earlier), (grad_o, cells))
+        return [torch.stack([(grad * c).sum((0, 1)) for grad, c in pairs])]
+
+
+SCRIPTED = ScriptedLSTM()

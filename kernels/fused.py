@@ -1,0 +1,96 @@
+"""A cell as an operator of its own: what the TorchScript and the Triton implementations share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+from torch import Tensor
+
+from kernels.cell import Given, Results
+from kernels.dtypes import accumulation_dtype, compute_dtype, lower
+from kernels.operator import Grads, Named, recurrent_operator
+from kernels.reference import Step, run_steps
+
+STATES = ("h_0", "c_0")
+
+
+class FusedCell(ABC):
+    """A cell with hand-written forward and backward passes; creating one registers its operator.
+
+    The operator returns all values of the first state [T, B, H], the last valid value of every state [B, H], and
+    whatever the backward pass needs. It casts nothing: products are in the dtype of weight_hh.
+
+    Attributes:
+        name: of the operator, "peephole::<name>".
+        weights: names of its weights, as in `Cell.weights`; "?" marks those that may be None. The first three are
+            weight_ih, weight_hh and the bias of the input projection; any others are cast to the accumulation dtype.
+        options: type of each option by its name.
+        flags: fields of `Given` that the operator takes behind the options.
+        states: names of the initial states, among h_0 and c_0.
+        low_states: of each state, whether it is stored in the dtype of the products; others in the accumulation dtype.
+        step: the equations of a step, as in `Cell.step`.
+    """
+
+    name: ClassVar[str]
+    weights: ClassVar[tuple[str, ...]] = ("weight_ih", "weight_hh", "bias?")
+    options: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    flags: ClassVar[tuple[str, ...]] = ()
+    states: ClassVar[tuple[str, ...]] = ("h_0",)
+    low_states: ClassVar[tuple[bool, ...]] = (False,)
+    step: ClassVar[Step]
+
+    def __init__(self) -> None:
+        self.operator = recurrent_operator(
+            f"peephole::{self.name}",
+            ("inputs", "embedding?", *self.weights, *self.states, "lengths?"),
+            {**self.options, **dict.fromkeys(self.flags, "bool")},
+            self.count_results(),
+            forward=self.forward,
+            fake=self.fake,
+            backward=self.backward,
+            reference=self.reference,
+        )
+
+    def run(self, given: Given) -> Results:
+        """Cast the tensors to the dtypes of the products and of the sums, and run the operator."""
+        weight_ih, weight_hh, bias, *others = given.weights
+        low = compute_dtype(weight_hh)
+        high = accumulation_dtype(low)
+        inputs, embedding, weight_ih, bias = lower(given.inputs, given.embedding, weight_ih, bias, low)
+        others = [None if tensor is None else tensor.to(high) for tensor in others]
+        initial = dict(zip(STATES, given.states, strict=False))
+        states = [
+            initial[name].to(low if is_low else high) for name, is_low in zip(self.states, self.low_states, strict=True)
+        ]
+        return self.operator(
+            inputs, embedding, weight_ih, weight_hh.to(low), bias, *others, *states, given.lengths, *given.options,
+            *(getattr(given, flag) for flag in self.flags),
+        )  # fmt: skip
+
+    def reference(self, tensors: Named, options: Named) -> Results:
+        """Return the first results in differentiable operations."""
+        weight_ih, weight_hh, bias, *others = (tensors[name.removesuffix("?")] for name in self.weights)
+        arguments = (weight_hh, *others, *(options[name] for name in self.options))
+        state = tuple(tensors[name] for name in self.states)
+        return run_steps(
+            self.step, tensors["inputs"], tensors["embedding"], (weight_ih, bias), arguments, state, tensors["lengths"]
+        )
+
+    @abstractmethod
+    def count_results(self) -> int:
+        """Return the number of the operator's results."""
+
+    @abstractmethod
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Return the results."""
+
+    @abstractmethod
+    def fake(self, tensors: Named, options: Named) -> Results:
+        """Return empty tensors like the results."""
+
+    @abstractmethod
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name."""

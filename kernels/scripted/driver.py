@@ -1,0 +1,310 @@
+"""The driver of all cells with scripted loops: chunks of steps, forward and backward, and the operator around them.
+
+A cell says what is its own in a `ScriptedCell`: two loops over the steps of a chunk, the widths of their buffers, and
+its weights in the form in which the loops take them. The driver does the rest: the input projection or the token table,
+gates kept or rebuilt for the backward pass, 16-bit copies, variable lengths, and the gradients of the weights, by one
+GEMM a chunk.
+
+Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.cell import Results
+from kernels.dtypes import accumulation_dtype
+from kernels.fused import FusedCell
+from kernels.lengths import last_rows, spread_last
+from kernels.operator import Grads, Named
+from kernels.scripted.chunks import Projection, chunk_steps, chunks, collect_recurrent, keep_gates, kept_gates
+from kernels.scripted.memory import workspace
+
+
+class Folded(NamedTuple):
+    """A cell's weights in the form in which its loops take them.
+
+    Args:
+        weight_ih: of the input projection [G, I].
+        bias: of the input projection [G] or None.
+        weight_hh: of the recurrent product [R, H].
+        extra: further tensors that the loops read, such as peepholes.
+    """
+
+    weight_ih: Tensor
+    bias: Tensor | None
+    weight_hh: Tensor
+    extra: list[Tensor]
+
+
+class Gradients(NamedTuple):
+    """The gradients of a `Folded`; `extra` has one for each of its tensors."""
+
+    weight_ih: Tensor
+    bias: Tensor
+    weight_hh: Tensor
+    extra: list[Tensor]
+
+
+class _Sizes(NamedTuple):
+    """T, B, H, and an empty tensor of the dtype of the products and of the sums."""
+
+    T: int
+    B: int
+    H: int
+    low: Tensor
+    high: Tensor
+
+    @staticmethod
+    def of(tensors: Named) -> "_Sizes":
+        low = tensors["weight_hh"].new_empty(0)
+        high = low.new_empty(0, dtype=accumulation_dtype(low.dtype))
+        T, B = tensors["inputs"].shape[:2]
+        return _Sizes(T, B, tensors["weight_hh"].shape[1], low, high)
+
+    @property
+    def one_dtype(self) -> bool:
+        return self.low.dtype == self.high.dtype
+
+
+class ScriptedCell(FusedCell):
+    """A cell that the driver runs: two scripted loops, and what the driver needs to know about them.
+
+    All widths are in units of H.
+
+    Attributes:
+        recurrent_state: which state weight_hh multiplies.
+        gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
+            projection before the loop.
+        keeps_gates: whether the backward loop reads the gates at all.
+        candidate: which block of the first buffer holds the candidate; it is stored in 16 bits with more care.
+        grad_gates: width of what the backward loop fills. It begins with the gradient of the input projection.
+        recurrent_blocks: first and end block of it that are the gradient of the recurrent product.
+        forward_scratch: number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
+        backward_scratch: the same of the backward loop.
+        returns_before_last: whether the first state before the last valid step is a result too.
+        forward_loop: scripted, arguments (gates, states, before, weights, factor, ended, scratch): fills `gates` and
+            `states`, a list each of [k, B, ·], from `before`, the states before the chunk [B, H]. `weights` holds
+            W_hhᵀ [H, R], then `Folded.extra`; `ended` [k, B, 1] marks steps after a row's last valid one, or is None;
+            `scratch` holds a buffer of the recurrent product's width, then `forward_scratch` ones.
+        backward_loop: scripted, arguments (grads, states, before, gates, weights, factor, grad_gates, grad_states,
+            scratch): fills `grad_gates`, a pair of [k, B, ·] in the accumulation dtype and in that of the products, the
+            same tensor where these are equal. It takes `grad_states`, the gradients of the states [B, H], from after
+            the chunk to before it. `grads` are the gradients of the stored states [k, B, H] or None; `weights` holds
+            W_hh [R, H], then `Folded.extra`; `scratch` a buffer [B, H] in the dtype of the products, then
+            `backward_scratch` ones.
+    """
+
+    flags = ("keep",)
+    recurrent_state: ClassVar[int] = 0
+    gates: ClassVar[tuple[int, ...]]
+    keeps_gates: ClassVar[bool] = True
+    candidate: ClassVar[int] = 0
+    grad_gates: ClassVar[int]
+    recurrent_blocks: ClassVar[tuple[int, int]]
+    forward_scratch: ClassVar[int] = 0
+    backward_scratch: ClassVar[int] = 0
+    returns_before_last: ClassVar[bool] = False
+    forward_loop: ClassVar[Callable[..., None]]
+    backward_loop: ClassVar[Callable[..., None]]
+
+    @abstractmethod
+    def fold(self, tensors: Named, factor: float) -> Folded:
+        """Return the weights as the loops take them, the candidate's multiplied by `factor`."""
+
+    @abstractmethod
+    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
+        """Return the gradients of the tensors by name; the inverse of `fold` for gradients."""
+
+    def factor(self, options: Named) -> float:
+        """Return what the forward loop wants multiplied into the candidate's weights."""
+        return 1.0
+
+    def gradient_factor(self, options: Named) -> float:
+        """Return the ratio of the gradient of the candidate's pre-activation to what the backward loop fills."""
+        return 1.0
+
+    def rebuild(
+        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
+    ) -> None:
+        """Compute the gates of a chunk anew, all steps at once; the first buffer holds the input projection.
+
+        Args:
+            gates: buffers [k, B, ·].
+            t: first step of the chunk.
+            states: all states [T, B, H].
+            initial: those before the first step [B, H].
+            weights: W_hhᵀ, then `Folded.extra`.
+        """
+        raise NotImplementedError
+
+    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+        """Return the gradients of `Folded.extra` from one chunk; the arguments are those of the backward loop."""
+        return []
+
+    def count_results(self) -> int:
+        """Count outputs, last states, the one before, other states and kept gates."""
+        return 2 * len(self.states) + int(self.returns_before_last) + (len(self.gates) if self.keeps_gates else 0)
+
+    def fake(self, tensors: Named, options: Named) -> Results:
+        """Return empty tensors like the results."""
+        T, B, H, low, high = _Sizes.of(tensors)
+        like = [low if is_low else high for is_low in self.low_states]
+        kept = T if options["keep"] else 0
+        return (
+            like[0].new_empty(T, B, H),
+            *(each.new_empty(B, H) for each in like),
+            *([like[0].new_empty(B, H)] if self.returns_before_last else []),
+            *(each.new_empty(T, B, H) for each in like[1:]),
+            *([low.new_empty(kept, B, width * H) for width in self.gates] if self.keeps_gates else []),
+        )
+
+    def forward(self, tensors: Named, options: Named) -> Results:
+        """Run the forward loop over all chunks of steps."""
+        sizes = T, B, H, low, high = _Sizes.of(tensors)
+        lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
+        folded = self.fold(tensors, factor)
+        projection = Projection(tensors["inputs"], tensors["embedding"], folded.weight_ih, folded.bias)
+        weights = [folded.weight_hh.T.contiguous(), *folded.extra]
+        states = [workspace(low if is_low else high, T, B, H) for is_low in self.low_states]
+        keep, k = options["keep"] and self.keeps_gates, chunk_steps(T, B)
+        kept = [workspace(low, T if keep else 0, B, width * H) for width in self.gates] if self.keeps_gates else []
+        in_place = keep and sizes.one_dtype  # the loop works on the kept gates themselves
+        chunk = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
+        scratch = [
+            low.new_empty(B, len(folded.weight_hh)),
+            *(high.new_empty(B, H) for _ in range(self.forward_scratch)),
+        ]
+        ended = None if lengths is None else (torch.arange(T, device=lengths.device)[:, None] >= lengths)[..., None]
+        before = initial
+        for t, end in chunks(T, B):
+            gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in chunk]
+            own = [state[t:end] for state in states]
+            projection.write(t, gates[0])
+            self.forward_loop(gates, own, before, weights, factor, None if ended is None else ended[t:end], scratch)
+            if keep and not in_place:
+                keep_gates([each[t:end] for each in kept], gates, self.candidate, H, factor)
+            before = [state[end - 1] for state in states]
+        last = [last_rows(state, lengths) for state in states]
+        if self.returns_before_last:
+            last.append(_before_last(states[0], initial[0], lengths))
+        return states[0], *last, *states[1:], *kept
+
+    def backward(
+        self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
+    ) -> dict[str, Tensor | None]:
+        """Run the backward loop over all chunks of steps, from the last to the first."""
+        sizes = T, B, H, low, high = _Sizes.of(tensors)
+        lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
+        count, first_kept = len(self.states), 2 * len(self.states) + int(self.returns_before_last)
+        states = [results[0], *results[first_kept - count + 1 : first_kept]]
+        kept = results[first_kept:]
+        keep = len(kept) > 0 and len(kept[0]) > 0
+        forward_folded = self.fold(tensors, factor)
+        folded = self.fold(tensors, self.gradient_factor(options))
+        projection = Projection(tensors["inputs"], tensors["embedding"], forward_folded.weight_ih, forward_folded.bias)
+        projection.start_gradients(folded.weight_ih, high.dtype, wanted["inputs"])
+        forward_weights = [forward_folded.weight_hh.T, *forward_folded.extra]
+        weights = [folded.weight_hh, *folded.extra]
+        grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
+        grad_extra = [torch.zeros_like(tensor, dtype=high.dtype) for tensor in folded.extra]
+        incoming = _Incoming(self, grads, (T, B, H), lengths, high)
+        k = chunk_steps(T, B)
+        in_place = keep and sizes.one_dtype
+        chunk = (
+            [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates] if self.keeps_gates else []
+        )
+        grad_gates = workspace(high, k, B, self.grad_gates * H)
+        grad_gates_low = grad_gates if sizes.one_dtype else workspace(low, k, B, self.grad_gates * H)
+        scratch = [low.new_empty(B, H), *(high.new_empty(B, H) for _ in range(self.backward_scratch))]
+        first, end_block = self.recurrent_blocks
+        for t, end in reversed(chunks(T, B)):
+            n = end - t
+            gates = [each[t:end] for each in kept] if in_place else [each[:n] for each in chunk]
+            if not keep and gates:
+                projection.write(t, gates[0])
+                self.rebuild(gates, t, states, initial, forward_weights)
+            elif gates and not in_place:
+                kept_gates(gates, [each[t:end] for each in kept], self.candidate, H, factor)
+            own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
+            pair = [grad_gates[:n], grad_gates_low[:n]]
+            self.backward_loop(
+                incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch
+            )
+            projection.collect(t, *pair)
+            j = self.recurrent_state
+            collect_recurrent(grad_weight_hh, t, pair[1][..., first * H : end_block * H], states[j], initial[j])
+            if grad_extra:
+                torch._foreach_add_(grad_extra, self.extra_gradients(pair[0], own, before))
+        grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
+        gradients = Gradients(grad_weight_ih, grad_bias, grad_weight_hh, grad_extra)
+        return {
+            "inputs": grad_inputs,
+            "embedding": grad_embedding,
+            **self.unfold(gradients, self.gradient_factor(options)),
+            **dict(zip(self.states, incoming.initial(), strict=True)),
+        }
+
+
+class _Incoming:
+    """The gradients that reach the states from outside, and those that the backward loop carries along.
+
+    Args:
+        cell: the cell.
+        grads: gradients of the operator's results.
+        sizes: T, B and H.
+        lengths: number of valid steps of each row [B], None for T.
+        high: an empty tensor of the accumulation dtype.
+    """
+
+    def __init__(
+        self, cell: ScriptedCell, grads: Grads, sizes: tuple[int, int, int], lengths: Tensor | None, high: Tensor
+    ) -> None:
+        count = len(cell.states)
+        last = grads[1 : 1 + count]
+        (T, B, H), self.T = sizes, sizes[0]
+        self.before_last = grads[1 + count] if cell.returns_before_last else None
+        self.grad_states = [high.new_zeros(B, H) for _ in range(count)]
+        self.stored: list[Tensor | None] = [grads[0], *[None] * (count - 1)]  # [T, B, H]
+        self.grad_initial: Tensor | None = None  # of the first state, where a row's first step is its last
+        for j, grad in enumerate(last):
+            if grad is not None and lengths is None:
+                self.grad_states[j] += grad
+            elif grad is not None and lengths is not None:
+                self.stored[j] = spread_last(self.stored[j], grad, lengths, T, high.dtype)
+        if self.before_last is None:
+            return
+        if lengths is not None:
+            one_step = (lengths == 1)[:, None]
+            self.grad_initial = self.before_last.masked_fill(~one_step, 0)
+            rest, steps = self.before_last.masked_fill(one_step, 0), (lengths - 1).clamp(min=1)
+            self.stored[0] = spread_last(self.stored[0], rest, steps, T, high.dtype)
+            self.before_last = None
+        elif T == 1:
+            self.grad_initial, self.before_last = self.before_last, None
+
+    def chunk(self, t: int, end: int) -> list[Tensor | None]:
+        """Return the gradients of the states of steps t … end − 1, [k, B, H] or None."""
+        own = [None if grad is None else grad[t:end] for grad in self.stored]
+        if self.before_last is not None and t <= self.T - 2 < end:
+            shape = (end - t, *self.before_last.shape)
+            added = self.grad_states[0].new_zeros(shape) if own[0] is None else own[0].clone()
+            added[self.T - 2 - t] += self.before_last
+            own[0] = added
+        return own
+
+    def initial(self) -> list[Tensor]:
+        """Return the gradients of the initial states [B, H], once the loop has gone through all chunks."""
+        if self.grad_initial is not None:
+            self.grad_states[0] += self.grad_initial
+        return self.grad_states
+
+
+def _before_last(states: Tensor, initial: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return a copy of the state before each row's last valid step [B, H]."""
+    if lengths is None:
+        return (states[-2] if len(states) > 1 else initial).clone()
+    return torch.where((lengths > 1)[:, None], last_rows(states, (lengths - 1).clamp(min=1)), initial)
