@@ -46,12 +46,12 @@ class Run:
     """One training run: what it is called, the words for train.py, and where they lead.
 
     Args:
-        setting: config and varied settings, the row that it counts in.
+        parts: its config, and `key=value` for each varied setting.
         seed: its seed.
         arguments: train.py's command line.
     """
 
-    setting: str
+    parts: list[str]
     seed: int
     arguments: list[str]
     folder: Path = field(init=False)
@@ -60,13 +60,18 @@ class Run:
     def __post_init__(self) -> None:
         self.folder, self.settings = parse_settings(self.arguments)
 
+    @property
+    def setting(self) -> str:
+        """The row of the table that it counts in."""
+        return " ".join(self.parts)
+
     def __str__(self) -> str:
         return f"{self.setting} seed {self.seed}"
 
     @property
     def log(self) -> str:
         """Name of the file for what its process says."""
-        return f"{file_name(self.setting)}_seed_{self.seed}.log"
+        return f"{file_name('_'.join(self.parts))}_seed_{self.seed}.log"
 
     def finished(self) -> Path | None:
         """Return the folder of a finished run with these very settings, the newest one.
@@ -142,8 +147,8 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
     runs = []
     for config, chosen, seed in itertools.product(configs, itertools.product(*choices), dict.fromkeys(seeds)):
         words = [word for key, value in chosen for word in (f"--{key}", value)]
-        setting = " ".join([Path(config).stem, *(f"{key}={names[key][value]}" for key, value in chosen)])
-        runs.append(Run(setting, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
+        parts = [Path(config).stem, *(f"{key}={names[key][value]}" for key, value in chosen)]
+        runs.append(Run(parts, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
     return runs
 
 
@@ -244,7 +249,7 @@ def _options() -> argparse.ArgumentParser:
 def _folder_name(word: str) -> str:
     if Path(word).name != word or word in ("", ".", ".."):
         raise argparse.ArgumentTypeError(f"{word!r} is not the name of one folder")
-    if file_name(word) != word.replace(" ", "_"):
+    if file_name(word) != word:
         raise argparse.ArgumentTypeError(f"{word!r} is not a name for every file system; {file_name(word)!r} would be")
     return word
 

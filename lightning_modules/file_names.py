@@ -9,16 +9,14 @@ LONGEST = (
 
 
 def file_name(text: str) -> str:
-    """Return a name for a file, as near to `text` as every file system takes it; spaces become underscores.
+    """Return a name for a file, as near to `text` as every file system takes it; two texts have two names.
 
-    If the text is too long or has characters that some system refuses, the name ends in a part of its SHA-256, so that
-    two such texts have two names.
+    If the text is too long or has characters that some system refuses, the name ends in a part of its SHA-256.
     """
-    same = text.replace(" ", "_")
-    whole = same.encode(errors="replace").decode()  # without half a character, of a command line that is not UTF-8
-    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "-", whole).rstrip(".")
+    whole = text.encode(errors="replace").decode()  # without half a character, of a command line that is not UTF-8
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "-", whole).rstrip(". ")
     content = name.encode()
-    if name == same and 0 < len(content) <= LONGEST:
+    if name == text and 0 < len(content) <= LONGEST:
         return name
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{content[: LONGEST - len(mark) - 1].decode(errors='ignore')}-{mark}"

@@ -59,20 +59,30 @@ def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, s
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts a root script, by default train.py on a small network, as a process."""
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Give a function that starts a root script, by default train.py on a small network, as a process.
+
+    What still runs after the test, as when one has failed, is killed with all that it has started.
+    """
+    started: list[subprocess.Popen[str]] = []
 
     def run(
         *words: str, script: str = "train.py", small: bool = True, prefix: tuple[str, ...] = ()
     ) -> subprocess.Popen[str]:
         command = [*prefix, sys.executable, str(ROOT / script), *(SMALL if small else []), *words]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
             start_new_session=True,
         )  # fmt: skip
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ def test_plan_is_the_product_of_configs_settings_and_seeds() -> None:
     assert first.settings["seed_everything"] == 40
 
 
+def test_every_run_has_a_log_of_its_own() -> None:
+    runs = study.plan(["palindrome_lstm.yaml"], [1, 2], [["trainer.default_root_dir", "a b", "a_b"]], [])
+    assert len({run.log for run in runs}) == 4
+    assert runs[0].log == "palindrome_lstm_trainer.default_root_dir=a b_seed_1.log"
+
+
 def test_plan_refuses_what_train_would_refuse() -> None:
     with pytest.raises(UserError, match=r"there is no 'nothing\.yaml'"):
         study.plan(["nothing.yaml"], [1], [], [])
@@ -189,7 +195,7 @@ def test_a_study_from_start_to_table(start: Start) -> None:
 def test_a_run_stopped_after_its_last_step_is_picked_up(train: Callable[..., tuple[int, str, str]]) -> None:
     words = ("--trainer.max_steps", "2", "--seed_everything", "3")
     assert train(*words)[0] == 0
-    run = study.Run("", 3, [*SMALL, *words])
+    run = study.Run([], 3, [*SMALL, *words])
     assert run.finished()
     (RUNS / "version_0" / "summary.json").unlink()
     assert run.interrupted()
