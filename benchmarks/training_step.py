@@ -85,8 +85,10 @@ def in_a_process(task: str, side: str, precision: str, steps: int = STEPS) -> fl
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as train.py sets it
     command = [sys.executable, "-m", "benchmarks.training_step", "--task", task, "--side", side,
                "--precision", precision, "--steps", str(steps)]  # fmt: skip
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return float(output.split()[-1])
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)  # the process has said why
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
@@ -99,7 +101,13 @@ def main() -> None:
     options = parser.parse_args()
     task, precision, side, steps = options.task, options.precision, options.side, options.steps
     if side:
-        print(plain(task, precision, steps) if side == "plain" else shipped(side, precision, steps))
+        from lightning_modules.errors import UserError
+
+        try:
+            print(plain(task, precision, steps) if side == "plain" else shipped(side, precision, steps))
+        except UserError as error:
+            print(f"train.py: error: {error}", file=sys.stderr)
+            sys.exit(error.status)
         return
     sides = {"plain": "32-true", **dict.fromkeys(CONFIGS[task], precision)}
     times: dict[str, list[float]] = {side: [] for side in sides}
