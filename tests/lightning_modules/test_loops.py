@@ -32,25 +32,37 @@ def kept(run: Path) -> tuple[Any, ...]:
     return (run / "metrics.csv").read_text(), facts, saved["epoch"], weights, generators, loops
 
 
+RUNS = {
+    "book": [
+        *BOOK,
+        "--trainer.max_steps",
+        "24",
+        "--trainer.val_check_interval",
+        "5",
+        "--checkpoints.every_n_steps",
+        "10",
+    ],
+    "epochs": [*KARATE, "--trainer.max_epochs", "12", "--checkpoints.every_n_steps", "4"],
+    "steps amid an epoch": [*SAMPLED, "--trainer.max_steps", "10", "--trainer.check_val_every_n_epoch", "2"],
+    "limited": [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "3"],
+}  # fmt: skip
+MORE_RUNS = {
+    "book, accumulated": [*BOOK, "--trainer.max_steps", "8", "--trainer.val_check_interval", "4",
+                          "--checkpoints.every_n_steps", "2", "--trainer.accumulate_grad_batches", "3"],
+    "steps": [*KARATE, "--trainer.max_steps", "12", "--checkpoints.every_n_steps", "4"],
+    "validated now and then": [*KARATE, "--trainer.max_epochs", "12", "--checkpoints.every_n_steps", "1",
+                               "--trainer.check_val_every_n_epoch", "3"],
+    "epochs of batches": [*SAMPLED, "--trainer.max_epochs", "3"],
+    "accumulated": [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.accumulate_grad_batches", "3"],
+    "validated amid an epoch": [*SAMPLED, "--trainer.max_epochs", "2", "--trainer.val_check_interval", "2"],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "words",
-    [
-        [*BOOK, "--trainer.max_steps", "24", "--trainer.val_check_interval", "5", "--checkpoints.every_n_steps", "10"],
-        [*BOOK, "--trainer.max_steps", "8", "--trainer.val_check_interval", "4", "--checkpoints.every_n_steps", "2",
-         "--trainer.accumulate_grad_batches", "3"],
-        [*KARATE, "--trainer.max_epochs", "12", "--checkpoints.every_n_steps", "4"],
-        [*KARATE, "--trainer.max_steps", "12", "--checkpoints.every_n_steps", "4"],
-        [*KARATE, "--trainer.max_epochs", "12", "--checkpoints.every_n_steps", "1",
-         "--trainer.check_val_every_n_epoch", "3"],
-        [*SAMPLED, "--trainer.max_epochs", "3"],
-        [*SAMPLED, "--trainer.max_steps", "10", "--trainer.check_val_every_n_epoch", "2"],
-        [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.accumulate_grad_batches", "3"],
-        [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "3"],
-        [*SAMPLED, "--trainer.max_epochs", "2", "--trainer.val_check_interval", "2"],
-    ],
-    ids=["book", "book, accumulated", "epochs", "steps", "validated now and then", "epochs of batches",
-         "steps amid an epoch", "accumulated", "limited", "validated amid an epoch"],
-)  # fmt: skip
+    [*RUNS.values(), *(pytest.param(words, marks=pytest.mark.slow) for words in MORE_RUNS.values())],
+    ids=[*RUNS, *MORE_RUNS],
+)
 def test_a_run_killed_at_any_checkpoint_goes_on_exactly(
     words: list[str], train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
