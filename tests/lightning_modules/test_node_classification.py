@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning import Trainer
-from torch import nn
 
 from datamodules.node_graphs import Karate
 from lightning_modules.callbacks.metrics_csv import read_metrics
@@ -58,7 +57,7 @@ def test_a_weight_decay_for_each_part(train: Train) -> None:
     status, _, err = train(*words, "--model.weight_decay", "{lest: 0.1}", small=False)
     assert (status, err.count("\n")) == (2, 1)
     assert "weight_decay: the network has no part 'lest'; it has first, last" in err
-    system = NodeClassification(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), weight_decay={"1": 0.1})
+    system = NodeClassification(GCN(num_features=2, num_classes=2), weight_decay={"last": 0.1})
     assert [group["weight_decay"] for group in system.configure_optimizers().param_groups] == [0, 0, 0.1, 0.1]
 
 

@@ -31,7 +31,7 @@ def test_a_solved_run_that_had_to_stop_trains_no_further() -> None:
     solved = Solved(1.0, 2, stop=True)
     solved.load_state_dict({"iteration": 7, "recent": [1.0, 1.0]})
     trainer = feed(solved, [])
-    solved.on_train_start(trainer, None)
+    solved.on_fit_start(trainer, None)
     assert trainer.fit_loop.epoch_loop.max_steps == 7
 
 
