@@ -1,5 +1,6 @@
 """make train: the task until it is solved, then commands that work."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def make(target: str) -> str:
-    """Return what make would do for a target, with the set-up left out."""
-    command = ["make", "--dry-run", "--assume-old=.venv/installed", target]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """Return what make would do for a target, with the set-up left out; also when make itself runs this test."""
+    command = ["make", "--dry-run", "--no-print-directory", "--assume-old=.venv/installed", target]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def test_make_train_ends_when_solved_and_names_commands_that_work() -> None:
