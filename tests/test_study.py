@@ -203,6 +203,7 @@ def test_a_run_stopped_after_its_last_step_is_picked_up(train: Callable[..., tup
     assert run.finished() == RUNS / "version_0"
 
 
+@pytest.mark.slow
 def test_a_shorter_study_makes_runs_of_its_own(start: Start) -> None:
     words = ("--seeds", "1", "--vary", "trainer.max_steps", "4", "2")
     process = start(*words, script="study.py")
@@ -213,6 +214,7 @@ def test_a_shorter_study_makes_runs_of_its_own(start: Start) -> None:
     assert "max_steps=2 | 1 |" in out
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_stops_no_other(start: Start) -> None:
     words = ("--seeds", "1", "--trainer.max_steps", "2", "--vary", "model.network.embedding_size", "4", "4000000000000")
     process = start(*words, script="study.py")
@@ -224,7 +226,9 @@ def test_a_failed_run_is_named_and_stops_no_other(start: Start) -> None:
     assert "embedding_size=4 | 1 |" in out
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) -> None:
     words = ("--seeds", "1", "--trainer.max_steps", "250", "--checkpoints.every_n_steps", "10")
     process = start(*words, script="study.py")
@@ -245,6 +249,7 @@ def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) ->
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
 
 
+@pytest.mark.slow
 def test_eight_varied_settings_have_names_short_enough(start: Start) -> None:
     varied = {
         "trainer.max_steps": "2",

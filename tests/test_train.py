@@ -342,7 +342,9 @@ def unbroken(train: Train) -> str:
     return (Path("whole") / RUNS / "version_0" / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)]
+)
 def test_signals_stop_at_a_step_saved(signum: int, status: int, start: Start, unbroken: str) -> None:
     process = start("--trainer.max_steps", str(STEPS), *DROPOUT)
     wait_for_step(process, 20)
@@ -398,6 +400,7 @@ def test_a_step_saved_without_its_event_gets_it(train: Train) -> None:
     assert list(scalars(RUNS / "version_0", "train/loss")) == [9, 10, 11]
 
 
+@pytest.mark.slow
 def test_a_running_run_is_not_continued_twice(start: Start) -> None:
     process = start("--trainer.max_steps", "100000", "--checkpoints.every_n_steps", "5")
     wait_for_step(process, 10)
@@ -445,6 +448,7 @@ def test_two_processes_stop_and_go_on(start: Start) -> None:
     assert losses(RUNS / "version_0")[0] == list(range(60))
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_different_data(start: Start) -> None:
     words = ("--trainer.max_steps", "6", "--trainer.devices", "2", "--trainer.strategy", "ddp", *DROPOUT)
     out, err = start(*words).communicate(timeout=180)

@@ -316,7 +316,7 @@ def test_the_readmes_new_cell_trains(train: Train, tmp_path: Path, monkeypatch: 
 
 
 def test_the_progress_line_can_be_turned_off(train: Train) -> None:
-    status, out, err = train("--trainer.enable_progress_bar", "false")
+    status, out, err = train("--trainer.enable_progress_bar", "false", "--trainer.max_steps", "30")
     assert (status, err) == (0, "")
     assert "step " not in out.split("accuracy")[0]
     assert (RUN / "last.ckpt").exists()
