@@ -27,7 +27,7 @@ NETWORKS = "lightning_modules.networks"
         (["--model.network.layer", "torch.nn.LSTM"], "take a layer of kernels, such as kernels.LSTM"),
         (["--model.network.layer", "kernels.recurrent_layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
         (["--model.network", "builtins.int"], "builtins.int does not fit here"),
-        (["--model.network", "torch.nn.Identity"], "num_classes"),
+        (["--model.network", "torch.nn.Identity"], "Expected key network.init_args."),
         (["--model.network", f"{NETWORKS}.text_networks.GraphLSTM"], "GraphLSTM does not take (missing a required"),
         (["--model", "torch.nn.Linear"], "model: torch.nn.Linear does not fit here"),
         (["--model", "builtins.int"], "model: builtins.int does not fit here"),
