@@ -107,6 +107,8 @@ def choose(backend: Backend, case: Case) -> Choice:
 
 def _fastest(case: Case) -> Choice:
     """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
+    if case.cell.scripted is None:
+        return Choice("reference", "this cell has its equations alone")
     refusal = script.refusal()
     special = case.recompute or case.cell.native is None or torch.compiler.is_compiling()
     unrolled = "one node for torch.compile, which would unroll torch's own"

@@ -152,6 +152,15 @@ def test_it_has_all_that_layers_have(leaky: type[RecurrentLayer], capsys: pytest
             leaky(2, 5, backend=backend)(x)
 
 
+def test_without_loops_its_equations_run(leaky: type[RecurrentLayer], monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = leaky(2, 5), torch.randn(7, 3, 2)
+    expected = layer(x)
+    monkeypatch.setattr(leaky, "cell", leaky.cell._replace(scripted=None))
+    torch.testing.assert_close(layer(x), expected)
+    with pytest.raises(ValueError, match="has no scripted loops"):
+        leaky(2, 5, backend="torchscript")
+
+
 def test_it_compiles(leaky: type[RecurrentLayer]) -> None:
     layer, x = leaky(2, 5), torch.randn(7, 3, 2)
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))

@@ -33,7 +33,7 @@ class GRU(RecurrentLayer):
     The arguments are those of `RecurrentLayer`, and `proj_size`, which must be 0.
 
     Raises:
-        ValueError: as of `RecurrentLayer`, and if `proj_size` is not 0.
+        ValueError: as in `RecurrentLayer`, and if `proj_size` is not 0.
     """
 
     cell = GRU_CELL

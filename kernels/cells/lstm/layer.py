@@ -34,7 +34,7 @@ class LSTM(RecurrentLayer):
     state by a further matrix.
 
     Raises:
-        ValueError: as of `RecurrentLayer`, and if `proj_size` is neither 0 nor below `hidden_size`.
+        ValueError: as in `RecurrentLayer`, and if `proj_size` is neither 0 nor below `hidden_size`.
         NotImplementedError: if `proj_size` is not 0.
     """
 

@@ -42,10 +42,10 @@ class PeepholeLSTM(RecurrentLayer):
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
-        num_layers: number of levels L.
-        bias: whether the gates have biases; like the rest, as of `RecurrentLayer`.
+        num_layers: number of stacked layers L.
+        bias: whether the gates have biases; like the rest, as in `RecurrentLayer`.
         batch_first: whether batched input and output are [B, T, …].
-        dropout: probability of dropping between levels.
+        dropout: probability of dropping between layers.
         bidirectional: whether a second network reads from the end.
         device: device of the weights.
         dtype: dtype of the weights.
@@ -56,7 +56,7 @@ class PeepholeLSTM(RecurrentLayer):
         recompute: keep only the states for the backward pass.
 
     Raises:
-        ValueError: as of `RecurrentLayer`, and if `peephole` or `candidate` is none of these.
+        ValueError: as in `RecurrentLayer`, and if `peephole` or `candidate` is none of these.
     """
 
     num_states = 2

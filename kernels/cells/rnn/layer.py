@@ -34,11 +34,11 @@ class RNN(RecurrentLayer):
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
-        num_layers: number of levels L.
+        num_layers: number of stacked layers L.
         nonlinearity: "tanh" or "relu".
-        bias: whether there are biases; like the rest, as of `RecurrentLayer`.
+        bias: whether there are biases; like the rest, as in `RecurrentLayer`.
         batch_first: whether batched input and output are [B, T, …].
-        dropout: probability of dropping between levels.
+        dropout: probability of dropping between layers.
         bidirectional: whether a second network reads from the end.
         proj_size: must be 0; torch.nn.RNN has this argument, too.
         device: device of the weights.
@@ -47,7 +47,7 @@ class RNN(RecurrentLayer):
         recompute: makes no difference: this cell keeps nothing but its states anyway.
 
     Raises:
-        ValueError: as of `RecurrentLayer`, if the nonlinearity is neither, and if `proj_size` is not 0.
+        ValueError: as in `RecurrentLayer`, if the nonlinearity is neither, and if `proj_size` is not 0.
     """
 
     cell = RNN_CELL
