@@ -55,9 +55,9 @@ def cell_calls(model: CharacterModel, N: int) -> Callable[[int], Tensor]:
     """Return the same with torch.nn.LSTMCell."""
     sizes = [model.layer.input_size, *[model.layer.hidden_size] * model.layer.num_layers]
     cells = [nn.LSTMCell(I, H) for I, H in itertools.pairwise(sizes)]
-    for level, cell in enumerate(cells):
+    for k, cell in enumerate(cells):
         cell.load_state_dict(
-            {name: getattr(model.layer, f"{name}_l{level}") for name in cell.state_dict()}  # the same names
+            {name: getattr(model.layer, f"{name}_l{k}") for name in cell.state_dict()}  # the same names
         )
 
     def run(length: int) -> Tensor:
@@ -65,9 +65,9 @@ def cell_calls(model: CharacterModel, N: int) -> Callable[[int], Tensor]:
         states = [(torch.zeros(N, cell.hidden_size),) * 2 for cell in cells]
         for _ in range(length):
             below = model.embedding(token)
-            for level, cell in enumerate(cells):
-                states[level] = cell(below, states[level])
-                below = states[level][0]
+            for k, cell in enumerate(cells):
+                states[k] = cell(below, states[k])
+                below = states[k][0]
             token = torch.multinomial(torch.softmax(model.head(below), 1), 1)[:, 0]
             tokens.append(token)
         return torch.stack(tokens)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from benchmarks.cuda_timing import flash_rnn
 from benchmarks.jit_loops import jit_step
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced
+from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
-from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available
 
 

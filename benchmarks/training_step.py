@@ -55,10 +55,10 @@ def plain(task: str, precision: str, steps: int) -> float:
 
     if task == "book":
         text = Book(length=30, batch_size=64)
-        loader, V, classes, levels, bound = text.train_dataloader(), text.vocab_size, text.vocab_size, 2, 5
+        loader, V, classes, layers, bound = text.train_dataloader(), text.vocab_size, text.vocab_size, 2, 5
     else:
-        loader, V, classes, levels, bound = BinaryPalindrome(10, 256).train_dataloader(), 3, 2, 1, 10
-    embedding, lstm, head = nn.Embedding(V, 64), nn.LSTM(64, 256, levels), nn.Linear(256, classes)
+        loader, V, classes, layers, bound = BinaryPalindrome(10, 256).train_dataloader(), 3, 2, 1, 10
+    embedding, lstm, head = nn.Embedding(V, 64), nn.LSTM(64, 256, layers), nn.Linear(256, classes)
     parameters = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
     optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=1e-4)
     if task == "book":

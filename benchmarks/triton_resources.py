@@ -27,7 +27,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 from kernels.triton import available, launch
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}

@@ -7,7 +7,7 @@ from kernels.cells.lstm.layer import LSTM
 from kernels.cells.peephole_lstm.layer import PeepholeLSTM
 from kernels.cells.rnn.layer import RNN
 from kernels.dispatch import Backend, Case, choose, forced, unscripted
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 
 __all__ = [
     "GRU",

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from kernels.cells.gru.layer import GRU
 from kernels.cells.lstm.layer import LSTM
 from kernels.cells.rnn.layer import RNN
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 
 TWINS: dict[type[RecurrentLayer], type[nn.RNNBase]] = {RNN: nn.RNN, GRU: nn.GRU, LSTM: nn.LSTM}
 

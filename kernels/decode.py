@@ -18,7 +18,7 @@ from kernels.cells.gru.layer import GRU
 from kernels.cells.lstm.layer import LSTM
 from kernels.cells.peephole_lstm.layer import PeepholeLSTM
 from kernels.cells.rnn.layer import RNN
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 from kernels.scripted.chunks import scale_rows
 from kernels.scripted.script import add_product, loop
 

@@ -289,7 +289,7 @@ def _readable(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """Return the tensors as the kernel gets them: contiguous, and float32 for bfloat16, which the interpreter lacks.
 
     They begin at multiples of 16 bytes, so that nothing is compiled anew for those that do not: the states of a later
-    level or direction, at some batches and odd H.
+    layer or direction, at some batches and odd H.
     """
     return [None if tensor is None else _as_read(_aligned(tensor.contiguous())) for tensor in tensors]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import kernels
 from kernels import LSTM
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.errors import UserError
 

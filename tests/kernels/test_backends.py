@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced, unscripted
 from kernels.dtypes import lower
+from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
-from kernels.recurrent_layer import RecurrentLayer
 from kernels.scripted import chunks
 from kernels.triton import available, launch
 
@@ -166,7 +166,7 @@ def test_drawn_shapes(cell: str, backend: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize(
     ("backend", "cell"),
@@ -176,8 +176,8 @@ def test_drawn_shapes(cell: str, backend: str, data: st.DataObject) -> None:
         *(triton(cell, slow=True) for cell in CELLS),
     ],
 )
-def test_levels_and_directions(cell: str, ragged: bool, levels: int, bidirectional: bool, backend: str) -> None:
-    options = {"num_layers": levels, "bidirectional": bidirectional}
+def test_layers_and_directions(cell: str, ragged: bool, num_layers: int, bidirectional: bool, backend: str) -> None:
+    options = {"num_layers": num_layers, "bidirectional": bidirectional}
     for tokens, output in ((False, "sequence"), (True, "last")):
         compare(cell, 4, 3, 2, 5, DTYPES[backend], ragged, tokens, output, backend, **options)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, unscripted
 from kernels.decode import Decoder, choose
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 
 CELLS = {
     "lstm": LSTM,
@@ -34,10 +34,10 @@ def make(cell: str, **options: object) -> tuple[RecurrentLayer, Tensor, nn.Linea
 
 @torch.no_grad()
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])
-def test_equals_the_layers_on_the_whole_text(cell: str, levels: int, bias: bool) -> None:
-    layer, embedding, head, decoder = make(cell, num_layers=levels, bias=bias)
+def test_equals_the_layers_on_the_whole_text(cell: str, num_layers: int, bias: bool) -> None:
+    layer, embedding, head, decoder = make(cell, num_layers=num_layers, bias=bias)
     text = torch.randint(0, V, (4, 3))
     logits = decoder.read(text)
     torch.testing.assert_close(logits, head(layer.forward_ids(text, embedding)[0]))

@@ -12,8 +12,8 @@ from torch.nn.utils import prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
+from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
-from kernels.recurrent_layer import RecurrentLayer
 from kernels.triton import available
 
 TWINS = [
@@ -126,7 +126,7 @@ def test_one_sequence_without_a_batch_axis(backend: str) -> None:
     torch.testing.assert_close(layer(x, (state, state)), twin(x, (state, state)))
 
 
-def test_dropout_acts_between_levels_in_training() -> None:
+def test_dropout_acts_between_layers_in_training() -> None:
     torch.manual_seed(0)
     layer, x = LSTM(3, 5, num_layers=2, dropout=0.5), torch.randn(4, 2, 3)
     assert not torch.equal(layer(x)[0], layer(x)[0])

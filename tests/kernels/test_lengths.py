@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 from kernels.triton import available
 
 NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here

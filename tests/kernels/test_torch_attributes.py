@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune, rnn
 
 import kernels
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 
 TWINS = [(LSTM, nn.LSTM), (GRU, nn.GRU), (RNN, nn.RNN)]
 twins = pytest.mark.parametrize(("ours", "theirs"), TWINS)

@@ -18,7 +18,7 @@ from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, forced
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import DIAGONAL_CELL
 from kernels.dispatch import Case
-from kernels.recurrent_layer import RecurrentLayer
+from kernels.layer import RecurrentLayer
 from kernels.triton import available, bulk, launch
 
 CASE = Case(
@@ -178,7 +178,7 @@ def test_few_sums_are_split_among_the_warps(H: int, B: int, reverse: bool, parts
 
 
 def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
-    """Else a state of a second level, at odd H and some batches, would compile them anew."""
+    """Else a state of a second layer, at odd H and some batches, would compile them anew."""
     whole = torch.arange(9.0)
     given, same, _ = launch._readable((whole[1:], whole, None))
     assert given.data_ptr() % 16 == 0

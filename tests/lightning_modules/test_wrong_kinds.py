@@ -25,7 +25,7 @@ NETWORKS = "lightning_modules.networks"
         (["--model.network.layer", "builtins.int"], "model.network.layer: builtins.int does not fit here"),
         (["--model.network.layer", "torch.nn.Linear"], "cannot run torch.nn.modules.linear.Linear, which has"),
         (["--model.network.layer", "torch.nn.LSTM"], "take a layer of kernels, such as kernels.LSTM"),
-        (["--model.network.layer", "kernels.recurrent_layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
+        (["--model.network.layer", "kernels.layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
         (["--model.network", "builtins.int"], "builtins.int does not fit here"),
         (["--model.network", "torch.nn.Identity"], "Expected key network.init_args."),
         (["--model.network", f"{NETWORKS}.text_networks.GraphLSTM"], "GraphLSTM does not take (missing a required"),

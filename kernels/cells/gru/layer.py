@@ -7,7 +7,7 @@ from kernels.cell import Cell, Given, Results
 from kernels.cells.gru.reference import gru_step
 from kernels.cells.gru.scripted import SCRIPTED
 from kernels.dispatch import Backend
-from kernels.recurrent_layer import RecurrentLayer, Shapes, gate_shapes, refuse_projection
+from kernels.layer import RecurrentLayer, Shapes, gate_shapes, refuse_projection
 
 
 def _triton(given: Given) -> Results:

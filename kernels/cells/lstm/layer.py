@@ -7,7 +7,7 @@ from kernels.cell import Cell, Given, Results
 from kernels.cells.lstm.reference import lstm_step
 from kernels.cells.lstm.scripted import SCRIPTED
 from kernels.dispatch import Backend
-from kernels.recurrent_layer import RecurrentLayer, Shapes, gate_shapes
+from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:

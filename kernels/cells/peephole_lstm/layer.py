@@ -9,7 +9,7 @@ from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.reference import peephole_step
 from kernels.cells.peephole_lstm.scripted import peephole_lstm
 from kernels.dispatch import Backend
-from kernels.recurrent_layer import RecurrentLayer, Shapes, gate_shapes
+from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:

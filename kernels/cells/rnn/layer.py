@@ -9,7 +9,7 @@ from kernels.cell import Cell, Given, Results
 from kernels.cells.rnn.reference import rnn_step
 from kernels.cells.rnn.scripted import SCRIPTED
 from kernels.dispatch import Backend
-from kernels.recurrent_layer import RecurrentLayer, Shapes, gate_shapes, refuse_projection
+from kernels.layer import RecurrentLayer, Shapes, gate_shapes, refuse_projection
 
 
 def _triton(given: Given) -> Results:
