@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import recurrent_report
 from benchmarks.cuda_timing import floor_ms, time_on_gpu, wall_time, works
 from benchmarks.recurrent_cases import (
     BOUND,
@@ -169,33 +170,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the ratios of forward + backward to the fastest peer, a panel a precision."""
-    from matplotlib.figure import Figure
-
-    precisions = list(dict.fromkeys(row["precision"] for row in rows))
-    figure = Figure(figsize=(11, 4 * len(precisions)), layout="constrained")
-    shown = {"kernels, auto": "#1f77b4", "torch.nn": "#d62728", "eager loop": "#bbbbbb", "jit loop": "#888888"}
-    for axes, precision in zip(figure.subplots(len(precisions), 1, squeeze=False)[:, 0], precisions, strict=True):
-        times: dict[str, dict[tuple[str, str], float]] = {implementation: {} for implementation in shown}
-        for row in rows:
-            if row["precision"] == precision and row["implementation"] in shown and "both_ms" in row:
-                times[row["implementation"]][row["cell"], row["shape"]] = row["both_ms"]
-        ours = times["kernels, auto"]
-        cases = list(ours)
-        for offset, (implementation, colour) in enumerate(shown.items()):
-            there = [(k, case) for k, case in enumerate(cases) if case in times[implementation]]
-            heights = [times[implementation][case] / ours[case] for _, case in there]
-            axes.bar([k + 0.2 * offset for k, _ in there], heights, 0.2, label=implementation, color=colour)
-        axes.set_xticks([k + 0.3 for k in range(len(cases))], [f"{cell}\n{shape}" for cell, shape in cases],
-                        fontsize=6, rotation=90)  # fmt: skip
-        axes.set(yscale="log", ylabel="time / ours", title=f"forward + backward, {precision}")
-        axes.set_yticks((0.5, 1, 2, 5, 10), ("0.5", "1", "2", "5", "10"))
-        axes.axhline(1, color="black", linewidth=0.6)
-        axes.legend(frameon=False, ncols=4)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> int:
     """Measure what the command line asks for; return 1 if a result was wrong, 2 if nothing can run, or UNUSABLE."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,7 +212,7 @@ def main() -> int:
             rows += new
     print(f"\n{options.out / 'recurrent.csv'}")
     if any(row["implementation"] == "kernels, auto" for row in rows):
-        draw(rows, options.out / "recurrent.png")
+        recurrent_report.draw(recurrent_report.read(options.out / "recurrent.csv"), options.out / "recurrent.png")
         print(options.out / "recurrent.png")
     return int(failed or any(row["implementation"] != GEMMS and "both_ms" not in row for row in rows))
 
