@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.callbacks.summary import read_summary
-from lightning_modules.cli import parse_settings
+from lightning_modules.cli.main import parse_settings
+from lightning_modules.cli.parent import VARIABLE
+from lightning_modules.cli.run_folder import find_runs, is_running
 from lightning_modules.errors import LineParser, UserError
-from lightning_modules.file_names import file_name
-from lightning_modules.parent import VARIABLE
-from lightning_modules.runs import find_runs, is_running
+from lightning_modules.files import file_name
 from lightning_modules.study_report import write_report
 
 ITS_OWN = {  # words of train.py that make no sense here, and what does

@@ -24,7 +24,7 @@ import os
 import signal
 import sys
 
-from lightning_modules.parent import stop_with_parent
+from lightning_modules.cli.parent import stop_with_parent
 from lightning_modules.signals import SIGNALS, leave_on_signals
 
 # Large buffers on huge pages: page faults cost a recurrent training step a good part of its time. Read with torch.
@@ -42,7 +42,7 @@ def main() -> int:
             return 0
         arguments.remove("all")
     try:
-        from lightning_modules.cli import main as run
+        from lightning_modules.cli.main import main as run
 
         return run(arguments)
     except ModuleNotFoundError as error:

@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn.functional import cross_entropy
 
-from lightning_modules.cli import StudyCLI
+from lightning_modules.cli.main import StudyCLI
 
 CONFIG = "palindrome_lstm.yaml"
 WARM_UP, BLOCK, ROUNDS = 5, 20, 4

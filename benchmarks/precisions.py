@@ -11,7 +11,7 @@ import statistics
 
 from benchmarks.training_step import in_a_process
 from kernels.processor import computes
-from lightning_modules.parser import CONFIGS
+from lightning_modules.cli.parser import CONFIGS
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -25,7 +25,7 @@ def shipped(config: str, precision: str, steps: int) -> float:
 
     from pytorch_lightning import Callback
 
-    from lightning_modules.cli import StudyCLI
+    from lightning_modules.cli.main import StudyCLI
 
     times = []
 

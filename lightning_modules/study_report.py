@@ -7,7 +7,7 @@ from typing import Any
 from lightning_modules.callbacks.colours import colour, line
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.summary import LAST, read_summary
-from lightning_modules.runs import write_whole
+from lightning_modules.files import write_whole
 
 NOTE = "Mean ± standard deviation (n − 1) over the seeds' means; std over iterations: the mean of each seed's own."
 

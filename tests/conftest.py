@@ -45,7 +45,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Return a function that runs train.py's command line here on a small network: (status, stdout, stderr)."""
-    from lightning_modules.cli import main
+    from lightning_modules.cli.main import main
 
     def run(*words: str, small: bool = True) -> tuple[int, str, str]:
         try:

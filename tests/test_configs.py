@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
-from lightning_modules.cli import SettingsOnly
-from lightning_modules.parser import CONFIGS
+from lightning_modules.cli.main import SettingsOnly
+from lightning_modules.cli.parser import CONFIGS
 
 MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
 CONFIG_FILES = sorted(CONFIGS.glob("*.yaml"))

@@ -16,8 +16,8 @@ import yaml
 
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.cli.run_folder import is_running, running
 from lightning_modules.errors import UserError
-from lightning_modules.runs import is_running, running
 from lightning_modules.study_report import headline_of
 from tests.conftest import SMALL
 

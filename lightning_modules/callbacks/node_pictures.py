@@ -14,7 +14,7 @@ from torch.nn.functional import normalize, pad
 from torch_geometric.data import Data
 
 from lightning_modules.callbacks.colours import colour, marker
-from lightning_modules.runs import RunTensorBoard
+from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end

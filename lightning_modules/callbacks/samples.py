@@ -12,8 +12,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kernels.decode import Decoder
 from kernels.dtypes import without_autocast
+from lightning_modules.callbacks.tensorboard import RunTensorBoard
+from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
-from lightning_modules.runs import RunTensorBoard, write_whole
 
 LENGTHS = (20, 30, 60)  # greedy, from each of the first characters
 TEMPERATURES = (0.5, 1.0, 2.0)

@@ -11,9 +11,11 @@ from pytorch_lightning.callbacks import Callback
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
+from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.commands import line, program
+from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
-from lightning_modules.runs import RunTensorBoard, flat, write_whole
+from lightning_modules.files import write_whole
 
 LAST = 1000
 

@@ -13,8 +13,8 @@ import torch
 from lightning_modules.callbacks.curves import Curves
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
-from lightning_modules.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.cli import StudyCLI
+from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.cli.main import StudyCLI
 from lightning_modules.node_classification import NodeClassification
 from lightning_modules.signals import Stopped, signals
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.cli.yaml_text import LARGEST, check_yaml, load_checked
 from lightning_modules.errors import UserError
-from lightning_modules.parser import CONFIGS
-from lightning_modules.yaml_text import LARGEST, check_yaml, load_checked
 
 Train = Callable[..., tuple[int, str, str]]
 

@@ -12,8 +12,8 @@ import pytest
 from datamodules.data_folders import DataError
 from datamodules.text_lines import file_text
 from lightning_modules.checkpoint_file import read_checkpoint
+from lightning_modules.cli.parser import CONFIGS, find_config
 from lightning_modules.errors import UserError
-from lightning_modules.parser import CONFIGS, find_config
 
 Train = Callable[..., tuple[int, str, str]]
 NETWORKS = "lightning_modules.networks"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_modules.file_names import LONGEST, file_name
+from lightning_modules.files import LONGEST, file_name
 
 
 def test_an_ordinary_name_stays_as_it_is() -> None:

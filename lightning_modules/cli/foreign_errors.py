@@ -5,8 +5,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
-from lightning_modules.runs import flat
 
 # Of a tensor or array that no memory holds, or whose size no 64-bit number does.
 TOO_LARGE = (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_modules.cli.foreign_errors import as_mistakes
 from lightning_modules.errors import UserError
-from lightning_modules.foreign_errors import as_mistakes
 
 Train = Callable[..., tuple[int, str, str]]
 LAST = Path("runs/palindrome_lstm/version_0/last.ckpt")

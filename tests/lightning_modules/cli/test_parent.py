@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lightning_modules.parent import VARIABLE, stop_with_parent
+from lightning_modules.cli.parent import VARIABLE, stop_with_parent
 
 CHILD = """
 import signal, sys, time
-from lightning_modules.parent import stop_with_parent
+from lightning_modules.cli.parent import stop_with_parent
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 stop_with_parent()
@@ -23,7 +23,7 @@ def child(seconds: float, watches: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", CHILD, str(seconds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=os.environ | {VARIABLE: watches},
     )
     assert process.stdout is not None

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_modules.cli.parser import CONFIGS, config_first, find_config
 from lightning_modules.errors import UserError, did_you_mean
-from lightning_modules.parser import CONFIGS, config_first, find_config
 
 Train = Callable[..., tuple[int, str, str]]
 

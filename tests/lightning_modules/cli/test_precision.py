@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from kernels import processor
-from lightning_modules import precision
-from lightning_modules.cli import parse_settings
-from lightning_modules.precision import faster_precision, slowness
+from lightning_modules.cli import precision
+from lightning_modules.cli.main import parse_settings
+from lightning_modules.cli.precision import faster_precision, slowness
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/palindrome_lstm/version_0")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_modules.cli.run_folder import drop_run, find_last, find_runs, is_running, new_run, running
+from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
-from lightning_modules.runs import drop_run, find_last, find_runs, flat, is_running, new_run, running, write_whole
+from lightning_modules.files import write_whole
 
 
 def store(run: Path, config: dict, checkpoint: bool = True) -> None:

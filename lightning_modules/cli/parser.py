@@ -16,10 +16,10 @@ import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
+from lightning_modules.cli.yaml_text import load_checked
 from lightning_modules.errors import UserError, did_you_mean, one_line
-from lightning_modules.yaml_text import load_checked
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def config_first(arguments: list[str]) -> list[str]:

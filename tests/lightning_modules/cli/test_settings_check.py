@@ -11,10 +11,10 @@ import pytest
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 
-from lightning_modules.cli import DATA_FACTS, SYSTEM_FACTS, SettingsOnly
+from lightning_modules.cli.main import DATA_FACTS, SYSTEM_FACTS, SettingsOnly
+from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.cli.settings_check import check_settings
 from lightning_modules.errors import UserError
-from lightning_modules.parser import CONFIGS
-from lightning_modules.settings_check import check_settings
 
 Train = Callable[..., tuple[int, str, str]]
 FROM_DATA = (*DATA_FACTS, *SYSTEM_FACTS)
@@ -144,8 +144,8 @@ def test_a_share_that_leaves_no_batch(train: Train) -> None:
 
 
 def test_settings_of_a_class_that_hands_them_on_are_checked_too() -> None:
+    from lightning_modules.cli.settings_check import _may_be_null, _parameter
     from lightning_modules.networks.link_networks import DistMult
-    from lightning_modules.settings_check import _may_be_null, _parameter
 
     parameter = _parameter(DistMult, "dropout")
     assert parameter is not None

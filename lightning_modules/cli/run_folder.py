@@ -8,10 +8,8 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch.utils.tensorboard.summary import hparams
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
 
 # What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
@@ -27,15 +25,6 @@ ASIDE = (
     "trainer.log_every_n_steps",
 )
 DOWNLOAD = "data.init_args.download"  # whether data may be fetched makes no other run
-
-# TensorBoard opens the first two groups of tags in the alphabet. Those are to be the curves of the training and of the
-# validation, accuracy and loss; so what else is logged at every step is shown in a group behind them.
-SHOWN_AS = {
-    "learning_rate": "weight_update/learning_rate",
-    "train/gradient_norm": "weight_update/gradient_norm",
-    "train/bits_per_character": "train/loss_in_bits_per_character",
-    "val/bits_per_character": "val/loss_in_bits_per_character",
-}
 
 
 def new_run(folder: Path) -> Path:
@@ -104,22 +93,6 @@ def drop_run(run: Path) -> None:
             folder.rmdir()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file beside its target and rename it: a reader sees the old content or the new, whole.
-
-    Raises:
-        UserError: if the disk refuses, as when it is full.
-    """
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def version_number(run: Path) -> int:
     """Return n of `version_<n>`, −1 for another name."""
     number = run.name.removeprefix("version_")
@@ -171,17 +144,6 @@ def find_last(folder: Path, config: dict[str, Any]) -> Path:
     )
 
 
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Return {dotted key: value} of a config; lists count as values."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    return {
-        key: value
-        for name, branch in tree.items()
-        for key, value in flat(branch, f"{prefix}.{name}".lstrip(".")).items()
-    }
-
-
 def _differences(stored: Any, config: dict[str, Any], aside: tuple[str, ...]) -> list[str]:
     """Return `key (theirs, here ours)` for every setting in which two configs differ."""
     theirs, ours = flat(stored), flat(config)
@@ -190,54 +152,3 @@ def _differences(stored: Any, config: dict[str, Any], aside: tuple[str, ...]) ->
         for key in sorted(theirs.keys() | ours.keys())
         if theirs.get(key) != ours.get(key) and not any(key == name or key.startswith(f"{name}.") for name in aside)
     ]
-
-
-class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard events in the run's own folder: the curves, and no lone dots beside them.
-
-    Lightning's curve of the epoch and its hparams.yaml are left out. So are the test's numbers, which `log_end` tells.
-
-    Args:
-        run: the run's folder.
-        first_step: where a continued run starts; older events from that step on are hidden. The step before it is
-            hidden too and written again from metrics.csv, since a killed process may have saved it without its event.
-    """
-
-    def __init__(self, run: Path, first_step: int = 0) -> None:
-        last = first_step - 1
-        super().__init__(
-            run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=last if last > 0 else None
-        )
-        self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log scalars that are curves; the epoch is none, since training here is counted in steps."""
-        while self._again:
-            row = self._again.pop(0)
-            self.log_metrics(row, int(row.pop("step")))
-        curves = {
-            SHOWN_AS.get(tag, tag): value
-            for tag, value in metrics.items()
-            if tag != "epoch" and not tag.startswith("test/")
-        }
-        super().log_metrics(curves, step)
-
-    def log_end(self, settings: dict[str, Any], tags: list[str], rows: list[tuple[str, str]]) -> None:
-        """Show a finished run: in HParams its settings beside the last value of a curve, under Text its closing table.
-
-        Args:
-            settings: what the run was made with, by short names.
-            tags: of the curve, or of several.
-            rows: name and value of each row of the table.
-        """
-        writer = self.experiment._get_file_writer()
-        for summary in hparams(settings, dict.fromkeys(tags)):  # names alone: a value would be a card of its own
-            writer.add_summary(summary)
-        lines = [f"| {name} | {value} |" for name, value in rows]
-        self.experiment.add_text("summary", "\n".join(["| | |", "| --- | --- |", *lines]))
-        self.finalize("success")
-
-    def save(self) -> None:
-        """Write out what is buffered."""
-        if self._experiment is not None:
-            self._experiment.flush()

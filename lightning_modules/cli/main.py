@@ -30,16 +30,23 @@ from lightning_modules.callbacks.progress import StepProgress
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
+from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.checkpoint_io import AtomicCheckpointIO, check_carried, check_fits, check_optimizers, check_split
+from lightning_modules.cli.checkpoint_io import (
+    AtomicCheckpointIO,
+    check_carried,
+    check_fits,
+    check_optimizers,
+    check_split,
+)
+from lightning_modules.cli.foreign_errors import as_mistakes, from_restoring
+from lightning_modules.cli.loops import RunLoop
+from lightning_modules.cli.parser import OneLineParser, config_first, gives_setting, plain
+from lightning_modules.cli.precision import RunTrainer, faster_precision, slowness
+from lightning_modules.cli.run_folder import drop_run, find_last, new_run, running
+from lightning_modules.cli.settings_check import check_groups, check_settings
 from lightning_modules.commands import again
 from lightning_modules.errors import UserError
-from lightning_modules.foreign_errors import as_mistakes, from_restoring
-from lightning_modules.loops import RunLoop
-from lightning_modules.parser import OneLineParser, config_first, gives_setting, plain
-from lightning_modules.precision import RunTrainer, faster_precision, slowness
-from lightning_modules.runs import RunTensorBoard, drop_run, find_last, new_run, running
-from lightning_modules.settings_check import check_groups, check_settings
 from lightning_modules.signals import Stopped, signals
 from lightning_modules.training_system import TrainingSystem
 

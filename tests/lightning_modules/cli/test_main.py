@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules.step_stream import step_generator
 from datamodules.toy_tasks import BinaryPalindrome
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.cli import DATA_FACTS, StudyCLI, parse_settings
+from lightning_modules.cli.main import DATA_FACTS, StudyCLI, parse_settings
+from lightning_modules.cli.parser import CONFIGS
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
-from lightning_modules.parser import CONFIGS
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/palindrome_lstm/version_0")
