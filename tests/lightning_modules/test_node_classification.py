@@ -98,7 +98,7 @@ def test_all_neighbours_are_the_whole_graph(train: Train) -> None:
 
 def test_the_docs_own_graph_trains(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs/graphs.md").read_text()
-    code = re.search(r"```python\n(# datamodules/my_graph.py.*?)```", page, re.DOTALL)
+    code = re.search(r"```python\n(# my_graph.py.*?)```", page, re.DOTALL)
     assert code
     (tmp_path / "my_graph.py").write_text(code[1])
     monkeypatch.syspath_prepend(tmp_path)
