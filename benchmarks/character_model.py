@@ -26,7 +26,7 @@ STEPS = {"ours": 3000, "plain": 1400}
 def ours(path: Path, seed: int, steps: int, folder: Path) -> list[str]:
     """Return the command that trains and validates as shipped."""
     words = ["--config", "book_lstm.yaml", "--data.path", str(path), "--seed_everything", str(seed)]
-    words += ["--data.validation", "0.1", "--data.test", "0", "--model.samples", "false"]
+    words += ["--data.val_fraction", "0.1", "--data.test_fraction", "0", "--model.samples", "false"]
     words += ["--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu"]
     words += ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
     return [sys.executable, str(ROOT / "train.py"), *words, "--trainer.default_root_dir", str(folder)]

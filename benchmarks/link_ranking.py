@@ -27,8 +27,10 @@ def rank_all(data: KnowledgeGraph, network: torch.nn.Module) -> int:
     metrics, ranks = RankMetrics([1, 3, 10], []), 0
     for batch in data.test_dataloader():
         scores = network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
-        metrics.update(*mid_ranks(scores, batch.rows, batch.answers, batch.known_rows, batch.known), batch.rows)
-        ranks += len(batch.rows)
+        metrics.update(
+            *mid_ranks(scores, batch.target_rows, batch.targets, batch.known_rows, batch.known), batch.target_rows
+        )
+        ranks += len(batch.target_rows)
     metrics.compute()
     return ranks
 
@@ -42,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = KnowledgeGraph(options.data, options.download)
-    head, relation, tail = data.links.sought["test"][: len(data.links.sought["test"]) // 2].T
+    head, relation, tail = data.links.triples["test"][: len(data.links.triples["test"]) // 2].T
     print(f"{options.data}, {len(head)} test triples, H {options.hidden_size}, threads {options.threads}", end="\n\n")
     print("| decoder | ours, s | CPU s | PyG's, one side, unfiltered, CPU s |\n| --- | --- | --- | --- |")
     for make, peer in ((DistMult, PyGDistMult), (ComplEx, PyGComplEx)):

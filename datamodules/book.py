@@ -1,8 +1,8 @@
 """A book as training text, character by character: random windows, or streams whose state is carried on.
 
-A batch is (tokens [B, T], targets [B, T], fresh): the targets are the tokens one place on, and `fresh` says that what
-comes is not what followed the batch before, so that a carried state must be set back. Legend: B batch, T time, V
-vocabulary, N characters.
+A batch is (tokens [B, T], targets [B, T], reset_state). The targets are the tokens shifted by one place. `reset_state`
+is True if the batch does not continue the text of the batch before it, so that a carried state must be reset.
+Legend: B batch, T time, V vocabulary, N characters.
 """
 
 import functools
@@ -34,8 +34,8 @@ class Book(StepStreamDataModule):
             topics: for smoke tests only, never for a figure.
         download: whether a named set that no data folder has is fetched.
         keep_licence: whether to keep Project Gutenberg's header and licence.
-        validation: share of the text after the training part.
-        test: share of the text at its end.
+        val_fraction: share of the text after the training part.
+        test_fraction: share of the text at its end.
         feed: "windows" draws T characters anywhere, each from an empty state; "streams" reads the text on in B
             contiguous parts, whose state is carried from step to step.
         length: characters T of a window, or of a stream's step.
@@ -54,18 +54,20 @@ class Book(StepStreamDataModule):
         book: str | None = None,
         download: bool = False,
         keep_licence: bool = False,
-        validation: ClosedUnitInterval = 0.05,
-        test: ClosedUnitInterval = 0.05,
+        val_fraction: ClosedUnitInterval = 0.05,
+        test_fraction: ClosedUnitInterval = 0.05,
         feed: Literal["windows", "streams"] = "windows",
         length: PositiveInt = 30,
         batch_size: PositiveInt = 64,
         seed: int = 42,
     ) -> None:
         super().__init__(batch_size, seed)
-        if validation + test >= 1:
-            raise TextError(f"validation and test take {validation + test:g} of the text; nothing is left for training")
+        if val_fraction + test_fraction >= 1:
+            raise TextError(
+                f"validation and test take {val_fraction + test_fraction:g} of the text; nothing is left for training"
+            )
         self.path, self.book, self.download, self.keep_licence = path, book, download, keep_licence
-        self.validation, self.test = validation, test
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
         self.feed, self.length = feed, length
         self._check_length(batch_size)
 
@@ -109,14 +111,19 @@ class Book(StepStreamDataModule):
         alphabet = np.frombuffer(self.vocabulary.encode("utf-32-le"), dtype=np.uint32)
         tokens = torch.from_numpy(np.searchsorted(alphabet, points).astype(np.int64))
         N = len(tokens)
-        first, second = round(N * (1 - self.validation - self.test)), round(N * (1 - self.test))
+        first, second = round(N * (1 - self.val_fraction - self.test_fraction)), round(N * (1 - self.test_fraction))
         return {"train": tokens[:first], "val": tokens[first:second], "test": tokens[second:]}
 
     @property
     def split(self) -> dict[str, Any]:
         """The text, and where it is cut."""
         name = self.path or self.book or "Python's help topics"
-        return {"name": name, "content": fingerprint([self.text]), "validation": self.validation, "test": self.test}
+        return {
+            "name": name,
+            "content": fingerprint([self.text]),
+            "val_fraction": self.val_fraction,
+            "test_fraction": self.test_fraction,
+        }
 
     def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         """Draw random windows."""

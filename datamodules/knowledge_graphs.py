@@ -1,6 +1,6 @@
 """Knowledge graphs: triples of named entities and relations. Nations, Kinship, UMLS, WN18RR, FB15k-237, or one's own.
 
-Every relation is asked about in both directions: triple (h, r, t) gives the questions (h, r, ?) and (t, r⁻¹, ?), with
+Every relation is asked about in both directions: triple (h, r, t) gives the queries (h, r, ?) and (t, r⁻¹, ?), with
 r⁻¹ a relation of its own.
 """
 
@@ -42,7 +42,7 @@ FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
 class KnowledgeGraph(LinkGraph):
     """A knowledge graph with its published split.
 
-    Ranking is filtered: an answer that is true in any split is no wrong answer of another one. An entity or relation
+    Ranking is filtered: a target that is true in any split is no wrong target of another one. An entity or relation
     of the held-out triples that no training triple has is a node like the others, ranked by what it was initialised
     with; no triple is left out.
 
@@ -50,8 +50,8 @@ class KnowledgeGraph(LinkGraph):
         name: a published graph.
         download: whether a named set that no data folder has is fetched.
         path: a folder with train.txt, valid.txt and test.txt in its stead: head, relation and tail between tabs.
-        batch_size: questions B of a batch.
-        seed: seed of the order of the questions.
+        batch_size: queries B of a batch.
+        seed: seed of the order of the queries.
 
     Raises:
         DataError: if the files are not there, a line is a header or has not three columns, or a published graph is not
@@ -89,15 +89,15 @@ class KnowledgeGraph(LinkGraph):
                 f"{folder} is cut short or not {self.dataset}: entities, relations and triples are "
                 f"{', '.join(map(str, sizes))} instead of {', '.join(map(str, wanted))}"
             )
-        sought = {
+        triples = {
             split: with_inverses(
                 torch.tensor([(nodes[h], relations[r], nodes[t]) for h, r, t in triples], dtype=torch.int64),
                 len(relations),
             )
             for split, triples in named.items()
         }
-        true = torch.cat(list(sought.values()))
-        return Links(len(nodes), 2 * len(relations), sought, {"train": true[:0], "val": true, "test": true})
+        true = torch.cat(list(triples.values()))
+        return Links(len(nodes), 2 * len(relations), triples, {"train": true[:0], "val": true, "test": true})
 
 
 def find_folder(name: str, download: bool = False) -> Path:

@@ -52,7 +52,7 @@ class LabelledTexts(EpochStreamDataModule):
         download: whether a named set that no data folder has is fetched.
         path: texts of one's own instead, a line each: train or test, the class, the text, with tabs between them.
         transductive: whether the words of the texts to validate and to test count, too.
-        val_share: share of the training texts that validates.
+        val_fraction: share of the training texts that validates.
         min_count: occurrences that make a word one of the vocabulary.
         max_words: of a text; what follows is left out.
         window: words of a window, in which words are neighbours.
@@ -73,7 +73,7 @@ class LabelledTexts(EpochStreamDataModule):
         download: bool = False,
         path: str | None = None,
         transductive: bool = False,
-        val_share: OpenUnitInterval = 0.1,
+        val_fraction: OpenUnitInterval = 0.1,
         min_count: PositiveInt = 2,
         max_words: PositiveInt = 400,
         window: PositiveInt = 20,
@@ -84,7 +84,7 @@ class LabelledTexts(EpochStreamDataModule):
     ) -> None:
         super().__init__(batch_size, seed)
         self.dataset, self.download, self.path = name, download, path
-        self.transductive, self.val_share = transductive, val_share
+        self.transductive, self.val_fraction = transductive, val_fraction
         self.min_count, self.max_words, self.window, self.neighbours = min_count, max_words, window, neighbours
         self.split_seed = split_seed
         self._shared = Shared()
@@ -95,7 +95,7 @@ class LabelledTexts(EpochStreamDataModule):
         texts = read_texts(self.dataset, self.path, self.download)
         train = [text for text in texts if text.split == "train"]
         order = np.random.default_rng(self.split_seed).permutation(len(train))
-        held_out = round(self.val_share * len(train))
+        held_out = round(self.val_fraction * len(train))
         parts = {
             "train": [train[number] for number in order[held_out:]],
             "val": sorted((train[number] for number in order[:held_out]), key=_length),
@@ -105,7 +105,7 @@ class LabelledTexts(EpochStreamDataModule):
             if not part:
                 raise DataError(
                     f"{self.path or self.dataset} has {len(train)} texts to train on and {len(parts['test'])} to test: "
-                    f"with val_share {self.val_share:g} none is left for {split}"
+                    f"with val_fraction {self.val_fraction:g} none is left for {split}"
                 )
         return parts
 
@@ -115,7 +115,7 @@ class LabelledTexts(EpochStreamDataModule):
         texts = (
             f"{split}\t{text.label}\t{' '.join(text.words)}" for split, part in self.texts.items() for text in part
         )
-        drawn = {"val_share": self.val_share, "split_seed": self.split_seed}
+        drawn = {"val_fraction": self.val_fraction, "split_seed": self.split_seed}
         return {"name": self.path or self.dataset, "content": fingerprint(texts), **drawn}
 
     @functools.cached_property

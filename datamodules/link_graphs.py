@@ -1,9 +1,9 @@
-"""Graphs whose missing links are sought: questions "which nodes does this node reach by this relation?" in batches.
+"""Graphs whose missing links are predicted: queries "which nodes does this node reach by this relation?" in batches.
 
-Whatever the graph, a link is a triple (head, relation, tail) of numbers, and a question is its first two. In training
-a question is answered by all of its training links at once; in evaluation by the links that are held out, while those
-that are known already are left out of the ranking. Legend: N nodes, R relations, n triples, B questions, A answers, K
-answers known already, E edges.
+Whatever the graph, a link is a triple (head, relation, tail) of numbers, and a query is its first two. In training
+a query is answered by all of its training links at once; in evaluation by the links that are held out, while those
+that are known already are left out of the ranking. Legend: N nodes, R relations, n triples, B queries, A targets, K
+targets known already, E edges.
 """
 
 import functools
@@ -20,15 +20,15 @@ from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule, Shared
 
 
-class Questions(NamedTuple):
-    """A batch. Of each pair (row, answer) the row says which of the B questions it belongs to.
+class Queries(NamedTuple):
+    """A batch. Of each pair (row, target) the row says which of the B queries it belongs to.
 
     Args:
-        heads: the nodes asked about [B].
-        relations: the relations asked about [B].
-        rows: questions of the answers that are sought [A].
-        answers: nodes that are sought [A].
-        known_rows: questions of the answers that are left out [K].
+        heads: the nodes queries about [B].
+        relations: the relations queries about [B].
+        target_rows: the query of each target [A], as a row of `heads`.
+        targets: correct tails of the queries [A].
+        known_rows: queries of the targets that are left out [K].
         known: nodes that are neither right nor wrong, since they are known already or cannot be [K].
         edge_index: the training links from head to tail [2, E], for networks that pass messages.
         edge_type: their relations [E].
@@ -36,41 +36,41 @@ class Questions(NamedTuple):
 
     heads: Tensor
     relations: Tensor
-    rows: Tensor
-    answers: Tensor
+    target_rows: Tensor
+    targets: Tensor
     known_rows: Tensor
     known: Tensor
     edge_index: Tensor
     edge_type: Tensor
 
 
-class Answers(NamedTuple):
-    """The tails of triples by their question, which is a number: head · R + relation.
+class Targets(NamedTuple):
+    """The tails of triples by their query, which is a number: head · R + relation.
 
     Args:
-        questions: the questions, each once, in order [Q].
+        queries: the queries, each once, in order [Q].
         starts: where in `tails` each one's begin; the last entry is their number [Q + 1].
-        tails: tails of all questions, one after the other [n].
+        tails: tails of all queries, one after the other [n].
     """
 
-    questions: Tensor
+    queries: Tensor
     starts: Tensor
     tails: Tensor
 
     @classmethod
     def of(cls, triples: Tensor, num_relations: int) -> Self:
-        """Sort triples [n, 3] by their question; equal ones count once."""
+        """Sort triples [n, 3] by their query; equal ones count once."""
         triples = torch.unique(triples, dim=0)  # in order of head, relation, tail
-        questions, counts = torch.unique_consecutive(triples[:, 0] * num_relations + triples[:, 1], return_counts=True)
-        return cls(questions, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), triples[:, 2].contiguous())
+        queries, counts = torch.unique_consecutive(triples[:, 0] * num_relations + triples[:, 1], return_counts=True)
+        return cls(queries, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), triples[:, 2].contiguous())
 
-    def to(self, questions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pairs (row of the question [A], answer [A]); a question that is not there has none."""
-        place = torch.searchsorted(self.questions, questions)
-        there = torch.cat([self.questions, self.questions.new_full((1,), -1)])[place] == questions
+    def to(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pairs (row of the query [A], target [A]); a query that is not there has none."""
+        place = torch.searchsorted(self.queries, queries)
+        there = torch.cat([self.queries, self.queries.new_full((1,), -1)])[place] == queries
         place = place.where(there, 0)
         counts = torch.diff(self.starts, append=self.starts[-1:])[place] * there
-        rows = torch.arange(len(questions)).repeat_interleave(counts)
+        rows = torch.arange(len(queries)).repeat_interleave(counts)
         slots = torch.arange(len(rows)) + (self.starts[place] - counts.cumsum(0) + counts)[rows]
         return rows, self.tails[slots]
 
@@ -81,21 +81,21 @@ class Links(NamedTuple):
     Args:
         num_nodes: number N of nodes.
         num_relations: number R of relations.
-        sought: triples of the train, val and test split, in each direction in which they are asked about.
-        known: triples that are left out when the questions of a split are answered.
+        triples: triples of the train, val and test split, in each direction in which they are queries about.
+        known: triples that are left out when the queries of a split are answered.
     """
 
     num_nodes: int
     num_relations: int
-    sought: dict[str, Tensor]
+    triples: dict[str, Tensor]
     known: dict[str, Tensor]
 
 
 class LinkGraph(EpochStreamDataModule, ABC):
-    """Questions about the links of one graph. An epoch asks every training question once, in an order of its own.
+    """Queries about the links of one graph. An epoch asks every training query once, in an order of its own.
 
     Args:
-        batch_size: questions B of a batch, on each process.
+        batch_size: queries B of a batch, on each process.
         seed: seed of the order; train.py passes seed_everything.
     """
 
@@ -118,7 +118,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
         """
         links = self.load()
         numbers = {}  # of each link
-        for split, triples in links.sought.items():
+        for split, triples in links.triples.items():
             if not len(triples):
                 raise DataError(f"the graph has no link in its {split} split")
             head, relation, tail = triples.T
@@ -131,7 +131,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
     @property
     def split(self) -> dict[str, Any]:
         """The links of every split."""
-        return {"content": fingerprint(self.links.sought[split] for split in ("train", "val", "test"))}
+        return {"content": fingerprint(self.links.triples[split] for split in ("train", "val", "test"))}
 
     @property
     def num_nodes(self) -> int:
@@ -144,30 +144,32 @@ class LinkGraph(EpochStreamDataModule, ABC):
         return self.links.num_relations
 
     @functools.cached_property
-    def _sought(self) -> dict[str, Answers]:
-        return {split: Answers.of(triples, self.num_relations) for split, triples in self.links.sought.items()}
+    def _targets(self) -> dict[str, Targets]:
+        return {split: Targets.of(triples, self.num_relations) for split, triples in self.links.triples.items()}
 
     @functools.cached_property
-    def _known(self) -> dict[str, Answers]:
-        return {split: Answers.of(triples, self.num_relations) for split, triples in self.links.known.items()}
+    def _known(self) -> dict[str, Targets]:
+        return {split: Targets.of(triples, self.num_relations) for split, triples in self.links.known.items()}
 
     @functools.cached_property
     def _edges(self) -> tuple[Tensor, Tensor]:
         """Training links [2, E] and their relations [E], the same tensors in every batch."""
-        head, relation, tail = self.links.sought["train"].T
+        head, relation, tail = self.links.triples["train"].T
         return torch.stack([head, tail]), relation.contiguous()
 
     def count(self, split: str) -> int:
-        """Return the number of questions of a split."""
-        return len(self._sought[split].questions)
+        """Return the number of queries of a split."""
+        return len(self._targets[split].queries)
 
-    def examples(self, split: str, chosen: Tensor) -> Questions:
-        """Return a batch of the questions of a split, by their numbers [B]."""
-        asked = self._sought[split].questions[chosen]
-        heads, relations = asked // self.num_relations, asked % self.num_relations
-        return Questions(heads, relations, *self._sought[split].to(asked), *self._known[split].to(asked), *self._edges)
+    def examples(self, split: str, chosen: Tensor) -> Queries:
+        """Return a batch of the queries of a split, by their numbers [B]."""
+        queries = self._targets[split].queries[chosen]
+        heads, relations = queries // self.num_relations, queries % self.num_relations
+        return Queries(
+            heads, relations, *self._targets[split].to(queries), *self._known[split].to(queries), *self._edges
+        )
 
-    def transfer_batch_to_device(self, batch: Questions, device: torch.device, dataloader_idx: int) -> Questions:
+    def transfer_batch_to_device(self, batch: Queries, device: torch.device, dataloader_idx: int) -> Queries:
         """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
         edge_index, edge_type = self._shared(device, batch.edge_index, batch.edge_type)
         own = batch._replace(edge_index=batch.edge_index[:, :0], edge_type=batch.edge_type[:0])

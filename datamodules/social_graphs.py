@@ -27,10 +27,10 @@ class SocialGraph(LinkGraph):
     Args:
         path: an edge list, two names a line, as `datamodules.edge_list` has it; None for SNAP's ego-Facebook.
         download: whether a named set that no data folder has is fetched.
-        val_share: share of the friendships held out to validate.
-        test_share: share of them held out to test.
+        val_fraction: share of the friendships held out to validate.
+        test_fraction: share of them held out to test.
         batch_size: members B asked about in a batch.
-        seed: seed of the order of the questions.
+        seed: seed of the order of the queries.
         split_seed: seed of the split, apart from that of the training, so that seeds differ in the training alone.
 
     Raises:
@@ -41,38 +41,40 @@ class SocialGraph(LinkGraph):
         self,
         path: str | None = None,
         download: bool = False,
-        val_share: OpenUnitInterval = 0.05,
-        test_share: OpenUnitInterval = 0.1,
+        val_fraction: OpenUnitInterval = 0.05,
+        test_fraction: OpenUnitInterval = 0.1,
         batch_size: PositiveInt = 512,
         seed: int = 42,
         split_seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed)
-        if val_share + test_share >= 1:
-            raise DataError(f"validation and test take {val_share + test_share:g} of the links; none is left to train")
+        if val_fraction + test_fraction >= 1:
+            raise DataError(
+                f"validation and test take {val_fraction + test_fraction:g} of the links; none is left to train"
+            )
         self.path, self.download = path, download
-        self.val_share, self.test_share, self.split_seed = val_share, test_share, split_seed
+        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
 
     @property
     def split(self) -> dict[str, Any]:
         """The friendships, the shares held out and the seed by which they are drawn."""
-        shares = {"val_share": self.val_share, "test_share": self.test_share, "split_seed": self.split_seed}
-        return {"name": self.path or "ego-Facebook", **super().split, **shares}
+        drawn = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction, "split_seed": self.split_seed}
+        return {"name": self.path or "ego-Facebook", **super().split, **drawn}
 
     def load(self) -> Links:
         """Return the graph."""
         path = Path(self.path) if self.path is not None else find_facebook(self.download)
         pairs, N = read_pairs(path)
-        parts = split_pairs(pairs, self.val_share, self.test_share, self.split_seed)
+        parts = split_pairs(pairs, self.val_fraction, self.test_fraction, self.split_seed)
         for split, part in parts.items():
             if not len(part):
-                shares = f"val_share {self.val_share:g} and test_share {self.test_share:g}"
-                raise DataError(f"{path} has {len(pairs)} friendships: with {shares} none is left for {split}")
-        sought = {split: both_ways(part) for split, part in parts.items()}
+                fractions = f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g}"
+                raise DataError(f"{path} has {len(pairs)} friendships: with {fractions} none is left for {split}")
+        triples = {split: both_ways(part) for split, part in parts.items()}
         oneself = torch.stack([torch.arange(N), torch.zeros(N, dtype=torch.int64), torch.arange(N)], 1)
-        before_test = torch.cat([oneself, sought["train"]])
-        known = {"train": oneself, "val": before_test, "test": torch.cat([before_test, sought["val"]])}
-        return Links(N, 1, sought, known)
+        before_test = torch.cat([oneself, triples["train"]])
+        known = {"train": oneself, "val": before_test, "test": torch.cat([before_test, triples["val"]])}
+        return Links(N, 1, triples, known)
 
 
 def find_facebook(download: bool = False) -> Path:
@@ -93,11 +95,12 @@ def is_facebook(path: Path) -> bool:
     return (N, len(pairs)) == FACEBOOK
 
 
-def split_pairs(pairs: Tensor, val_share: float, test_share: float, seed: int) -> dict[str, Tensor]:
+def split_pairs(pairs: Tensor, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Tensor]:
     """Return the pairs [n, 2] of each split, drawn by the seed."""
     n = len(pairs)
     shuffled = pairs[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
-    val, test, train = shuffled.split([round(n * val_share), k := round(n * test_share), n - round(n * val_share) - k])
+    num_val, num_test = round(n * val_fraction), round(n * test_fraction)
+    val, test, train = shuffled.split([num_val, num_test, n - num_val - num_test])
     return {"train": train, "val": val, "test": test}
 
 

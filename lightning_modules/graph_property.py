@@ -45,7 +45,7 @@ class GraphProperty(TrainingSystem):
         super().__init__(network)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         if target_std is not None:
-            self.headline = "rmse"
+            self.primary_metric = "rmse"
         self.register_buffer("mean", torch.tensor(target_mean or 0.0))
         self.register_buffer("std", torch.tensor(target_std or 1.0))
         self.rmse = nn.ModuleDict({f"{split}_rmse": MeanSquaredError(squared=False) for split in ("val", "test")})
@@ -71,17 +71,17 @@ class GraphProperty(TrainingSystem):
     def configure_optimizers(self) -> Any:
         """Return AdamW, and the fall of its step size over the whole training."""
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        return self.falling_to_zero(optimizer)
+        return self.cosine_decay(optimizer)
 
     def _loss(self, graphs: Batch, split: str) -> Tensor:
         outputs, y, size = self(graphs), graphs.y, graphs.num_graphs
         if not y.is_floating_point():
             loss = cross_entropy(outputs, y)
-            self.log_figure(split, "loss", loss, size)
-            self.log_figure(split, "accuracy", (outputs.argmax(1) == y).float().mean(), size)
+            self.log_metric(split, "loss", loss, size)
+            self.log_metric(split, "accuracy", (outputs.argmax(1) == y).float().mean(), size)
             return loss
         loss = mse_loss(outputs, y) / self.std**2
-        rmse: Any = self.log_figure(split, "loss", loss, size).sqrt() * self.std
+        rmse: Any = self.log_metric(split, "loss", loss, size).sqrt() * self.std
         if split != "train":  # over all batches of a split, not the mean of the batches' own
             rmse = self.rmse[f"{split}_rmse"]
             rmse.update(outputs, y)

@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor, bool]
 class LanguageModel(TrainingSystem):
     """Cross-entropy per character, in nats; L = −mean log softmax(p(t))[character t + 1].
 
-    The state is carried from step to step, without its gradient, unless a batch says that it begins afresh: truncated
+    The state is carried from step to step, without its gradient, unless a batch sets `reset_state`: truncated
     backpropagation through time. Held-out text is read as one stream, with carried state, to its end.
 
     Args:
@@ -37,7 +37,7 @@ class LanguageModel(TrainingSystem):
     """
 
     takes = "a text"
-    gains_from_bfloat16 = True
+    faster_in_bf16 = True
     calls = ("tokens", "state")
 
     def __init__(
@@ -62,8 +62,8 @@ class LanguageModel(TrainingSystem):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, and carry its state on."""
-        tokens, targets, fresh = batch
-        logits, state = self(tokens, None if fresh else self._carried())
+        tokens, targets, reset_state = batch
+        logits, state = self(tokens, None if reset_state else self._carried())
         self._state = _each(torch.Tensor.detach, state)
         return self._log(logits, targets, "train")
 
@@ -112,7 +112,7 @@ class LanguageModel(TrainingSystem):
             checkpoint["language_model"] = self.network.description()  # type: ignore[operator]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the state that this process carried; one that the saved run did not have begins afresh."""
+        """Restore the state of this process; a process that the saved run did not have starts without one."""
         states, rank = checkpoint.get("carried_states"), self.global_rank
         known = states is not None and rank < len(states if isinstance(states, Tensor) else states[0])
         self._state = _each(lambda value: value[rank].clone(), states) if known else None
@@ -138,8 +138,8 @@ class LanguageModel(TrainingSystem):
         """Log loss, accuracy and bits per character of logits [B, T, V] and targets [B, T]; return the loss."""
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         accuracy = (logits.argmax(2) == targets).float().mean()
-        nats = self.log_figure(split, "loss", loss, targets.numel())
-        self.log_figure(split, "accuracy", accuracy, targets.numel())
+        nats = self.log_metric(split, "loss", loss, targets.numel())
+        self.log_metric(split, "accuracy", accuracy, targets.numel())
         bits, synced = nats / math.log(2), split != "train"
         self.log(f"{split}/bits_per_character", bits, batch_size=targets.numel(), sync_dist=synced)
         return loss

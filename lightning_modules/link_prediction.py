@@ -1,6 +1,6 @@
 """Training system: a network that scores every node as the other end of a link, in a knowledge or a social graph.
 
-A batch is a `Questions` of datamodules.link_graphs. Legend: B questions, N nodes, A answers.
+A batch is a `Queries` of datamodules.link_graphs. Legend: B queries, N nodes, A targets.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from lightning_modules.training_system import TrainingSystem
 
 
 class LinkPrediction(TrainingSystem):
-    """Softmax cross-entropy of every answer over all nodes, by Adagrad; answers are ranked among all nodes.
+    """Softmax cross-entropy of every target over all nodes, by Adagrad; targets are ranked among all nodes.
 
-    All answers to a question share one row of scores, so an epoch costs a row a question and not one a link:
-    loss = 1/A Σ_answers (log Σ_n exp s_n − s_answer).
+    All targets to a query share one row of scores, so an epoch costs a row a query and not one a link:
+    loss = 1/A Σ_targets (log Σ_n exp s_n − s_target).
 
     Args:
         network: (heads [B], relations [B], edge_index, edge_type) in, scores [B, N] out.
@@ -36,8 +36,8 @@ class LinkPrediction(TrainingSystem):
 
     takes = "a graph's links"
     calls = ("heads", "relations", "edge_index", "edge_type")
-    headline = "loss"  # ranks are for held-out links
-    best_by = ("val/mrr", "max")
+    primary_metric = "loss"  # ranks are for held-out links
+    monitor, mode = "val/mrr", "max"
 
     def __init__(
         self,
@@ -65,19 +65,19 @@ class LinkPrediction(TrainingSystem):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss with its penalty; log the loss."""
-        loss = cross_entropy(self(batch), batch.rows, batch.answers)
-        self.log_figure("train", "loss", loss, len(batch.answers))
+        loss = cross_entropy(self(batch), batch.target_rows, batch.targets)
+        self.log_metric("train", "loss", loss, len(batch.targets))
         if not self.n3:
             return loss
-        heads, relations = batch.heads[batch.rows], batch.relations[batch.rows]
-        return loss + self.n3 * self.network.cubes(heads, relations, batch.answers)  # type: ignore[operator]
+        heads, relations = batch.heads[batch.target_rows], batch.relations[batch.target_rows]
+        return loss + self.n3 * self.network.cubes(heads, relations, batch.targets)  # type: ignore[operator]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Rank the answers of the validation split."""
+        """Rank the targets of the validation split."""
         self._rank(batch, "val", self._scores(batch))
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Rank the answers of the test split, by the network and by each baseline."""
+        """Rank the targets of the test split, by the network and by each baseline."""
         scores = self._scores(batch)
         self._rank(batch, "test", scores)
         for name in self.baselines:
@@ -104,20 +104,20 @@ class LinkPrediction(TrainingSystem):
             return self.network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
 
     def _rank(self, batch: Any, name: str, scores: Tensor) -> None:
-        ranks = mid_ranks(scores, batch.rows, batch.answers, batch.known_rows, batch.known)
-        self.metrics[name].update(*ranks, batch.rows)  # type: ignore[operator]
+        ranks = mid_ranks(scores, batch.target_rows, batch.targets, batch.known_rows, batch.known)
+        self.metrics[name].update(*ranks, batch.target_rows)  # type: ignore[operator]
 
     def _figures(self, name: str) -> dict[str, Tensor]:
         return self.metrics[name].compute()  # type: ignore[operator]
 
 
-def cross_entropy(scores: Tensor, rows: Tensor, answers: Tensor) -> Tensor:
-    """Return the mean over answers of −log softmax(scores)[answer].
+def cross_entropy(scores: Tensor, target_rows: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over targets of −log softmax(scores)[target].
 
     Args:
-        scores: of every node, a row a question [B, N].
-        rows: question of each answer [A].
-        answers: nodes [A].
+        scores: of every node, a row a query [B, N].
+        target_rows: query of each target [A].
+        targets: nodes [A].
     """
     # On CPUs torch's log_softmax is several times as fast as its logsumexp, whose exponential is another.
-    return -torch.log_softmax(scores, 1)[rows, answers].float().mean()
+    return -torch.log_softmax(scores, 1)[target_rows, targets].float().mean()

@@ -95,6 +95,6 @@ class NodeClassification(TrainingSystem):
         logits, labels = self(graph)[nodes], graph.y[nodes]
         loss = cross_entropy(logits, labels)
         accuracy = (logits.argmax(1) == labels).float().mean()
-        self.log_figure(split, "loss", loss, len(labels))
-        self.log_figure(split, "accuracy", accuracy, len(labels))
+        self.log_metric(split, "loss", loss, len(labels))
+        self.log_metric(split, "accuracy", accuracy, len(labels))
         return loss

@@ -24,7 +24,7 @@ class SequenceClassifier(TrainingSystem):
     """
 
     takes = "labelled sequences"
-    gains_from_bfloat16 = True
+    faster_in_bf16 = True
     calls: tuple[str, ...] = ("tokens",)
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 1e-4) -> None:
@@ -63,14 +63,14 @@ class SequenceClassifier(TrainingSystem):
         *inputs, labels = batch  # [B, T], [B]
         logits = self(*inputs)  # [B, C]
         loss = cross_entropy(logits, labels)
-        self.log_figure(split, "loss", loss, len(labels))
+        self.log_metric(split, "loss", loss, len(labels))
         self.log_quality(logits, labels, split)
         return loss
 
     def log_quality(self, logits: Tensor, labels: Tensor, split: str) -> None:
         """Log the accuracy of logits [B, C] on labels [B]."""
         if split == "train":
-            self.log_figure(split, "accuracy", (logits.argmax(1) == labels).float().mean(), len(labels))
+            self.log_metric(split, "accuracy", (logits.argmax(1) == labels).float().mean(), len(labels))
             return
         accuracy = cast(Metric, self.accuracy[f"{split}_accuracy"])
         accuracy(logits, labels)

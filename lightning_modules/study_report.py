@@ -25,7 +25,7 @@ def write_report(settings: dict[str, dict[int, Path]], out: Path) -> None:
     table = table_of(settings)
     curves = {
         setting: {
-            folder: curve(read_metrics(folder / "metrics.csv"), f"train/{headline_of(folder)}")[1]
+            folder: curve(read_metrics(folder / "metrics.csv"), f"train/{primary_metric_of(folder)}")[1]
             for folder in folders.values()
         }
         for setting, folders in settings.items()
@@ -54,9 +54,9 @@ def table_of(settings: dict[str, dict[int, Path]]) -> str:
 
 def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[str, str]:
     """Return what a task without a test split is judged by: its training's last iterations."""
-    headline = headline_of(folders[0])
-    if headline != "accuracy":
-        return {f"{headline} (last {LAST} iterations)": spread([fact[headline] for fact in facts])}
+    primary_metric = primary_metric_of(folders[0])
+    if primary_metric != "accuracy":
+        return {f"{primary_metric} (last {LAST} iterations)": spread([fact[primary_metric] for fact in facts])}
     last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders]
     return {
         f"accuracy % (last {LAST} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
@@ -70,30 +70,30 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def headline_of(run: Path) -> str:
+def primary_metric_of(run: Path) -> str:
     """Return the quantity by which a finished run is judged."""
-    return read_summary(run).get("headline", "accuracy")
+    return read_summary(run).get("primary_metric", "accuracy")
 
 
 def draw_bands(curves: dict[str, dict[Path, list[float]]], path: Path) -> None:
-    """Draw each setting's headline quantity in training: the mean over its runs in a band of one standard deviation."""
+    """Draw each setting's primary metric in training: the mean over its runs in a band of one standard deviation."""
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4 + 0.25 * len(curves)), layout="constrained")
     axes = figure.subplots()
-    headlines = []
+    primary_metrics = []
     for number, (setting, runs) in enumerate(curves.items()):
-        headlines.append(headline := headline_of(next(iter(runs))))
+        primary_metrics.append(primary_metric := primary_metric_of(next(iter(runs))))
         shortest = min(map(len, runs.values()))
         values = np.array([values[:shortest] for values in runs.values()])  # [seeds, iterations]
         mean, std = values.mean(0), values.std(0, ddof=min(1, len(runs) - 1))
-        upper = np.minimum(mean + std, 1) if headline == "accuracy" else mean + std
+        upper = np.minimum(mean + std, 1) if primary_metric == "accuracy" else mean + std
         label = f"{setting}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         steps = np.arange(1, shortest + 1)
         axes.plot(steps, mean, line(number), linewidth=1, color=colour(number), label=label)
         axes.fill_between(steps, mean - std, upper, color=colour(number), alpha=0.25)
-    axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(headlines))}, mean ± std over seeds")
+    axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(primary_metrics))}, mean ± std over seeds")
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside lower center")
     figure.savefig(path, dpi=120)

@@ -26,8 +26,8 @@ class TextClassification(SequenceClassifier):
 
     takes = "labelled texts"
     calls = ("words", "lengths", "edge_index", "edge_weight")
-    best_by = ("val/accuracy", "max")
-    gains_from_bfloat16 = False
+    monitor, mode = "val/accuracy", "max"
+    faster_in_bf16 = False
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 5e-3) -> None:
         super().__init__(network, learning_rate)
@@ -36,7 +36,7 @@ class TextClassification(SequenceClassifier):
 
     def configure_optimizers(self) -> Any:
         """Return Adam over all weights, and the fall of its step size."""
-        return self.falling_to_zero(torch.optim.Adam(self.parameters(), lr=self.learning_rate))
+        return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate))
 
     def log_quality(self, logits: Tensor, labels: Tensor, split: str) -> None:
         """Log accuracy, and macro-F1 in an evaluation."""

@@ -18,19 +18,22 @@ class TrainingSystem(LightningModule):
         network: what is trained.
 
     Attributes:
-        headline: the quantity, beside the loss, by which runs of this task are judged: drawn in curves, averaged in
-            the summary, tabulated by study.py. Logged as train/<headline>, val/<headline>, test/<headline>.
-        best_by: the metric by which best.ckpt is chosen, and which end of it is good.
+        primary_metric: the metric, beside the loss, by which runs of this task are judged. It is logged as
+            train/<primary_metric>, val/<primary_metric> and test/<primary_metric>, drawn in curves.png, averaged in
+            summary.json and tabulated by study.py.
+        monitor: the metric by which best.ckpt is chosen.
+        mode: "min" or "max", whether lower or higher values of it are better.
         takes: what a batch is of, if data that give something else are to be refused.
-        gains_from_bfloat16: whether steps are faster in bf16-mixed, on devices that have its instructions; what
-            `--trainer.precision auto` goes by.
+        faster_in_bf16: whether steps are faster in bf16-mixed on devices that have bfloat16 instructions;
+            `--trainer.precision auto` then chooses it.
         calls: what the network is called with, if a network that takes something else is to be refused.
     """
 
-    headline = "accuracy"
-    best_by = ("val/loss", "min")
+    primary_metric = "accuracy"
+    monitor = "val/loss"
+    mode = "min"
     takes: str | None = None
-    gains_from_bfloat16 = False
+    faster_in_bf16 = False
     calls: tuple[str, ...] = ()
 
     def __init__(self, network: nn.Module) -> None:
@@ -50,7 +53,7 @@ class TrainingSystem(LightningModule):
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._parts.clear()
 
-    def log_figure(self, split: str, name: str, value: Tensor, size: int) -> Tensor:
+    def log_metric(self, split: str, name: str, value: Tensor, size: int) -> Tensor:
         """Log `<split>/<name>`: of training the mean over the parts of a step so far, else over the whole split.
 
         The parts count alike, as they do in the gradient, whatever their sizes.
@@ -82,7 +85,7 @@ class TrainingSystem(LightningModule):
                 f"({error}); name another with --model.network"
             ) from None
 
-    def falling_to_zero(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def cosine_decay(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return an optimiser whose step size falls along a cosine, to 0 at the end of the training.
 
         Raises:

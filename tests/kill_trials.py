@@ -26,7 +26,7 @@ from lightning_modules.cli.main import main, parse_settings
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ["book_lstm", "--data.path", "text.txt", "--data.book", "null", "--data.batch_size", "3", "--data.length", "7"]
 BOOK += ["--model.network.hidden_size", "6", "--model.network.embedding_size", "4", "--model.network.dropout", "0.3"]
-BOOK += ["--trainer.max_steps", "12", "--data.test", "0.1", "--data.validation", "0.1"]
+BOOK += ["--trainer.max_steps", "12", "--data.test_fraction", "0.1", "--data.val_fraction", "0.1"]
 KARATE = ["karate_gcn", "--trainer.max_epochs", "9", "--checkpoints.every_n_steps", "3"]
 KINDS: dict[str, list[str]] = {
     "toy task": ["palindrome_lstm", "--data.batch_size", "4", "--data.length", "2", "--model.network.hidden_size", "4",

@@ -18,7 +18,7 @@ import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.cli.run_folder import is_running, running
 from lightning_modules.errors import UserError
-from lightning_modules.study_report import headline_of
+from lightning_modules.study_report import primary_metric_of
 from tests.conftest import SMALL
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -72,13 +72,13 @@ def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pyt
     folders = {run: own_folder / str(run.seed) for run in runs}
     for run, folder in folders.items():
         folder.mkdir()
-        summary = {"headline": "rmse", "test/rmse": run.seed / 4, "steps_per_second": 2}
+        summary = {"primary_metric": "rmse", "test/rmse": run.seed / 4, "steps_per_second": 2}
         (folder / "summary.json").write_text(json.dumps(summary))
         (folder / "metrics.csv").write_text("step,train/rmse\n0,2.5\n1,1.5\n")
     study.report(folders, own_folder)
     assert "| setting | seeds | test/rmse | steps/s |" in capsys.readouterr().out
     assert "| palindrome_lstm | 1 2 | 0.375 ± 0.177 | 2.0 |" in (own_folder / "table.md").read_text()
-    assert headline_of(own_folder / "1") == "rmse"
+    assert primary_metric_of(own_folder / "1") == "rmse"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def finished_run(summary: str) -> list[str]:
     return words
 
 
-WHOLE = {"steps": 2, "headline": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
+WHOLE = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""curves.png: loss and headline quantity, such as accuracy, against the iteration, drawn from metrics.csv."""
+"""curves.png: loss and primary metric, such as accuracy, against the iteration, drawn from metrics.csv."""
 
 from pathlib import Path
 
@@ -24,20 +24,21 @@ class Curves(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the whole run."""
         if trainer.is_global_zero:
-            draw_curves(self.run, getattr(pl_module, "headline", "accuracy"))
+            draw_curves(self.run, getattr(pl_module, "primary_metric", "accuracy"))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what there is."""
         if trainer.is_global_zero and isinstance(exception, SystemExit):
-            draw_curves(self.run, getattr(pl_module, "headline", "accuracy"))
+            draw_curves(self.run, getattr(pl_module, "primary_metric", "accuracy"))
 
 
-def draw_curves(run: Path, headline: str) -> None:
-    """Draw loss and headline, training pale by step and strong as a running mean, validation beside it."""
+def draw_curves(run: Path, primary_metric: str) -> None:
+    """Draw loss and primary_metric, training pale by step and strong as a running mean, validation beside it."""
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
     rows = read_metrics(run / "metrics.csv")
-    quantities = [name for name in dict.fromkeys(("loss", headline)) if any(f"train/{name}" in row for row in rows)]
+    logged = {tag for row in rows for tag in row}
+    quantities = [name for name in dict.fromkeys(("loss", primary_metric)) if f"train/{name}" in logged]
     if not quantities:
         return
     figure = Figure(figsize=(5.5 * len(quantities), 3.6), layout="constrained")

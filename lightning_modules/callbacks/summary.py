@@ -21,7 +21,7 @@ LAST = 1000
 
 
 class Summary(Callback):
-    """Introduce a run and sum it up: headline quantity and loss over the last min(1000, all) iterations, speed, paths.
+    """Introduce a run and sum it up: primary metric and loss over the last min(1000, all) iterations, speed, paths.
 
     Args:
         run: the run's folder.
@@ -69,7 +69,7 @@ class Summary(Callback):
         write_whole(self.run / "summary.json", json.dumps(facts, indent=2) + "\n")
         rows = self._rows(trainer, facts)
         logged = {tag for row in read_metrics(self.run / "metrics.csv") for tag in row}
-        tags = [f"{split}/{facts['headline']}" for split in ("val", "train")]
+        tags = [f"{split}/{facts['primary_metric']}" for split in ("val", "train")]
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
                 logger.log_end(
@@ -81,9 +81,9 @@ class Summary(Callback):
     def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
         """Return what summary.json holds."""
         rows = read_metrics(self.run / "metrics.csv")
-        headline = getattr(trainer.lightning_module, "headline", "accuracy")
-        facts: dict[str, Any] = {"steps": trainer.global_step, "headline": headline}
-        for name in (headline, "loss"):
+        primary_metric = getattr(trainer.lightning_module, "primary_metric", "accuracy")
+        facts: dict[str, Any] = {"steps": trainer.global_step, "primary_metric": primary_metric}
+        for name in (primary_metric, "loss"):
             _, values = curve(rows, f"train/{name}")
             if values:
                 last = values[-LAST:]
@@ -102,8 +102,8 @@ class Summary(Callback):
                 bar, window = self.solved.accuracy, self.solved.window
                 at = f"at iteration {facts['solved_at']}" if facts["solved_at"] else "not yet"
                 rows.append(("solved", f"{at} (mean accuracy of {window} steps ≥ {bar:g})"))
-        elif facts["headline"] in facts and facts["headline"] != "loss":
-            rows.append((f"{train}{facts['headline']}", f"{facts[facts['headline']]:.4f} {last}"))
+        elif facts["primary_metric"] in facts and facts["primary_metric"] != "loss":
+            rows.append((f"{train}{facts['primary_metric']}", f"{facts[facts['primary_metric']]:.4f} {last}"))
         if "loss" in facts:
             rows.append((f"{train}loss", f"{facts['loss']:.4f} {last}"))
         for tag in sorted(facts):
@@ -160,7 +160,7 @@ def _lacking(facts: Any) -> str:
     """Return which number a summary lacks, "" if none."""
     if not isinstance(facts, dict):
         return f"it holds {type(facts).__name__}, no names with values"
-    quality = facts.get("headline", "accuracy")
+    quality = facts.get("primary_metric", "accuracy")
     tested = [tag for tag in facts if tag.startswith("test/")]
     maybe = ["steps_per_second", *([] if tested or quality != "accuracy" else ["solved_at"])]
     for name in (*(tested or [quality]), *maybe):

@@ -10,7 +10,7 @@ from lightning_modules.callbacks.metrics_csv import read_metrics
 
 # TensorBoard opens the first two groups of tags in the alphabet. Those are to be the curves of the training and of the
 # validation, accuracy and loss; so what else is logged at every step is shown in a group behind them.
-SHOWN_AS = {
+TENSORBOARD_TAGS = {
     "learning_rate": "weight_update/learning_rate",
     "train/gradient_norm": "weight_update/gradient_norm",
     "train/bits_per_character": "train/loss_in_bits_per_character",
@@ -42,7 +42,7 @@ class RunTensorBoard(TensorBoardLogger):
             row = self._again.pop(0)
             self.log_metrics(row, int(row.pop("step")))
         curves = {
-            SHOWN_AS.get(tag, tag): value
+            TENSORBOARD_TAGS.get(tag, tag): value
             for tag, value in metrics.items()
             if tag != "epoch" and not tag.startswith("test/")
         }

@@ -150,7 +150,7 @@ class StudyCLI(LightningCLI):
         check_groups(self.config)
         trainer = self.config.trainer
         if trainer.precision == "auto":  # config.yaml has what was chosen, and a continuation must choose the same
-            gains = getattr(locate(self.config.model.class_path), "gains_from_bfloat16", False)
+            gains = getattr(locate(self.config.model.class_path), "faster_in_bf16", False)
             trainer.precision = faster_precision(trainer.accelerator, gains)
         check_settings(self.config, from_data=(*DATA_FACTS, *SYSTEM_FACTS))
 
@@ -349,8 +349,8 @@ class StudyCLI(LightningCLI):
         # In this order: a step is counted and written down before it is saved.
         callbacks = [self.summary, solved, MetricsCSV(run / "metrics.csv"), Curves(run), StopOnSignal(checkpoints)]
         if has_split(self.datamodule, "val"):
-            tag, mode = getattr(self.model, "best_by", TrainingSystem.best_by)
-            callbacks.append(BestCheckpoint(run, tag, mode))
+            monitor, mode = (getattr(self.model, name, getattr(TrainingSystem, name)) for name in ("monitor", "mode"))
+            callbacks.append(BestCheckpoint(run, monitor, mode))
         if path := self.checkpoint:  # before a line says that the run has started
             fits = LambdaCallback(on_train_start=lambda trainer, _: check_optimizers(trainer.optimizers, path))
             callbacks.insert(0, fits)

@@ -1,7 +1,7 @@
 """Scorers of links without weights: what every trained network has to beat.
 
 All are called as `score(heads, relations, edge_index, edge_type, N)` and return scores [B, N], from the training links
-alone. Legend: B questions, N nodes, E edges, Γ(i) neighbours of i, d degree.
+alone. Legend: B queries, N nodes, E edges, Γ(i) neighbours of i, d degree.
 """
 
 from collections.abc import Callable

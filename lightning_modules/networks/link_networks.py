@@ -1,6 +1,6 @@
 """Networks that score every node as the other end of a link: DistMult, ComplEx, R-GCN below them, and GraphSAGE.
 
-All are called as `network(heads, relations, edge_index, edge_type)` and return scores [B, N]. Legend: B questions, N
+All are called as `network(heads, relations, edge_index, edge_type)` and return scores [B, N]. Legend: B queries, N
 nodes, R relations with each direction counted, E edges, H hidden.
 """
 
@@ -18,7 +18,7 @@ from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, 
 
 
 class BilinearDecoder(nn.Module, ABC):
-    """Scores that are products: of what a question asks for, made of its head and relation, with every node.
+    """Scores that are products: of what a query asks for, made of its head and relation, with every node.
 
     Below it lie free embeddings of the nodes or, with `rgcn_layers`, what an R-GCN (Schlichtkrull et al. 2018) makes of
     them: h⁺ = relu(W₀ h + Σ_r mean over neighbours by r of W_r h), W_r a mixture of `num_bases` matrices; the last
@@ -28,7 +28,7 @@ class BilinearDecoder(nn.Module, ABC):
         num_nodes: number N of nodes.
         num_relations: number R of relations, each direction counted.
         hidden_size: numbers H of an embedding.
-        dropout: probability of dropping, of the question's vector and before each layer.
+        dropout: probability of dropping, of the query's vector and before each layer.
         rgcn_layers: number of layers that pass messages.
         num_bases: number of matrices that the relations of a layer share.
         scale: standard deviation of an embedding at first.
@@ -60,8 +60,8 @@ class BilinearDecoder(nn.Module, ABC):
     def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return scores [B, N]."""
         nodes = self.encode(edge_index, edge_type)
-        question = self.compose(nodes[heads], self.relations[relations])
-        return dropout(question, self.p, self.training) @ nodes.T
+        query = self.compose(nodes[heads], self.relations[relations])
+        return dropout(query, self.p, self.training) @ nodes.T
 
     def encode(self, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return what is known of every node [N, H]."""

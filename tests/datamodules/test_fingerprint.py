@@ -65,10 +65,10 @@ def written(path: Path, text: str) -> str:
 
 
 MODULES: dict[str, tuple[Callable[..., StepStreamDataModule], Callable[[Path, str], str], dict[str, Any]]] = {
-    "book": (Book, book, {"validation": 0.2, "test": 0.1}),
-    "labelled texts": (LabelledTexts, texts, {"val_share": 0.3, "split_seed": 5}),
+    "book": (Book, book, {"val_fraction": 0.2, "test_fraction": 0.1}),
+    "labelled texts": (LabelledTexts, texts, {"val_fraction": 0.3, "split_seed": 5}),
     "knowledge graph": (KnowledgeGraph, triples, {}),
-    "social graph": (SocialGraph, pairs, {"val_share": 0.2, "test_share": 0.2, "split_seed": 5}),
+    "social graph": (SocialGraph, pairs, {"val_fraction": 0.2, "test_fraction": 0.2, "split_seed": 5}),
 }
 
 

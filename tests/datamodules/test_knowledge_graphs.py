@@ -27,15 +27,15 @@ def test_a_folder_of_ones_own(toy: Path) -> None:
     assert (data.num_nodes, data.num_relations) == (4, 4)  # "new" is a node, though no training triple has it
     links = data.links
     # a b c new are 0 1 2 3; knows likes are 0 1, their inverses 2 3.
-    assert links.sought["train"].tolist() == [[0, 0, 1], [1, 1, 2], [1, 2, 0], [2, 3, 1]]
-    assert links.sought["test"].tolist() == [[0, 0, 3], [3, 2, 0]]
+    assert links.triples["train"].tolist() == [[0, 0, 1], [1, 1, 2], [1, 2, 0], [2, 3, 1]]
+    assert links.triples["test"].tolist() == [[0, 0, 3], [3, 2, 0]]
     assert links.known["train"].tolist() == []
-    everything = torch.cat(list(links.sought.values()))
+    everything = torch.cat(list(links.triples.values()))
     assert torch.equal(links.known["val"], everything)
     assert torch.equal(links.known["test"], everything)
     (batch,) = data.test_dataloader()
-    assert (batch.heads.tolist(), batch.relations.tolist(), batch.answers.tolist()) == ([0, 3], [0, 2], [3, 0])
-    assert batch.known[batch.known_rows == 0].tolist() == [1, 3]  # (a, knows, b) is true and no wrong answer
+    assert (batch.heads.tolist(), batch.relations.tolist(), batch.targets.tolist()) == ([0, 3], [0, 2], [3, 0])
+    assert batch.known[batch.known_rows == 0].tolist() == [1, 3]  # (a, knows, b) is true and no wrong target
 
 
 def test_names_end_at_tabs_and_line_feeds_alone(toy: Path) -> None:
@@ -45,7 +45,7 @@ def test_names_end_at_tabs_and_line_feeds_alone(toy: Path) -> None:
         (toy / name).write_bytes(changed.replace("\n", "\r\n\r\n").encode())
     changed_links = KnowledgeGraph(path=str(toy)).links
     assert changed_links.num_nodes == plain.num_nodes
-    assert all(torch.equal(changed_links.sought[split], plain.sought[split]) for split in plain.sought)
+    assert all(torch.equal(changed_links.triples[split], plain.triples[split]) for split in plain.triples)
 
 
 @pytest.mark.parametrize("name", ["Nations", "Kinship", "UMLS"])
@@ -55,7 +55,7 @@ def test_published(name: str) -> None:
         pytest.skip(f"{name}'s files are not here")
     data = KnowledgeGraph(name)  # type: ignore[arg-type]
     assert (data.num_nodes, data.num_relations) == (nodes, 2 * relations)
-    assert [len(data.links.sought[split]) for split in ("train", "val", "test")] == [2 * n for n in triples]
+    assert [len(data.links.triples[split]) for split in ("train", "val", "test")] == [2 * n for n in triples]
 
 
 def test_a_published_graph_that_is_not_whole(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_the_edges_stay_on_the_device(path: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["train\ta\tword"] * 3, "has 3 texts to train on and 0 to test: with val_share 0.1 none is left for val"),
+        (["train\ta\tword"] * 3, "has 3 texts to train on and 0 to test: with val_fraction 0.1 none is left for val"),
         (["train\ta\tword"] * 9, "none is left for test"),
         (["test\ta\tword"], "has 0 texts to train on and 1 to test: .* none is left for train"),
     ],

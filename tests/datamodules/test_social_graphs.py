@@ -26,8 +26,8 @@ def both_directions(links: torch.Tensor) -> set[tuple[int, int]]:
 
 
 def test_splits_share_no_friendship_in_either_direction(edges: Path) -> None:
-    links = SocialGraph(str(edges), val_share=0.2, test_share=0.3).links
-    splits = {split: both_directions(triples) for split, triples in links.sought.items()}
+    links = SocialGraph(str(edges), val_fraction=0.2, test_fraction=0.3).links
+    splits = {split: both_directions(triples) for split, triples in links.triples.items()}
     for directed in splits.values():
         assert {(tail, head) for head, tail in directed} == directed
         assert all(head != tail for head, tail in directed)
@@ -43,7 +43,7 @@ def test_splits_share_no_friendship_in_either_direction(edges: Path) -> None:
 def test_all_but_oneself_and_known_friends_are_ranked(edges: Path) -> None:
     links = SocialGraph(str(edges)).links
     oneself = {(node, node) for node in range(30)}
-    train, val = both_directions(links.sought["train"]), both_directions(links.sought["val"])
+    train, val = both_directions(links.triples["train"]), both_directions(links.triples["val"])
     assert both_directions(links.known["train"]) == oneself
     assert both_directions(links.known["val"]) == oneself | train
     assert both_directions(links.known["test"]) == oneself | train | val
@@ -51,7 +51,7 @@ def test_all_but_oneself_and_known_friends_are_ranked(edges: Path) -> None:
 
 def test_the_split_has_a_seed_of_its_own(edges: Path) -> None:
     first, again, other = (
-        SocialGraph(str(edges), seed=seed, split_seed=split_seed).links.sought["test"]
+        SocialGraph(str(edges), seed=seed, split_seed=split_seed).links.triples["test"]
         for seed, split_seed in ((0, 0), (1, 0), (0, 1))
     )
     assert torch.equal(first, again)
@@ -78,7 +78,7 @@ def test_files_that_are_refused(own_folder: Path, name: str, content: bytes | No
 
 def test_shares_leave_something(edges: Path) -> None:
     with pytest.raises(DataError, match=r"validation and test take 1\.1 of the links; none is left to train"):
-        SocialGraph(str(edges), val_share=0.5, test_share=0.6)
+        SocialGraph(str(edges), val_fraction=0.5, test_fraction=0.6)
 
 
 def test_facebook(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_facebook(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("ego-Facebook is not here")
     data = SocialGraph()
     assert data.num_nodes == 4039
-    assert sum(len(triples) for triples in data.links.sought.values()) == 2 * 88234
+    assert sum(len(triples) for triples in data.links.triples.values()) == 2 * 88234
     monkeypatch.setenv("RESEARCH_DATA_DIR", "elsewhere")
     with pytest.raises(DataError, match=r"ego-Facebook is not in elsewhere/SNAP or data/SNAP; add --data\.down"):
         find_facebook()

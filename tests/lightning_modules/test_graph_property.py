@@ -36,7 +36,7 @@ class Sizes(nn.Module):
 
 def test_a_quantity_is_told_in_its_own_unit() -> None:
     system = GraphProperty(Sizes(), target_mean=10, target_std=2)
-    assert (system.headline, GraphProperty(Sizes()).headline) == ("rmse", "accuracy")
+    assert (system.primary_metric, GraphProperty(Sizes()).primary_metric) == ("rmse", "accuracy")
     graphs = [Data(x=torch.ones(n, 1), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([0.5])) for n in (1, 3)]
     assert system(Batch.from_data_list(graphs)).tolist() == [12, 16]
 
@@ -47,7 +47,7 @@ def test_a_class(train: Train) -> None:
     assert (status, err) == (0, "")
     assert "test/accuracy" in out
     summary = json.loads((RUN / "summary.json").read_text())
-    assert (summary["headline"], summary["test/accuracy"] > 0.6) == ("accuracy", True)
+    assert (summary["primary_metric"], summary["test/accuracy"] > 0.6) == ("accuracy", True)
     rows = read_metrics(RUN / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
@@ -97,7 +97,7 @@ def test_a_quantity(train: Train) -> None:
     assert (status, err) == (0, "")
     run = Path("runs/molecules_solubility/version_0")
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["headline"] == "rmse"
+    assert summary["primary_metric"] == "rmse"
     assert "test/rmse" in out
     assert 0.5 < summary["test/rmse"] < 3.5  # kcal/mol; always telling the mean has 3.8
     std = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]["std"]

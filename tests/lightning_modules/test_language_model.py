@@ -29,7 +29,7 @@ def text(own_folder: Path) -> str:
 
 
 def test_a_run_tests_the_whole_held_out_text(train: Train, text: str) -> None:
-    status, out, err = train(*WORDS, "--data.test", "0.2", small=False)
+    status, out, err = train(*WORDS, "--data.test_fraction", "0.2", small=False)
     assert (status, err) == (0, "")
     network = load_model(RUN / "last.ckpt")
     tokens = torch.tensor([network.vocabulary.index(character) for character in text[720:]])

@@ -38,9 +38,9 @@ def circles(own_folder: Path) -> None:
     )
 
 
-def test_the_loss_is_the_mean_over_answers() -> None:
-    scores, rows, answers = torch.randn(3, 7), torch.tensor([0, 0, 2]), torch.tensor([1, 4, 6])
-    torch.testing.assert_close(cross_entropy(scores, rows, answers), reference(scores[rows], answers))
+def test_the_loss_is_the_mean_over_targets() -> None:
+    scores, rows, targets = torch.randn(3, 7), torch.tensor([0, 0, 2]), torch.tensor([1, 4, 6])
+    torch.testing.assert_close(cross_entropy(scores, rows, targets), reference(scores[rows], targets))
 
 
 @pytest.mark.parametrize("network", ["ComplEx", "DistMult"])

@@ -1,4 +1,4 @@
-"""Ranks known by hand, and compared with a loop over answers and nodes."""
+"""Ranks known by hand, and compared with a loop over targets and nodes."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ def ranks_by_a_loop(
     scores: torch.Tensor, asked: list[tuple[int, int]], known: list[tuple[int, int]]
 ) -> tuple[list[float], list[float]]:
     filtered, listed = [], []
-    for row, answer in asked:
+    for row, target in asked:
         ranks = []
         for left_out in (known + asked, known):
             rank = 1.0
             for node in range(scores.shape[1]):
-                if node != answer and (row, node) not in left_out:
-                    rank += 1.0 * bool(scores[row, node] > scores[row, answer])
-                    rank += 0.5 * bool(scores[row, node] == scores[row, answer])
+                if node != target and (row, node) not in left_out:
+                    rank += 1.0 * bool(scores[row, node] > scores[row, target])
+                    rank += 0.5 * bool(scores[row, node] == scores[row, target])
             ranks.append(rank)
         filtered.append(ranks[0])
         listed.append(ranks[1])
@@ -28,9 +28,9 @@ def ranks_by_a_loop(
 
 def test_known_ranks() -> None:
     scores = torch.tensor([[5.0, 4.0, 3.0, 3.0, 2.0], [0.0, 0.0, 1.0, 0.0, 0.0]])
-    # Question 0 seeks nodes 1 and 3, question 1 node 0; node 0 is known of question 0.
-    rows, answers = torch.tensor([0, 0, 1]), torch.tensor([1, 3, 0])
-    filtered, listed = mid_ranks(scores, rows, answers, torch.tensor([0]), torch.tensor([0]))
+    # Query 0 seeks nodes 1 and 3, query 1 node 0; node 0 is known of query 0.
+    rows, targets = torch.tensor([0, 0, 1]), torch.tensor([1, 3, 0])
+    filtered, listed = mid_ranks(scores, rows, targets, torch.tensor([0]), torch.tensor([0]))
     assert filtered.tolist() == [1, 1.5, 3.5]
     assert listed.tolist() == [1, 2.5, 3.5]
 
@@ -47,7 +47,7 @@ def test_known_ranks() -> None:
     ],
 )
 def test_scores_that_are_no_numbers(own: float, others: float, rank: float) -> None:
-    """Three nodes take part: the answer is last, or in the middle where all are alike."""
+    """Three nodes take part: the target is last, or in the middle where all are alike."""
     scores = torch.full((1, 5), others)
     scores[0, 0] = own
     known_rows, known = torch.tensor([0, 0]), torch.tensor([3, 4])
@@ -69,19 +69,19 @@ def test_a_loop_agrees(levels: int) -> None:
 
 
 def test_a_constant_gets_the_middle_and_no_number_the_end() -> None:
-    rows, answers = torch.tensor([0, 0]), torch.tensor([2, 5])
-    filtered, _ = mid_ranks(torch.zeros(1, 101), rows, answers, torch.tensor([0]), torch.tensor([7]))
+    rows, targets = torch.tensor([0, 0]), torch.tensor([2, 5])
+    filtered, _ = mid_ranks(torch.zeros(1, 101), rows, targets, torch.tensor([0]), torch.tensor([7]))
     assert filtered.tolist() == [50, 50]  # 98 wrong ones: the middle of 99 places
     scores = torch.full((1, 101), float("nan"))
-    assert (mid_ranks(scores, rows, answers, NONE, NONE)[0] >= 99).all()
+    assert (mid_ranks(scores, rows, targets, NONE, NONE)[0] >= 99).all()
 
 
 def test_many_answers_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, rows = torch.randn(4, 50), torch.arange(4).repeat_interleave(10)
-    answers = torch.cat([torch.randperm(50)[:10] for _ in range(4)])
-    whole = mid_ranks(scores, rows, answers, NONE, NONE)
+    targets = torch.cat([torch.randperm(50)[:10] for _ in range(4)])
+    whole = mid_ranks(scores, rows, targets, NONE, NONE)
     monkeypatch.setattr("lightning_modules.ranking.CHUNK", 7)
-    for part, other in zip(mid_ranks(scores, rows, answers, NONE, NONE), whole, strict=True):
+    for part, other in zip(mid_ranks(scores, rows, targets, NONE, NONE), whole, strict=True):
         assert torch.equal(part, other)
 
 

@@ -37,7 +37,7 @@ def test_a_step_is_logged_as_the_mean_of_its_parts(train: Train, config: str, mo
         Path(f"{name}.txt").write_text("".join(f"{a}\tknows\t{(a + shift) % 7}\n" for a in range(7)))
     figures: dict[str, list[float]] = {}
     steps: list[int] = []  # of each figure of the loss
-    whole = TrainingSystem.log_figure
+    whole = TrainingSystem.log_metric
 
     def listen(self: TrainingSystem, split: str, name: str, value: Tensor, size: int) -> Tensor:
         if split == "train":
@@ -46,7 +46,7 @@ def test_a_step_is_logged_as_the_mean_of_its_parts(train: Train, config: str, mo
                 steps.append(self.trainer.global_step)
         return whole(self, split, name, value, size)
 
-    monkeypatch.setattr(TrainingSystem, "log_figure", listen)
+    monkeypatch.setattr(TrainingSystem, "log_metric", listen)
     status, _, err = train("--config", f"{config}.yaml", *CASES[config], *PARTS, small=False)
     assert (status, err) == (0, "")
     rows = read_metrics(Path("runs") / config / "version_0" / "metrics.csv")

@@ -188,9 +188,9 @@ def test_the_same_split_by_another_path(own_folder: Path) -> None:
 
 def test_another_split_is_refused_and_says_what_differs(own_folder: Path) -> None:
     checkpoint = {"SocialGraph": edges(own_folder / "edges.txt", "9").state_dict()}
-    drawn_otherwise = SocialGraph("edges.txt", val_share=0.2, split_seed=3)
+    drawn_otherwise = SocialGraph("edges.txt", val_fraction=0.2, split_seed=3)
     with pytest.raises(
-        UserError, match=r"examples: split_seed is 0 there and 3 here, val_share is 0\.05 there and 0\.2"
+        UserError, match=r"examples: split_seed is 0 there and 3 here, val_fraction is 0\.05 there and 0\.2"
     ):
         check_split(checkpoint, drawn_otherwise, Path("last.ckpt"))
     other_content = edges(own_folder / "edges.txt", "11")
