@@ -57,9 +57,9 @@ PEERS = ("torch.nn", "torch.nn, packed", "FlashRNN", "eager loop", "jit loop")
 OURS = ("kernels, auto", "kernels, recompute", "kernels, triton", "kernels, torchscript")
 GEMMS = "GEMMs alone"
 IMPLEMENTATIONS = (*OURS, *PEERS, GEMMS)
-PLANS: dict[str, dict[str, int]] = {"own": {}}  # of a program: constants of kernels/triton/launch.py
-PLANS |= {f"{kib} KiB": {"HELD_BYTES": kib << 10, "SPREAD_UNITS": 1 << 20} for kib in (192, 128, 64, 32)}
-PLANS["whole sums"] = {"SUMS": 0}  # no warp has a part of its own
+PLANS: dict[str, dict[str, int]] = {"own": {}}  # of a program: constants of kernels/triton/plan.py
+PLANS |= {f"{kib} KiB": {"RESIDENT_BYTES": kib << 10, "SPREAD_BLOCK_H": 1 << 20} for kib in (192, 128, 64, 32)}
+PLANS["whole sums"] = {"SPLIT_SUMS": 0}  # no warp has a part of its own
 LONG = 500  # steps, from which on a GPU loops of small operators are left out
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BOUND = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
@@ -242,17 +242,17 @@ def gemms(case: Case) -> Callable[[], None]:
 
 @contextmanager
 def planned(constants: dict[str, int]) -> Iterator[None]:
-    """Plan with other constants of `kernels/triton/launch.py`."""
+    """Plan with other constants of `kernels/triton/plan.py`."""
     if not constants:
         yield
         return
-    from kernels.triton import launch
+    from kernels.triton import plan
 
-    previous = {name: getattr(launch, name) for name in constants}
+    previous = {name: getattr(plan, name) for name in constants}
     try:
         for name, value in constants.items():
-            setattr(launch, name, value)
+            setattr(plan, name, value)
         yield
     finally:
         for name, value in previous.items():
-            setattr(launch, name, value)
+            setattr(plan, name, value)

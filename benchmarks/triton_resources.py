@@ -3,7 +3,7 @@
     python -m benchmarks.triton_resources                                # for an H100
     python -m benchmarks.triton_resources --capability 80 --sizes 256    # for an A100
 
-A row is a kernel at a size and dtype, with the plan that `kernels/triton/launch.py` makes for it. `spilled` is the
+A row is a kernel at a size and dtype, with the plan that `kernels/triton/plan.py` makes for it. `spilled` is the
 bytes that a thread keeps in memory for want of registers. Kernels that ask for more shared memory than the device has
 are marked TOO LARGE, and the command returns 1.
 """
@@ -28,10 +28,10 @@ from triton.backends.compiler import GPUTarget
 
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layer import RecurrentLayer
-from kernels.triton import available, launch
+from kernels.triton import available, plan
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}
-DEVICES = {80: launch.Device(108, 163 << 10), 86: launch.Device(82, 99 << 10), 90: launch.Device(132, 227 << 10)}
+DEVICES = {80: plan.Device(108, 163 << 10), 86: plan.Device(82, 99 << 10), 90: plan.Device(132, 227 << 10)}
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -87,7 +87,7 @@ def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int]
 
     triton.runtime.driver.set_active(_Driver(capability))
     triton.runtime.jit.JITFunction.__getitem__ = compile_only
-    launch.INTERPRETED = DEVICES[capability]  # the tensors are on a CPU
+    plan.INTERPRETED = DEVICES[capability]  # the tensors are on a CPU
     available.refusal = lambda dtype, device: None
     for name in layers:
         for dtype in dtypes:

@@ -10,7 +10,7 @@ from kernels.cell import Cell
 from kernels.dtypes import autocast_is_on
 from kernels.processor import onednn_has, onednn_is_on
 from kernels.scripted import script
-from kernels.triton import available, launch
+from kernels.triton import available, plan
 
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
@@ -141,7 +141,7 @@ def _triton_refusal(case: Case) -> str | None:
     """Say why the Triton backend cannot run a case, None if it can."""
     if case.cell.triton is None:
         return "it has no kernels of this cell"
-    return available.refusal(case.dtype, case.device) or launch.refusal(
+    return available.refusal(case.dtype, case.device) or plan.refusal(
         case.cell.serial_gates, case.H, case.dtype, case.device
     )
 

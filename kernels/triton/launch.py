@@ -16,155 +16,18 @@ nobody has to wait for a program that has not begun; the kernels are the same.
 Legend: B batch, T time, H hidden, G gates · H.
 """
 
-import functools
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.triton import available
+from kernels.triton import available, plan
 
-HELD_BYTES = 128 << 10  # of recurrent weights in one program
-SPARE_BYTES = 8 << 10  # of its memory, for what the compiler puts there
-LEAST_UNITS = 16  # of a program
-SPREAD_UNITS = 16  # down to so many, programs of a group share their units with processors that have nothing to do
-PIECES = 4  # of held weights: blocks are halved until there are so many; where H is odd there may be one more
-STREAMED_UNITS, STREAMED_BLOCK = 32, 64  # where the weights do not fit: read again in every step
-SUMS = 64  # of a thread, where a warp has all sums of its part
-HEIGHTS = (16, 32)  # rows of the batch in a tile
 ELEMENTS = 1024  # of a program at least, where each is worked on alone
 COUNTERS = 32  # int32 for a group, so that each has a cache line of its own; the kernels use the first
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop says itself what it reads ahead
 RUN_TIME = ["B", "first_step", "end_step", "first_tile"]  # arguments for whose values nothing is compiled anew
-
-
-class Device(NamedTuple):
-    """What a plan must know of a device.
-
-    Args:
-        processors: multiprocessors, each of which runs one program at a time.
-        memory: bytes of shared memory that a program can have.
-    """
-
-    processors: int
-    memory: int
-
-
-INTERPRETED = Device(processors=4, memory=227 << 10)
-
-
-class Plan(NamedTuple):
-    """How one pass of a layer is spread.
-
-    Args:
-        units: units of a program.
-        programs: programs of a group.
-        block: units of the states that are multiplied at a time, a power of two.
-        pieces: of so many units, in which the weights are held on the chip; 0 where they are read in every step.
-        rows: rows of the batch in a tile.
-        split: parts of a sum that are added up apart, each by a warp.
-        warps: of a program.
-    """
-
-    units: int
-    programs: int
-    block: int
-    pieces: int
-    rows: int
-    split: int
-    warps: int
-
-
-def shared_bytes(gates: int, size: int, reverse: bool, units: int, block: int, pieces: int, rows: int) -> int:
-    """Return the shared memory that a program needs: its weights and a block of states, or two blocks of both.
-
-    The arguments are those of `plan` and of a `Plan`.
-    """
-    weights, states = gates * units * block * size, rows * block * size * (gates if reverse else 1)
-    return SPARE_BYTES + (pieces * weights + states if pieces else 2 * (weights + states))  # one is read ahead
-
-
-def plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, summed: int | None = None) -> Plan:
-    """Return how to spread a pass over a batch of B rows.
-
-    On B depend the height of a tile and, in a group, the units of a program: fewer where processors would idle.
-
-    Args:
-        gates: of the cell, those that see the state.
-        H: units.
-        B: rows of the batch.
-        size: bytes that a weight takes on the chip.
-        reverse: whether it is the backward pass, which reads the gradients of all gates in a step, not one state.
-        device: what it runs on.
-        summed: gates over whose gradients the shortest product of a step sums, going back; all where None.
-
-    Raises:
-        ValueError: if a layer is too large for the device.
-    """
-    width = max(LEAST_UNITS, 1 << (H - 1).bit_length())
-
-    def fits(units: int, block: int, pieces: int, rows: int = HEIGHTS[0]) -> bool:
-        held = gates * units * block * size * pieces
-        return held <= HELD_BYTES and shared_bytes(gates, size, reverse, units, block, pieces, rows) <= device.memory
-
-    units, block, pieces = width, width, 1
-    while units > LEAST_UNITS and not fits(units, block, pieces):
-        units //= 2
-    while pieces < PIECES and not fits(units, block, pieces):
-        block //= 2
-        pieces = -(-H // block)
-    if not fits(units, block, pieces) or -(-H // units) > device.processors:
-        units, block, pieces = min(STREAMED_UNITS, width), min(STREAMED_BLOCK, width), 0
-    while -(-H // units) > device.processors:
-        units *= 2
-    while block > LEAST_UNITS and not fits(units, block, pieces):
-        block //= 2
-    tiles = -(-B // HEIGHTS[0])
-    while H > units >= 2 * SPREAD_UNITS and 2 * tiles * -(-H // units) <= device.processors:
-        units //= 2
-    programs = -(-H // units)
-    alone_in_blocks = programs == 1 and pieces != 1  # kernels read no blocks of a state that is their own
-    if alone_in_blocks or not fits(units, block, pieces):
-        memory = f"{device.processors} processors of {device.memory >> 10} KiB"
-        raise ValueError(f"H={H} is too large for a device with {memory}")
-    if gates * H * H >= 1 << 31:
-        raise ValueError(f"H={H} is too large: its kernels find recurrent weights by 32 bits")
-    heights = [rows for rows in HEIGHTS if rows == HEIGHTS[0] or fits(units, block, pieces, rows)]
-    rows = next((rows for rows in heights if -(-B // rows) * programs <= device.processors), heights[-1])
-    warps = 4 if units <= 32 else 8
-    sums = rows * units * (1 if reverse else gates)
-    length = block * (summed or gates if reverse else 1)  # of a sum
-    held = gates * units * block * size * pieces
-    exchanged = held + 4 * warps * sums + SPARE_BYTES  # all sums' parts, beside the weights
-    few = sums <= 32 * SUMS and exchanged <= device.memory and length >= 16 * warps
-    alone = programs == 1 and not reverse  # its state stays in one piece
-    return Plan(units, programs, block, pieces, rows, warps if few and not alone else 1, warps)
-
-
-def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
-    """Say in one sentence why a layer does not fit a device, None if it does.
-
-    Args:
-        gates: of the cell, those that see the state.
-        H: units.
-        dtype: of the weights.
-        device: such as "cuda:0".
-    """
-    return _misfit(gates, H, _precision(dtype)[1], _device(torch.device(device)))
-
-
-@functools.cache  # every call of a layer asks
-def _misfit(gates: int, H: int, size: int, device: Device) -> str | None:
-    try:
-        for reverse in (False, True):
-            plan(gates, H, 1, size, reverse, device)
-    except ValueError as reason:
-        return str(reason)
-    return None
-
-
-refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as of `available._unfit`
 
 
 def launch(
@@ -195,18 +58,21 @@ def launch(
     T, (B, H), device = len(results[0]) - int(reverse), results[-1].shape[-2:], weight.device
     if B == 0:
         return
-    limits = _device(device)
-    precision, size = _precision(weight.dtype)
-    own = plan(len(weight) // H, H, B, size, reverse, limits, summed)
-    sizes = {"ROWS": own.rows, "UNITS": own.units, "BLOCK": own.block, "PIECES": own.pieces, "SPLIT": own.split}
-    tiles, alone = -(-B // own.rows), own.programs == 1
+    limits = plan.device_limits(device)
+    own = plan.make_plan(len(weight) // H, H, B, plan.weight_bytes(weight.dtype), reverse, limits, summed)
+    precision = own.precision
+    sizes = {
+        "ROWS": own.BLOCK_B, "UNITS": own.BLOCK_H, "BLOCK": own.BLOCK_K, "PIECES": own.resident_blocks,
+        "SPLIT": own.split_k,
+    }  # fmt: skip
+    tiles, alone = -(-B // own.BLOCK_B), own.programs == 1
     at_once = tiles if alone else limits.processors // own.programs
     stepwise = not alone and available.INTERPRETING
     spans = [(t, t + 1) for t in range(T)] if stepwise else [(0, T)]
     options = OPTIONS if alone or available.INTERPRETING else {**OPTIONS, "launch_cooperative_grid": True}
     if reverse:
         weight = weight.T
-    if precision == "tf32" and own.pieces == 0:
+    if precision == "tf32" and own.resident_blocks == 0:
         weight = _rounded(weight)  # once, not in every step
     leading: list[Tensor | None] = [weight]
     if first is not None:
@@ -222,7 +88,7 @@ def launch(
                 counters = torch.zeros(groups * COUNTERS, dtype=torch.int32, device=device)
                 kernel[(groups * own.programs,)](
                     *given, *taken, counters, B, begin, end, first_tile, H=H, **constants, **sizes,
-                    PRECISION=precision, num_warps=own.warps, **options,
+                    PRECISION=precision, num_warps=own.num_warps, **options,
                 )  # fmt: skip
     _write_back(results, taken)
 
@@ -258,25 +124,6 @@ def _write_back(results: tuple[Tensor, ...], taken: list[Tensor | None]) -> None
     for result, values in zip(results, taken, strict=True):
         if values is not None and values is not result:
             result.copy_(values)
-
-
-def _device(device: torch.device) -> Device:
-    if device.type != "cuda":
-        return INTERPRETED
-    properties: Any = torch.cuda.get_device_properties(device)
-    return Device(properties.multi_processor_count, properties.shared_memory_per_block_optin)
-
-
-def _precision(dtype: torch.dtype) -> tuple[str, int]:
-    """Return how a dtype is multiplied, and the bytes that a weight then takes on the chip.
-
-    float32 goes as torch does where TF32 is on, else in three products of halves of the numbers, which is nearly exact.
-    """
-    if dtype != torch.float32:
-        return "ieee", dtype.itemsize
-    if torch.backends.cuda.matmul.fp32_precision == "tf32":
-        return "tf32", dtype.itemsize
-    return "tf32x3", 2 * dtype.itemsize
 
 
 def _rounded(x: Tensor) -> Tensor:

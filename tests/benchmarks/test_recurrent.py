@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks import recurrent, recurrent_cases
 from benchmarks.recurrent_cases import Case, Shape
 from kernels.processor import onednn_has
-from kernels.triton import available, launch
+from kernels.triton import available, plan
 
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
 
@@ -61,11 +61,11 @@ def test_a_peer_that_this_cpu_lacks_is_left_out() -> None:
 @needs_triton
 def test_other_plans_are_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Case, "implementations", lambda case, asked: {asked[0]: partial(case.ours, "triton")})
-    plan, held = launch.plan, []
-    monkeypatch.setattr(launch, "plan", lambda *sizes: held.append(launch.HELD_BYTES >> 10) or plan(*sizes))
+    make_plan, held = plan.make_plan, []
+    monkeypatch.setattr(plan, "make_plan", lambda *sizes: held.append(plan.RESIDENT_BYTES >> 10) or make_plan(*sizes))
     words = ("--cells", "rnn", "--implementations", "kernels, triton", "--plan", "32 KiB")
     status, rows = measure(monkeypatch, *words)
-    assert (status, set(held), launch.HELD_BYTES >> 10) == (0, {32}, 128)
+    assert (status, set(held), plan.RESIDENT_BYTES >> 10) == (0, {32}, 128)
     assert [row["implementation"] for row in rows] == ["kernels, triton, 32 KiB"]
 
 

@@ -20,7 +20,7 @@ from kernels.dtypes import lower
 from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
 from kernels.scripted import chunks
-from kernels.triton import available, launch
+from kernels.triton import available, plan
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_tanh": RNN,
@@ -484,14 +484,14 @@ torch.testing.assert_close(torch.export.load("lstm.pt2").module()(x)[0], expecte
 @loops_and_cells("held", [], quick=[(8 << 10,)], slow=[(4 << 10,), (16 << 10,)])
 def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs own some units each, groups of them some rows."""
-    monkeypatch.setattr(launch, "HELD_BYTES", held)
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", held)
     compare(cell, 3, 3, 3, 37, torch.float32, True, True, "sequence", backend)
 
 
 @one_cell
 @pytest.mark.parametrize("backend", [triton()])
 def test_a_large_batch_takes_several_launches(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "HELD_BYTES", 8 << 10)
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", 8 << 10)
     compare(cell, 2, 70, 3, 37, torch.float32, False, False, "last", backend)
 
 
@@ -499,8 +499,8 @@ def test_a_large_batch_takes_several_launches(cell: str, backend: str, monkeypat
 def test_weights_that_do_not_fit_are_read_in_blocks(
     cell: str, backend: str, ragged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"HELD_BYTES": 0, "STREAMED_UNITS": 16, "STREAMED_BLOCK": 16}.items():
-        monkeypatch.setattr(launch, name, value)
+    for name, value in {"RESIDENT_BYTES": 0, "STREAMED_BLOCK_H": 16, "STREAMED_BLOCK_K": 16}.items():
+        monkeypatch.setattr(plan, name, value)
     compare(cell, 2, 3, 3, 37, torch.float32, ragged, True, "sequence", backend)
 
 
@@ -508,9 +508,9 @@ def test_weights_that_do_not_fit_are_read_in_blocks(
 @pytest.mark.parametrize("backend", [triton()])
 def test_weights_are_held_in_pieces(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all states of a step do not fit beside them."""
-    monkeypatch.setattr(launch, "HELD_BYTES", 0)
-    streamed = launch.plan
-    monkeypatch.setattr(launch, "plan", lambda *case: streamed(*case)._replace(pieces=2))
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", 0)
+    streamed = plan.make_plan
+    monkeypatch.setattr(plan, "make_plan", lambda *case: streamed(*case)._replace(resident_blocks=2))
     compare(cell, 2, 3, 3, 70, torch.float32, False, True, "sequence", backend)
 
 

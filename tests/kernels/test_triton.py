@@ -19,13 +19,13 @@ from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import DIAGONAL_CELL
 from kernels.dispatch import Case
 from kernels.layer import RecurrentLayer
-from kernels.triton import available, bulk, launch
+from kernels.triton import available, bulk, launch, plan
 
 CASE = Case(
     cell=LSTM_CELL, tokens=False, ragged=False, learning=True, recompute=False,
     T=41, B=256, I=64, H=256, dtype=torch.float32, device="cuda",
 )  # fmt: skip
-H100 = launch.Device(processors=132, memory=227 << 10)
+H100 = plan.Device(processors=132, memory=227 << 10)
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
 
 
@@ -33,7 +33,7 @@ needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not
 def fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it seem that the backend can run anywhere."""
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
-    monkeypatch.setattr(launch, "_device", lambda device: H100)
+    monkeypatch.setattr(plan, "device_limits", lambda device: H100)
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def tf32() -> Iterator[None]:
 def test_a_layer_that_is_too_large_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASE._replace(cell=DIAGONAL_CELL, H=2048)
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
-    monkeypatch.setattr(launch, "_device", lambda device: launch.Device(28, 99 << 10))
+    monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(28, 99 << 10))
     backend, reason = choose("auto", case)
     assert (backend, "but for triton: H=2048 is too large" in reason) == ("torchscript", True)
     with pytest.raises(ValueError, match="H=2048 is too large for a device with 28 processors of 99 KiB"):
         choose("triton", case)
-    monkeypatch.setattr(launch, "_device", lambda device: H100)
+    monkeypatch.setattr(plan, "device_limits", lambda device: H100)
     assert choose("auto", case).backend == "triton"
 
 
@@ -84,7 +84,7 @@ def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(available, "COMPILER", "cc")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(launch, "_device", lambda device: H100)
+    monkeypatch.setattr(plan, "device_limits", lambda device: H100)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
     for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
         assert choose("auto", CASE._replace(cell=DIAGONAL_CELL, device=device)).backend == backend
@@ -133,40 +133,42 @@ print(before or "triton" not in sys.modules, "kernels.cells.lstm.triton" in sys.
 @pytest.mark.parametrize("size", [2, 4, 8])
 @pytest.mark.parametrize("gates", [1, 2, 3, 4])
 def test_plans_fit_the_device(gates: int, size: int, reverse: bool) -> None:
-    small = launch.Device(28, 99 << 10)
-    for device in (H100, launch.Device(108, 163 << 10), small):
+    small = plan.Device(28, 99 << 10)
+    for device in (H100, plan.Device(108, 163 << 10), small):
         for H in (1, 5, 16, 37, 128, 256, 300, 512, 768, 1024, 2048):
             for B in (1, 16, 256, 100_000):
                 if device == small and H == 2048 and size == 8 and gates > 2:
                     with pytest.raises(ValueError, match="H=2048 is too large"):
-                        launch.plan(gates, H, B, size, reverse, device)
+                        plan.make_plan(gates, H, B, size, reverse, device)
                     continue
-                own = launch.plan(gates, H, B, size, reverse, device)
+                own = plan.make_plan(gates, H, B, size, reverse, device)
                 assert own.programs <= device.processors
-                assert own.programs * own.units >= H > (own.programs - 1) * own.units
-                assert own.pieces == 0 or own.pieces * own.block >= H > (own.pieces - 1) * own.block
-                assert own.pieces == 1 or own.programs > 1
-                sizes = (own.units, own.block, own.pieces, own.rows)
-                assert launch.shared_bytes(gates, size, reverse, *sizes) <= device.memory
-                assert gates * own.units * own.block * own.pieces * size <= launch.HELD_BYTES
+                assert own.programs * own.BLOCK_H >= H > (own.programs - 1) * own.BLOCK_H
+                blocks = own.resident_blocks
+                assert blocks == 0 or blocks * own.BLOCK_K >= H > (blocks - 1) * own.BLOCK_K
+                assert blocks == 1 or own.programs > 1
+                sizes = (own.BLOCK_B, own.BLOCK_H, own.BLOCK_K, blocks)
+                assert plan.shared_bytes(gates, size, reverse, *sizes) <= device.memory
+                assert gates * own.BLOCK_H * own.BLOCK_K * blocks * size <= plan.RESIDENT_BYTES
 
 
 def test_weights_beyond_32_bits_are_refused() -> None:
     with pytest.raises(ValueError, match="H=30000 is too large"):
-        launch.plan(4, 30_000, 16, 2, False, H100)
+        plan.make_plan(4, 30_000, 16, 2, False, H100)
 
 
 def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> None:
-    small = launch.plan(4, 128, 256, 2, False, H100)
-    assert (small.programs, small.units) == (1, 128)
-    large = launch.plan(4, 256, 4096, 2, False, H100)
-    assert (large.programs, large.units, large.rows) == (4, 64, 32)
+    small = plan.make_plan(4, 128, 256, 2, False, H100)
+    assert (small.programs, small.BLOCK_H) == (1, 128)
+    large = plan.make_plan(4, 256, 4096, 2, False, H100)
+    assert (large.programs, large.BLOCK_H, large.BLOCK_B) == (4, 64, 32)
     for B, programs in ((256, 8), (64, 16), (1, 16)):  # fewer units where processors would idle
-        own = launch.plan(4, 256, B, 2, False, H100)
-        assert (own.programs, own.units, own.rows) == (programs, 256 // programs, 16)
-    assert launch.plan(4, 128, 1, 2, False, H100) == small._replace(rows=16)  # one program meets nobody
-    assert (launch.plan(4, 512, 64, 4, True, H100).block, launch.plan(4, 512, 64, 4, True, H100).pieces) == (256, 2)
-    assert launch.plan(4, 1024, 16, 4, False, H100).pieces == 0
+        own = plan.make_plan(4, 256, B, 2, False, H100)
+        assert (own.programs, own.BLOCK_H, own.BLOCK_B) == (programs, 256 // programs, 16)
+    assert plan.make_plan(4, 128, 1, 2, False, H100) == small._replace(BLOCK_B=16)  # one program meets nobody
+    blocks = plan.make_plan(4, 512, 64, 4, True, H100)
+    assert (blocks.BLOCK_K, blocks.resident_blocks) == (256, 2)
+    assert plan.make_plan(4, 1024, 16, 4, False, H100).resident_blocks == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> 
     [(256, 256, False, 4), (256, 4096, False, 1), (256, 4096, True, 8), (128, 1, False, 1), (128, 1, True, 8)],
 )
 def test_few_sums_are_split_among_the_warps(H: int, B: int, reverse: bool, parts: int) -> None:
-    assert launch.plan(4, H, B, 2, reverse, H100).split == parts
+    assert plan.make_plan(4, H, B, 2, reverse, H100).split_k == parts
 
 
 def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
@@ -252,10 +254,10 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
         monkeypatch.setattr(module, kernel, AtOnce(getattr(module, kernel)))
     monkeypatch.setattr(available, "INTERPRETING", False)
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
-    monkeypatch.setattr(launch, "INTERPRETED", launch.Device(processors=6, memory=227 << 10))
-    monkeypatch.setattr(launch, "HELD_BYTES", (32 if cell == "lstm" else 24) << 10)
-    plans, plan = [], launch.plan
-    monkeypatch.setattr(launch, "plan", lambda *sizes: plans.append(plan(*sizes)) or plans[-1])
+    monkeypatch.setattr(plan, "INTERPRETED", plan.Device(processors=6, memory=227 << 10))
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", (32 if cell == "lstm" else 24) << 10)
+    plans, make_plan = [], plan.make_plan
+    monkeypatch.setattr(plan, "make_plan", lambda *sizes: plans.append(make_plan(*sizes)) or plans[-1])
     torch.manual_seed(0)
     layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole_lstm": PeepholeLSTM}
     layer, x = layers[cell](2, 37), torch.randn(3, 20, 2)
@@ -274,7 +276,7 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
 @pytest.mark.usefixtures("tf32")
 def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The matrix units would cut them, which is twice the error, and always to the same side."""
-    monkeypatch.setattr(launch, "HELD_BYTES", held << 10)
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", held << 10)
     torch.manual_seed(0)
     layer, x = RNN(2, 70, bias=False, backend="triton"), torch.randn(4, 3, 2)
     state = torch.randn(3, 70)
