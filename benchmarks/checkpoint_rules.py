@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from benchmarks.named_data import make_parser, run
 from datamodules.node_graphs import Citations
-from lightning_modules.networks.node_networks import GAT
+from lightning_modules.networks.gat import GAT
 
 SETTINGS = {"Cora": (300, 5e-4), "CiteSeer": (800, 2e-3)}  # epochs and weight decay, as configs/cora_gat.yaml says
 

@@ -33,7 +33,8 @@ from benchmarks.recurrent import peak_memory, process_status
 from datamodules.neighbor_sampler import NeighborSampler
 from datamodules.node_graphs import Citations
 from lightning_modules.callbacks.colours import colour, marker
-from lightning_modules.networks.node_networks import GCN, GraphSAGE
+from lightning_modules.networks.gcn import GCN
+from lightning_modules.networks.graph_sage import GraphSAGE
 
 ROUNDS = 60
 F, H, C, DEGREE = 100, 256, 47, 20  # of the random graphs

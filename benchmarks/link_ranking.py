@@ -15,7 +15,8 @@ from torch_geometric.nn.kge import DistMult as PyGDistMult
 
 from benchmarks.named_data import make_parser, run
 from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
-from lightning_modules.networks.link_networks import ComplEx, DistMult
+from lightning_modules.networks.complex import ComplEx
+from lightning_modules.networks.distmult import DistMult
 from lightning_modules.ranking import RankMetrics, mid_ranks
 
 SAMPLE = 200  # triples for PyG

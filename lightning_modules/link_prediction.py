@@ -24,14 +24,14 @@ class LinkPrediction(TrainingSystem):
     Args:
         network: (heads [B], relations [B], edge_index, edge_type) in, scores [B, N] out.
         learning_rate: step size.
-        n3: weight of the penalty on the cubes of the embeddings (Lacroix, Usunier & Obozinski 2018); the network must
-            have `cubes`.
+        n3_penalty: weight of the N3 penalty on the embeddings (Lacroix, Usunier & Obozinski 2018), which the network
+            computes in its method `n3`.
         hits_at: the k of Hits@k.
         recall_at: the k of recall@k.
         baselines: scorers without weights that are ranked by the same protocol in the test.
 
     Raises:
-        ValueError: if there is a penalty and the network has no `cubes`.
+        ValueError: if there is a penalty and the network has no method `n3`.
     """
 
     takes = "a graph's links"
@@ -43,15 +43,15 @@ class LinkPrediction(TrainingSystem):
         self,
         network: nn.Module,
         learning_rate: PositiveFloat = 0.1,
-        n3: NonNegativeFloat = 0.0,
+        n3_penalty: NonNegativeFloat = 0.0,
         hits_at: tuple[PositiveInt, ...] = (1, 3, 10),
         recall_at: tuple[PositiveInt, ...] = (),
         baselines: tuple[Baseline, ...] = (),
     ) -> None:
         super().__init__(network)
-        if n3 and not hasattr(network, "cubes"):
-            raise ValueError(f"n3 is a penalty on ComplEx and DistMult; for {type(network).__name__} it must be 0")
-        self.learning_rate, self.n3, self.baselines = learning_rate, n3, baselines
+        if n3_penalty and not hasattr(network, "n3"):
+            raise ValueError(f"n3_penalty applies to ComplEx and DistMult; for {type(network).__name__} set it to 0")
+        self.learning_rate, self.n3_penalty, self.baselines = learning_rate, n3_penalty, baselines
         self.metrics = nn.ModuleDict(
             {name: RankMetrics(list(hits_at), list(recall_at)) for name in ("val", "test", *baselines)}
         )
@@ -67,10 +67,10 @@ class LinkPrediction(TrainingSystem):
         """Return the loss with its penalty; log the loss."""
         loss = cross_entropy(self(batch), batch.target_rows, batch.targets)
         self.log_metric("train", "loss", loss, len(batch.targets))
-        if not self.n3:
+        if not self.n3_penalty:
             return loss
         heads, relations = batch.heads[batch.target_rows], batch.relations[batch.target_rows]
-        return loss + self.n3 * self.network.cubes(heads, relations, batch.targets)  # type: ignore[operator]
+        return loss + self.n3_penalty * self.network.n3(heads, relations, batch.targets)  # type: ignore[operator]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Rank the targets of the validation split."""

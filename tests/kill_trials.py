@@ -35,7 +35,7 @@ KINDS: dict[str, list[str]] = {
                       "--checkpoints.every_n_steps", "4"],
     "book, streams": [*BOOK, "--trainer.val_check_interval", "5", "--checkpoints.every_n_steps", "3"],
     "node graph": [*KARATE, "--trainer.check_val_every_n_epoch", "2"],
-    "neighbourhoods": [*KARATE, "--model.network", "lightning_modules.networks.node_networks.GraphSAGE",
+    "neighbourhoods": [*KARATE, "--model.network", "lightning_modules.networks.graph_sage.GraphSAGE",
                        "--data.num_neighbors", "[2, 2]", "--data.batch_size", "1", "--trainer.max_epochs", "3",
                        "--trainer.accumulate_grad_batches", "3", "--checkpoints.every_n_steps", "1"],
     "molecules": ["molecules", "--data.name", "MUTAG", "--model.network.hidden_size", "4", "--data.batch_size", "40",

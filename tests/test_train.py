@@ -277,7 +277,7 @@ def test_solved_can_stop_the_run(train: Train) -> None:
         ("palindrome_lstm.yaml", ("--data.batch_size", "8", "--data.length", "2", *DROPOUT)),  # a stream without epochs
         (
             "karate_gcn.yaml",  # two steps an epoch, then validation: it ends amid one
-            ("--model.network", "lightning_modules.networks.node_networks.GraphSAGE", "--data.num_neighbors", "[2, 2]",
+            ("--model.network", "lightning_modules.networks.graph_sage.GraphSAGE", "--data.num_neighbors", "[2, 2]",
              "--data.batch_size", "2"),
         ),
     ],

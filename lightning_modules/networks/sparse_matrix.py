@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from kernels.dtypes import without_autocast
@@ -91,6 +91,19 @@ def check_edges(edge_index: Tensor, N: int) -> None:
         least, greatest = map(int, edge_index.aminmax())
         if least < 0 or greatest >= N:
             raise ValueError(f"edges must join nodes 0..{N - 1}, got {least if least < 0 else greatest}")
+
+
+class SparseLinear(nn.Module):
+    """A linear layer on features that may be sparse: x W + b, or x W."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_features, out_features)))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor | SparseMatrix) -> Tensor:
+        """Return [N, out]."""
+        return x @ self.weight if self.bias is None else x @ self.weight + self.bias
 
 
 def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from datamodules.data_folders import DataError
 from datamodules.graph_checks import check_graph
 from datamodules.node_graphs import NodeGraph
-from lightning_modules.networks.node_networks import GCN
+from lightning_modules.networks.gcn import GCN
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,10 @@ def test_the_loss_is_the_mean_over_targets() -> None:
     torch.testing.assert_close(cross_entropy(scores, rows, targets), reference(scores[rows], targets))
 
 
-@pytest.mark.parametrize("network", ["ComplEx", "DistMult"])
+@pytest.mark.parametrize("network", ["complex.ComplEx", "distmult.DistMult"])
 @pytest.mark.parametrize("layers", ["0", "1"])
 def test_a_ring_is_learnt(train: Train, ring: None, network: str, layers: str) -> None:
-    words = ["--model.network", f"lightning_modules.networks.link_networks.{network}"]
+    words = ["--model.network", f"lightning_modules.networks.{network}"]
     words += ["--model.network.rgcn_layers", layers, "--trainer.max_epochs", "30" if layers == "0" else "3"]
     status, out, err = train(*KNOWLEDGE[:2], *words, *KNOWLEDGE[2:], small=False)
     assert (status, err) == (0, "")
@@ -55,7 +55,7 @@ def test_a_ring_is_learnt(train: Train, ring: None, network: str, layers: str) -
     assert {"test/mrr", "test/hits@1", "test/hits@10", "test/relation_frequency/mrr"} <= summary.keys()
     losses = [row["train/loss"] for row in read_metrics(RUN / "metrics.csv") if "train/loss" in row]
     assert losses[-1] < losses[0]
-    if (network, layers) == ("ComplEx", "0"):
+    if (network, layers) == ("complex.ComplEx", "0"):
         assert summary["test/mrr"] > 2 * summary["test/relation_frequency/mrr"]
         rows = [row for row in read_metrics(RUN / "metrics.csv") if "val/mrr" in row]
         best = torch.load(RUN / "best.ckpt", weights_only=True)
@@ -101,9 +101,9 @@ def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_penalty_that_the_network_lacks_is_one_line(train: Train, circles: None) -> None:
-    status, _, err = train(*FRIENDS, "--model.n3", "0.1", small=False)
+    status, _, err = train(*FRIENDS, "--model.n3_penalty", "0.1", small=False)
     assert status == 2
-    assert err == "train.py: error: n3 is a penalty on ComplEx and DistMult; for FriendSAGE it must be 0\n"
+    assert err == "train.py: error: n3_penalty applies to ComplEx and DistMult; for FriendSAGE set it to 0\n"
 
 
 def test_nations_are_learnt(train: Train) -> None:

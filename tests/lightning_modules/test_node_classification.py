@@ -11,20 +11,20 @@ from pytorch_lightning import Trainer
 
 from datamodules.node_graphs import Karate
 from lightning_modules.callbacks.metrics_csv import read_metrics
-from lightning_modules.networks.node_networks import GCN
+from lightning_modules.networks.gcn import GCN
 from lightning_modules.node_classification import NodeClassification
 
 Train = Callable[..., tuple[int, str, str]]
-SAGE = ["--model.network", "lightning_modules.networks.node_networks.GraphSAGE"]
+SAGE = ["--model.network", "lightning_modules.networks.graph_sage.GraphSAGE"]
 RUN = Path("runs/karate_gcn/version_0")
 
 
-@pytest.mark.parametrize("network", ["GCN", "GAT", "GraphSAGE", "GCNII"])
+@pytest.mark.parametrize("network", ["gcn.GCN", "gat.GAT", "graph_sage.GraphSAGE", "gcnii.GCNII"])
 def test_the_club_is_learnt(train: Train, network: str) -> None:
     words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
-    if network != "GCN":
-        words += ["--model.network", f"lightning_modules.networks.node_networks.{network}"]
-    if network == "GCNII":
+    if network != "gcn.GCN":
+        words += ["--model.network", f"lightning_modules.networks.{network}"]
+    if network == "gcnii.GCNII":
         words += ["--model.network.num_layers", "4"]
     status, out, err = train(*words, small=False)
     assert (status, err) == (0, "")
@@ -34,7 +34,7 @@ def test_the_club_is_learnt(train: Train, network: str) -> None:
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     assert (RUN / "nodes.png").exists()
-    assert (RUN / "attention.png").exists() == (network == "GAT")
+    assert (RUN / "attention.png").exists() == (network == "gat.GAT")
     if network == "GCN":  # a bit more than a third are in the largest group
         assert json.loads((RUN / "summary.json").read_text())["test/accuracy"] > 0.6
 
@@ -116,11 +116,11 @@ def test_bad_fan_outs_are_one_line(train: Train) -> None:
     assert status == 2
     assert err == "train.py: error: fan-outs must be positive, or −1 for all neighbours, got [3, 0]\n"
     for network, message in {
-        "GraphSAGE": "num_neighbors must have a number for each of the network's 2 layers, got [3]",
-        "GCN": "GCN weighs by degrees in the whole graph: leave num_neighbors out, or take GraphSAGE or GAT",
-        "MLP": "num_neighbors samples neighbours, and the network sees none: leave it out",
+        "graph_sage.GraphSAGE": "num_neighbors must have a number for each of the network's 2 layers, got [3]",
+        "gcn.GCN": "GCN weighs by degrees in the whole graph: leave num_neighbors out, or take GraphSAGE or GAT",
+        "mlp.MLP": "num_neighbors samples neighbours, and the network sees none: leave it out",
     }.items():
-        words = ["--model.network", f"lightning_modules.networks.node_networks.{network}"]
+        words = ["--model.network", f"lightning_modules.networks.{network}"]
         status, _, err = train("--config", "karate_gcn.yaml", *words, "--data.num_neighbors", "[3]", small=False)
         assert (status, err) == (2, f"train.py: error: {message}\n")
     assert not Path("runs").exists()

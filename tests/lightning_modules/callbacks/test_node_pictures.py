@@ -8,7 +8,8 @@ from datamodules.node_graphs import Karate
 from datamodules.six_nodes import NAMES, six_nodes
 from lightning_modules.callbacks.colours import COLOURS
 from lightning_modules.callbacks.node_pictures import draw_attention, draw_map, evaluate
-from lightning_modules.networks.node_networks import GAT, GCN
+from lightning_modules.networks.gat import GAT
+from lightning_modules.networks.gcn import GCN
 
 
 def test_features_are_evaluations() -> None:

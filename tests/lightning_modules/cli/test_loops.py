@@ -17,7 +17,7 @@ BOOK += ["--data.length", "7", "--model.network.hidden_size", "6", "--model.netw
 BOOK += ["--model.network.dropout", "0.3", "--model.samples", "false"]
 KARATE = ["--config", "karate_gcn.yaml"]
 # Four batches an epoch.
-SAMPLED = [*KARATE, "--model.network", "lightning_modules.networks.node_networks.GraphSAGE"]
+SAMPLED = [*KARATE, "--model.network", "lightning_modules.networks.graph_sage.GraphSAGE"]
 SAMPLED += ["--data.num_neighbors", "[2, 2]", "--data.batch_size", "1", "--checkpoints.every_n_steps", "1"]
 
 

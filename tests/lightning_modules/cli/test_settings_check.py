@@ -51,7 +51,7 @@ def refusal(config: Namespace, key: str, value: Any) -> str:
 # A config for every system and data module, each with another network.
 CONFIG_NAMES = [
     "palindrome_lstm.yaml", "baum_sweet_lstm.yaml", "random_combinations_lstm.yaml", "book_lstm.yaml",
-    "palindrome_peephole.yaml", "karate_gcn.yaml", "cora_gat.yaml", "cora_gcn2.yaml", "cora_graph_sage.yaml",
+    "palindrome_peephole.yaml", "karate_gcn.yaml", "cora_gat.yaml", "cora_gcnii.yaml", "cora_graph_sage.yaml",
     "friends.yaml", "knowledge_graph.yaml", "molecules.yaml", "text_graph_lstm.yaml",
 ]  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_a_share_that_leaves_no_batch(train: Train) -> None:
 
 def test_settings_of_a_class_that_hands_them_on_are_checked_too() -> None:
     from lightning_modules.cli.settings_check import _may_be_null, _parameter
-    from lightning_modules.networks.link_networks import DistMult
+    from lightning_modules.networks.distmult import DistMult
 
     parameter = _parameter(DistMult, "dropout")
     assert parameter is not None

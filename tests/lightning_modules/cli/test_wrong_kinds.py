@@ -28,7 +28,7 @@ NETWORKS = "lightning_modules.networks"
         (["--model.network.layer", "kernels.layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
         (["--model.network", "builtins.int"], "builtins.int does not fit here"),
         (["--model.network", "torch.nn.Identity"], "Expected key network.init_args."),
-        (["--model.network", f"{NETWORKS}.text_networks.GraphLSTM"], "GraphLSTM does not take (missing a required"),
+        (["--model.network", f"{NETWORKS}.graph_lstm.GraphLSTM"], "GraphLSTM does not take (missing a required"),
         (["--model", "torch.nn.Linear"], "model: torch.nn.Linear does not fit here"),
         (["--model", "builtins.int"], "model: builtins.int does not fit here"),
         (["--data", "torch.nn.Linear"], "data: torch.nn.Linear does not fit here"),

@@ -5,17 +5,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from lightning_modules.networks.graph_networks import (
-    GINE,
-    AttentiveFP,
-    Counts,
-    DirectedMessages,
-    GraphNetwork,
-    reverse_edges,
-)
+from lightning_modules.networks.attentive_fp import AttentiveFP
+from lightning_modules.networks.counts import Counts
+from lightning_modules.networks.dmpnn import DMPNN
+from lightning_modules.networks.gine import GINE
+from lightning_modules.networks.graph_network import GraphNetwork
 
 F, G, K = 5, 3, 2
-NETWORKS = [GINE, DirectedMessages, AttentiveFP, Counts]
+NETWORKS = [GINE, DMPNN, AttentiveFP, Counts]
 
 
 def ring(nodes: int, chord: bool = False) -> Data:
@@ -100,26 +97,7 @@ def test_any_graph_has_gradients_of_all_its_features(kind: type[GraphNetwork], e
         assert len(features) < 2 or features.grad.abs().sum() > 0  # attention to one neighbour is always 1
 
 
-def test_an_edge_in_one_direction_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="need every edge in both directions"):
-        DirectedMessages(F, G, K)(
-            torch.randn(3, F), torch.tensor([[0, 1, 1], [1, 0, 2]]), torch.randn(3, G), torch.zeros(3).long(), 1
-        )
-
-
-def test_reverse_edges() -> None:
-    edge_index = torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]])
-    back = reverse_edges(edge_index, 3)
-    assert torch.equal(edge_index[:, back], edge_index.flip(0))
-    assert back[back].tolist() == list(range(6))
-
-
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_facts_that_the_data_do_not_tell(kind: type[GraphNetwork]) -> None:
     with pytest.raises(ValueError, match=f"{kind.__name__} needs a set of graphs"):
         kind(F, None, K)  # type: ignore[call-arg, arg-type]
-
-
-def test_a_linear_model_on_counts(graphs: list[Data]) -> None:
-    network = made(lambda *sizes: Counts(*sizes, hidden_size=0), graphs)  # type: ignore[arg-type]
-    assert [tuple(parameter.shape) for parameter in network.parameters()] == [(K, F + G), (K,)]

@@ -1,50 +1,13 @@
-"""Scores of links against their equations, and what the encoders see."""
+"""FriendSAGE beside PyG's layer."""
 
 import pytest
 import torch
 from torch_geometric.nn import SAGEConv
 
-from lightning_modules.networks.link_networks import BilinearDecoder, ComplEx, DistMult, FriendSAGE, mean_adjacency
+from lightning_modules.networks.friend_sage import FriendSAGE, mean_adjacency
 
 EDGES, TYPES = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), torch.tensor([0, 1, 0, 1])
 HEADS, RELATIONS = torch.tensor([0, 2, 1]), torch.tensor([1, 0, 1])
-
-
-def test_distmult() -> None:
-    network = DistMult(4, 2, 6, scale=1.0)
-    expected = torch.einsum("bk,bk,nk->bn", network.nodes[HEADS], network.relations[RELATIONS], network.nodes)
-    torch.testing.assert_close(network(HEADS, RELATIONS, EDGES, TYPES), expected)
-
-
-def test_complex() -> None:
-    network = ComplEx(4, 2, 6, scale=1.0)
-    nodes, relations = (torch.complex(*weight.detach().chunk(2, 1)) for weight in (network.nodes, network.relations))
-    expected = torch.einsum("bk,bk,nk->bn", nodes[HEADS], relations[RELATIONS], nodes.conj()).real
-    torch.testing.assert_close(network(HEADS, RELATIONS, EDGES, TYPES), expected)
-    tails = torch.tensor([3, 3, 0])
-    triples = (nodes[HEADS], relations[RELATIONS], nodes[tails])
-    cubes = sum(part.abs().pow(3).sum(1).mean() for part in triples)
-    torch.testing.assert_close(network.cubes(HEADS, RELATIONS, tails), cubes)
-
-
-def test_complex_needs_pairs() -> None:
-    with pytest.raises(ValueError, match="ComplEx needs an even hidden_size, got 7"):
-        ComplEx(4, 2, 7)
-
-
-@pytest.mark.parametrize("make", [DistMult, ComplEx, FriendSAGE])
-def test_data_without_facts_are_refused(make: type) -> None:
-    with pytest.raises(ValueError, match="and the data tell none"):
-        make(num_nodes=None, **({} if make is FriendSAGE else {"num_relations": None}))
-
-
-@pytest.mark.parametrize("layers", [0, 1, 2])
-def test_an_encoder_sees_as_far_as_it_has_layers(layers: int) -> None:
-    network: BilinearDecoder = DistMult(5, 2, 8, rgcn_layers=layers, scale=1.0)
-    edges = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]])
-    network.encode(edges, torch.zeros(4, dtype=torch.int64))[4].sum().backward()
-    assert network.nodes.grad is not None
-    assert (network.nodes.grad.abs().sum(1) > 0).tolist() == [4 - node <= layers for node in range(5)]
 
 
 def test_graph_sage_is_pygs_layer() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, relu
 
 from kernels import LSTM
-from lightning_modules.networks.graph_convolution import GraphConvolution
+from lightning_modules.networks.gcn import GraphConvolution
 from lightning_modules.networks.layer_choice import check_recurrent
 
 

@@ -9,10 +9,13 @@ own included. Legend: N nodes, E edges, F features.
 from typing import Any, Literal
 
 import torch
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import relu
 from torch_geometric.utils import add_remaining_self_loops
 
 from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.node_network import NodeNetwork
 from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 Form = Literal["sparse", "edges", "dense"]
@@ -105,3 +108,45 @@ class GraphConvolution(nn.Module):
         edges, weights = adjacency
         messages = weights[:, None].to(projected.dtype) * projected.index_select(-2, edges[0])
         return torch.zeros_like(projected).index_add(-2, edges[1], messages) + self.bias
+
+
+class GCN(NodeNetwork):
+    """Kipf & Welling (2017): Z = Â relu(Â X W₁) W₂ for two layers, with dropout before each, the input's too.
+
+    Args:
+        num_features: width F of a node's features.
+        num_classes: number C of classes.
+        hidden_size: width of the hidden layers.
+        num_layers: number of graph convolutions, 2 or more.
+        dropout: probability of dropping before each.
+        form: how Â is multiplied, see `GraphConvolution`.
+    """
+
+    whole_graph = True
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        hidden_size: PositiveInt = 16,
+        num_layers: PositiveInt = 2,
+        dropout: ClosedUnitInterval = 0.5,
+        form: Form = "sparse",
+    ) -> None:
+        super().__init__(num_features, num_classes, dropout, hops=num_layers)
+        if num_layers < 2:
+            raise ValueError(f"GCN needs two layers or more, got num_layers {num_layers}")
+        self.first = GraphConvolution(num_features, hidden_size, form)
+        self.middle = nn.ModuleList(GraphConvolution(hidden_size, hidden_size, form) for _ in range(num_layers - 2))
+        self.last = GraphConvolution(hidden_size, num_classes, form)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return logits [N, C]."""
+        return self.last(self.drop(self.hidden(x, edge_index)), edge_index)
+
+    def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return the last hidden layer [N, H]."""
+        h = relu(self.first(self.features(x), edge_index))
+        for layer in self.middle:
+            h = relu(layer(self.drop(h), edge_index))
+        return h

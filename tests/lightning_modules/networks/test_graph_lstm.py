@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import softmax
 
 from kernels import GRU
-from lightning_modules.networks.graph_convolution import dense_adjacency
-from lightning_modules.networks.text_networks import GraphLSTM
+from lightning_modules.networks.gcn import dense_adjacency
+from lightning_modules.networks.graph_lstm import GraphLSTM
 
 V, C = 20, 3
 EDGES = torch.tensor([[1, 2, 2, 5, 7, 9], [2, 1, 5, 2, 9, 7]])

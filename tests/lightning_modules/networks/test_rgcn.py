@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.nn import RGCNConv
 
-from lightning_modules.networks.relational_convolution import RelationalConvolution
+from lightning_modules.networks.rgcn import RelationalConvolution
 
 
 def test_pygs_layer_agrees() -> None:

@@ -8,8 +8,8 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.utils import remove_self_loops
 
 from datamodules.six_nodes import NAMES, reach, six_nodes
-from lightning_modules.networks import graph_convolution
-from lightning_modules.networks.graph_convolution import (
+from lightning_modules.networks import gcn
+from lightning_modules.networks.gcn import (
     Form,
     GraphConvolution,
     dense_adjacency,
@@ -113,7 +113,7 @@ def test_weights_that_are_learned_take_several_backward_passes(form: Form) -> No
 
 def test_the_matrix_is_made_once_where_no_gradient_of_the_weights_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(graph_convolution, "sparse_adjacency", lambda *of: made.append(of) or sparse_adjacency(*of))
+    monkeypatch.setattr(gcn, "sparse_adjacency", lambda *of: made.append(of) or sparse_adjacency(*of))
     layer, x, edges = GraphConvolution(F, OUT), torch.randn(N, F), random_graph()
     weights = torch.rand(edges.shape[1])
     for _ in range(3):
