@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from studies.runs import StudyRun
 
 # Triton's kernels are interpreted, on the CPU; TRITON_INTERPRET=0 compiles them, for the tests marked gpu.
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -33,6 +39,17 @@ SMALL = [
     "cpu",
 ]
 SMALL += ["--model.network.hidden_size", "8", "--model.network.embedding_size", "4"]
+SUMMARY = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
+
+
+def finish(run: "StudyRun", version: int = 0, summary: str = json.dumps(SUMMARY)) -> Path:
+    """Make and return the folder of a run of a study as if it had finished with this summary.json."""
+    folder = run.folder / f"version_{version}"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(run.settings))
+    (folder / "metrics.csv").write_text("step,train/accuracy\n0,0.5\n1,1.0\n")
+    (folder / "summary.json").write_text(summary)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""study.py: runs as processes, finished ones kept, failed ones named."""
+"""study.py: runs as processes, finished ones kept, failed ones reported."""
 
 import json
 import os
@@ -6,79 +6,19 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
-from lightning_modules.cli.run_folder import is_running, running
-from lightning_modules.errors import UserError
-from lightning_modules.study_report import primary_metric_of
-from tests.conftest import SMALL
+from studies.runs import plan
+from tests.conftest import SUMMARY, finish
 
 Start = Callable[..., subprocess.Popen[str]]
 RUNS = Path("runs/palindrome_lstm")
-
-
-def test_plan_is_the_product_of_configs_settings_and_seeds() -> None:
-    configs = ["palindrome_lstm.yaml", "palindrome_rnn.yaml"]
-    runs = study.plan(configs, [40, 42], [["data.length", "4", "6"]], ["--trainer.max_steps", "5"])
-    assert len(runs) == 8
-    first = runs[0]
-    assert str(first) == "palindrome_lstm data.length=4 seed 40"
-    assert first.folder == RUNS
-    assert first.settings["data"]["init_args"]["length"] == 4
-    assert first.settings["trainer"]["max_steps"] == 5
-    assert first.settings["seed_everything"] == 40
-
-
-def test_every_run_has_a_log_of_its_own() -> None:
-    runs = study.plan(["palindrome_lstm.yaml"], [1, 2], [["trainer.default_root_dir", "a b", "a_b"]], [])
-    assert len({run.log for run in runs}) == 4
-    assert runs[0].log == "palindrome_lstm_trainer.default_root_dir=a b_seed_1.log"
-
-
-def test_plan_refuses_what_train_would_refuse() -> None:
-    with pytest.raises(UserError, match=r"there is no 'nothing\.yaml'"):
-        study.plan(["nothing.yaml"], [1], [], [])
-    with pytest.raises(UserError, match="a key and at least one value"):
-        study.plan(["palindrome_lstm.yaml"], [1], [["data.length"]], [])
-    with pytest.raises(UserError, match="--ckpt_path is not for a study: interrupted runs go on by themselves"):
-        study.plan(["palindrome_lstm.yaml"], [1], [], ["--ckpt_path=last"])
-
-
-def test_a_seed_of_the_data_makes_another_run(own_folder: Path) -> None:
-    plain, given, other = (
-        study.plan(["palindrome_lstm.yaml"], [1], [], words)[0]
-        for words in ([], ["--data.seed", "7"], ["--data.seed", "8"])
-    )
-    for number, run in enumerate((plain, given)):
-        folder = own_folder / RUNS / f"version_{number}"
-        folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(run.settings))
-        (folder / "summary.json").write_text(json.dumps(WHOLE))
-    assert plain.finished() == RUNS / "version_0"
-    assert given.finished() == RUNS / "version_1"
-    assert other.finished() is None
-
-
-def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = study.plan(["palindrome_lstm.yaml"], [1, 2], [], [])
-    folders = {run: own_folder / str(run.seed) for run in runs}
-    for run, folder in folders.items():
-        folder.mkdir()
-        summary = {"primary_metric": "rmse", "test/rmse": run.seed / 4, "steps_per_second": 2}
-        (folder / "summary.json").write_text(json.dumps(summary))
-        (folder / "metrics.csv").write_text("step,train/rmse\n0,2.5\n1,1.5\n")
-    study.report(folders, own_folder)
-    assert "| setting | seeds | test/rmse | steps/s |" in capsys.readouterr().out
-    assert "| palindrome_lstm | 1 2 | 0.375 ± 0.177 | 2.0 |" in (own_folder / "table.md").read_text()
-    assert primary_metric_of(own_folder / "1") == "rmse"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +35,7 @@ def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pyt
         (("--config", "palindrome_lstm.yaml", "--name", "/x"), "argument --name: '/x' is not the name of one folder"),
         (
             ("--config", "palindrome_lstm.yaml", "--name", "a:b"),
-            "argument --name: 'a:b' is not a name for every file system; 'a-b-6783a31e' would be",
+            "argument --name: 'a:b' is not valid on every file system; 'a-b-6783a31e' would be",
         ),
         (("--config", "palindrome_lstm.yaml", "--jobs", "0"), "argument --jobs: '0' is not a positive number"),
     ],
@@ -112,30 +52,23 @@ def test_a_mistake_is_one_line(
 
 
 def finished_run(summary: str) -> list[str]:
-    """Make the folder of a run that has finished, with this summary.json; return the words of its study."""
+    """Make the folder of a finished run with this summary.json; return the arguments of its study."""
     words = ["--config", "palindrome_lstm.yaml", "--seeds", "1"]
-    run = RUNS / "version_0"
-    run.mkdir(parents=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(study.plan([words[1]], [1], [], [])[0].settings))
-    (run / "metrics.csv").write_text("step,train/accuracy\n0,0.5\n1,1.0\n")
-    (run / "summary.json").write_text(summary)
+    finish(plan([words[1]], [1], [], [])[0], summary=summary)
     return words
-
-
-WHOLE = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
 
 
 @pytest.mark.parametrize(
     ("summary", "problem"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        (json.dumps(WHOLE)[:40], "Unterminated string starting at: line 1 column 38 (char 37)"),
+        (json.dumps(SUMMARY)[:40], "Unterminated string starting at: line 1 column 38 (char 37)"),
         ("[1, 2]", "it holds list, no names with values"),
         ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
-        (json.dumps({name: value for name, value in WHOLE.items() if name != "accuracy"}), "accuracy is 'missing'"),
-        (json.dumps({name: value for name, value in WHOLE.items() if name != "solved_at"}), "solved_at is 'missing'"),
-        (json.dumps(WHOLE | {"steps_per_second": "fast"}), "steps_per_second is 'fast'"),
-        (json.dumps(WHOLE | {"test/loss": None}), "test/loss is None"),
+        (json.dumps({name: value for name, value in SUMMARY.items() if name != "accuracy"}), "accuracy is 'missing'"),
+        (json.dumps({name: value for name, value in SUMMARY.items() if name != "solved_at"}), "solved_at is 'missing'"),
+        (json.dumps(SUMMARY | {"steps_per_second": "fast"}), "steps_per_second is 'fast'"),
+        (json.dumps(SUMMARY | {"test/loss": None}), "test/loss is None"),
     ],
 )
 def test_a_damaged_summary_is_one_line(
@@ -151,7 +84,7 @@ def test_a_damaged_summary_is_one_line(
 def test_damaged_metrics_leave_no_half_of_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(WHOLE))])
+    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(SUMMARY))])
     (RUNS / "version_0" / "metrics.csv").write_text("step,train/accuracy\n0,half\n")
     assert study.main() == 1
     assert capsys.readouterr().err.startswith(f"study.py: error: {RUNS}/version_0/metrics.csv is damaged")
@@ -161,7 +94,7 @@ def test_damaged_metrics_leave_no_half_of_a_report(
 def test_a_finished_run_is_reported_and_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(WHOLE))])
+    monkeypatch.setattr("sys.argv", ["study.py", *finished_run(json.dumps(SUMMARY))])
     before = {path: path.read_bytes() for path in (RUNS / "version_0").iterdir()}
     assert study.main() == 0
     assert "| palindrome_lstm | 1 | 75.000 | 25.000 | – | 10.0 |" in capsys.readouterr().out
@@ -190,17 +123,6 @@ def test_a_study_from_start_to_table(start: Start) -> None:
     assert "seed 1: finished before, runs/palindrome_lstm/version_0" in out
     assert "seed 2: finished in" in out
     assert len(list(RUNS.iterdir())) == 2, "finished runs are not repeated"
-
-
-def test_a_run_stopped_after_its_last_step_is_picked_up(train: Callable[..., tuple[int, str, str]]) -> None:
-    words = ("--trainer.max_steps", "2", "--seed_everything", "3")
-    assert train(*words)[0] == 0
-    run = study.Run([], 3, [*SMALL, *words])
-    assert run.finished()
-    (RUNS / "version_0" / "summary.json").unlink()
-    assert run.interrupted()
-    assert train(*words, "--ckpt_path", "last")[0] == 0
-    assert run.finished() == RUNS / "version_0"
 
 
 @pytest.mark.slow
@@ -238,7 +160,7 @@ def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) ->
     os.killpg(process.pid, signum)  # as a terminal's Ctrl-C does
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, out + err
-    assert "goes on from here" in err
+    assert "continues from here" in err
     assert "failed" not in out + err
     assert "Traceback" not in out + err
     done = len(read_metrics(RUNS / "version_0" / "metrics.csv"))
@@ -290,50 +212,3 @@ def test_the_runs_of_a_killed_study_stop_and_go_on(start: Start) -> None:
     logs = [log.read_text() for log in Path("runs/study/palindrome_lstm/logs").iterdir()]
     starts = [re.search(r"from step (\d+)", log) for log in logs]
     assert all(begin is not None and 10 <= int(begin[1]) < 800 for begin in starts), "saved when the study was killed"
-
-
-def test_a_run_in_use_is_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The process that runs it finishes it in the meantime."""
-    words = finished_run(json.dumps(WHOLE))
-    summary = RUNS / "version_0" / "summary.json"
-    summary.rename("aside")
-    monkeypatch.setattr("sys.argv", ["study.py", *words])
-
-    def finish() -> None:
-        with running(RUNS / "version_0"):
-            held.set()
-            said.wait(60)
-            Path("aside").rename(summary)
-
-    held, said = threading.Event(), threading.Event()
-    monkeypatch.setattr(study, "is_running", lambda run: (is_running(run), said.set())[0])
-    thread = threading.Thread(target=finish)
-    thread.start()
-    held.wait(60)
-    assert study.main() == 0
-    thread.join(60)
-    out = capsys.readouterr().out
-    assert f"seed 1: waiting for {RUNS}/version_0, which another process is running\n" in out
-    assert f"seed 1: finished before, {RUNS}/version_0" in out
-
-
-def test_a_task_without_accuracy_is_told_by_its_loss_and_its_test_figures(
-    own_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    finished = {}
-    for run in study.plan(["knowledge_graph.yaml"], [1, 2], [], []):
-        folder = own_folder / str(run.seed)
-        folder.mkdir()
-        (folder / "metrics.csv").write_text(f"step,train/loss\n0,{5 + run.seed}\n1,4.0\n")
-        (folder / "summary.json").write_text(f'{{"test/mrr": 0.{run.seed}, "steps_per_second": 10}}')
-        finished[run] = folder
-    study.report(finished, own_folder)
-    assert "| knowledge_graph | 1 2 | 0.150 ± 0.071 | 10.0 |" in capsys.readouterr().out
-    assert (own_folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_classes_are_named_by_the_last_part_of_their_path() -> None:
-    assert study.short_names(["kernels.GRU", "kernels.LSTM", "0.5"]) == {
-        "kernels.GRU": "GRU", "kernels.LSTM": "LSTM", "0.5": "0.5",
-    }  # fmt: skip
-    assert study.short_names(["torch.nn.LSTM", "kernels.LSTM"])["kernels.LSTM"] == "kernels.LSTM", "two of one name"

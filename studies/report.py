@@ -1,4 +1,4 @@
-"""The results of a study: a table of mean ± standard deviation over the seeds, and curves with a band."""
+"""The results of a study: a table of means and standard deviations over the seeds, and curves with a band."""
 
 import statistics
 from pathlib import Path
@@ -8,37 +8,39 @@ from lightning_modules.callbacks.colours import colour, line
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.summary import LAST, read_summary
 from lightning_modules.files import write_whole
+from studies.runs import StudyRun
 
-NOTE = "Mean ± standard deviation (n − 1) over the seeds' means; std over iterations: the mean of each seed's own."
+NOTE = (
+    "Mean ± sample standard deviation (n − 1) over the seeds. "
+    "Std over iterations: the standard deviation within each seed's run, averaged over the seeds."
+)
+Rows = dict[str, dict[int, Path]]  # for each setting, a row of the table: the run's folder of each seed
 
 
-def write_report(settings: dict[str, dict[int, Path]], out: Path) -> None:
+def write_report(finished: dict[StudyRun, Path], out: Path) -> None:
     """Print and write the table, and draw the curves, of finished runs.
 
     Args:
-        settings: for each setting, a row of the table, the run's folder of each seed.
+        finished: the folder of each finished run.
         out: folder for table.md and curves.png.
 
     Raises:
         UserError: if a run's summary.json or metrics.csv is damaged; nothing has been written then.
     """
-    table = table_of(settings)
-    curves = {
-        setting: {
-            folder: curve(read_metrics(folder / "metrics.csv"), f"train/{primary_metric_of(folder)}")[1]
-            for folder in folders.values()
-        }
-        for setting, folders in settings.items()
-    }
+    rows: Rows = {}
+    for run, folder in finished.items():
+        rows.setdefault(run.setting, {})[run.seed] = folder
+    table = table_of(rows)
+    curves = {setting: training_curves(list(folders.values())) for setting, folders in rows.items()}
     write_whole(out / "table.md", f"{table}\n\n{NOTE}\n")
     draw_bands(curves, out / "curves.png")
     print(f"\n{table}\n\n{NOTE}\n{out / 'table.md'}\n{out / 'curves.png'}")
 
 
-def table_of(settings: dict[str, dict[int, Path]]) -> str:
-    """Return the table as Markdown: a row a setting, its columns what the task is judged by."""
+def table_of(rows: Rows) -> str:
+    """Return the table as Markdown: one row per setting; its columns depend on how the task is scored."""
     lines: list[str] = []
-    for setting, folders in settings.items():
+    for setting, folders in rows.items():
         facts = [read_summary(folder) for folder in folders.values()]
         cells = {"setting": setting, "seeds": " ".join(map(str, folders))}
         for tag in sorted({tag for fact in facts for tag in fact if tag.startswith("test/")}):
@@ -53,7 +55,7 @@ def table_of(settings: dict[str, dict[int, Path]]) -> str:
 
 
 def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[str, str]:
-    """Return what a task without a test split is judged by: its training's last iterations."""
+    """Return the columns of a task without a test split, from the last iterations of its training."""
     primary_metric = primary_metric_of(folders[0])
     if primary_metric != "accuracy":
         return {f"{primary_metric} (last {LAST} iterations)": spread([fact[primary_metric] for fact in facts])}
@@ -66,17 +68,30 @@ def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[st
 
 
 def spread(values: list[float]) -> str:
-    """Return the mean, and the standard deviation (n − 1) of several."""
+    """Return the mean, and for several values their sample standard deviation."""
     return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def primary_metric_of(run: Path) -> str:
-    """Return the quantity by which a finished run is judged."""
+    """Return the metric by which a finished run is scored."""
     return read_summary(run).get("primary_metric", "accuracy")
 
 
+def training_curves(folders: list[Path]) -> dict[Path, list[float]]:
+    """Return the metric by which each run is scored, at every training step."""
+    return {
+        folder: curve(read_metrics(folder / "metrics.csv"), f"train/{primary_metric_of(folder)}")[1]
+        for folder in folders
+    }
+
+
 def draw_bands(curves: dict[str, dict[Path, list[float]]], path: Path) -> None:
-    """Draw each setting's primary metric in training: the mean over its runs in a band of one standard deviation."""
+    """Draw each setting's training curve: the mean over its runs in a band of one standard deviation.
+
+    Args:
+        curves: for each setting, the values of each run at every step; a curve ends with the shortest of its runs.
+        path: the picture's file.
+    """
     import numpy as np
     from matplotlib.figure import Figure
 

@@ -1,0 +1,136 @@
+"""The runs of a study: every config with every combination of the varied settings and every seed."""
+
+import itertools
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.callbacks.summary import read_summary
+from lightning_modules.cli.main import parse_settings
+from lightning_modules.cli.run_folder import find_runs, is_running
+from lightning_modules.errors import UserError
+from lightning_modules.files import file_name
+
+NOT_IN_A_STUDY = {  # options of train.py that a study refuses, and the reason
+    "--ckpt_path": "interrupted runs continue by themselves",
+    "--stage": "every run is trained",
+    "--seed_everything": "give --seeds",
+    "--print_config": "give it to train.py",
+}
+MAY_DIFFER = ("config", "ckpt_path", "stage", "checkpoints")  # settings that do not make it another run
+
+
+@dataclass(eq=False)
+class StudyRun:
+    """One training run of a study.
+
+    Args:
+        parts: name of its config, and `key=value` for each varied setting.
+        seed: its seed.
+        arguments: its command line for train.py.
+
+    Raises:
+        UserError: if train.py would refuse the command line.
+    """
+
+    parts: list[str]
+    seed: int
+    arguments: list[str]
+    folder: Path = field(init=False)
+    settings: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder, self.settings = parse_settings(self.arguments)
+
+    @property
+    def setting(self) -> str:
+        """The row of the table that this run belongs to."""
+        return " ".join(self.parts)
+
+    def __str__(self) -> str:
+        return f"{self.setting} seed {self.seed}"
+
+    @property
+    def log(self) -> str:
+        """Name of the file for the output of its process."""
+        return f"{file_name('_'.join(self.parts))}_seed_{self.seed}.log"
+
+    def finished(self) -> Path | None:
+        """Return the folder of the newest finished run with the same settings.
+
+        Raises:
+            UserError: if its summary.json is damaged.
+        """
+        run = next((run for run in self._same() if (run / "summary.json").is_file()), None)
+        if run is not None:
+            read_summary(run)
+        return run
+
+    def in_use(self) -> Path | None:
+        """Return the folder of a run with the same settings that a process is running now."""
+        return next(filter(is_running, self._same()), None)
+
+    def interrupted(self) -> bool:
+        """Return whether `--ckpt_path last` would continue an unfinished run with the same settings."""
+        alike, _ = find_runs(self.folder, self.settings)
+        saved = [run for run in alike if (run / "last.ckpt").is_file()]
+        return bool(saved) and saved[0] in self._same() and not (saved[0] / "summary.json").exists()
+
+    def _same(self) -> list[Path]:
+        return find_runs(self.folder, self.settings, aside=MAY_DIFFER)[0]
+
+
+def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides: list[str]) -> list[StudyRun]:
+    """Return the runs of a study: every config, with every combination of the varied settings, with every seed.
+
+    Args:
+        configs: config files, as train.py takes them.
+        seeds: values of seed_everything.
+        vary: [key, value, value, …] for each varied setting.
+        overrides: further arguments for train.py, the same for all runs.
+
+    Raises:
+        UserError: if train.py would refuse one of the runs.
+    """
+    choices = [[(key, value) for value in values] for key, *values in vary]
+    for word in overrides:
+        option = word.partition("=")[0]
+        if reason := NOT_IN_A_STUDY.get(option):
+            raise UserError(f"{option} cannot be used in a study: {reason}")
+    if any(not values for values in choices):
+        raise UserError("--vary takes a key and at least one value: --vary data.length 10 20")
+    names = {key: short_names(values) for key, *values in vary}
+    runs = []
+    for config, chosen, seed in itertools.product(configs, itertools.product(*choices), dict.fromkeys(seeds)):
+        words = [word for key, value in chosen for word in (f"--{key}", value)]
+        parts = [Path(config).stem, *(f"{key}={names[key][value]}" for key, value in chosen)]
+        runs.append(StudyRun(parts, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
+    return runs
+
+
+def results_folder(runs: list[StudyRun], name: str | None) -> Path:
+    """Make and return runs/study/<name>, with a folder for logs in it.
+
+    Args:
+        runs: the runs of the study.
+        name: the folder's name; None takes the names of the configs.
+
+    Raises:
+        UserError: if the folder cannot be made.
+    """
+    name = name or file_name("+".join(dict.fromkeys(run.folder.name for run in runs)))
+    out = runs[0].folder.parent / "study" / name
+    try:
+        (out / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out / 'logs'}: {error.strerror}") from error
+    return out
+
+
+def short_names(values: list[str]) -> dict[str, str]:
+    """Return the name of each value in a table: a class by the last part of its import path, if that is unambiguous."""
+    short = {
+        value: value.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", value) else value for value in values
+    }
+    return short if len(set(short.values())) == len(short) else {value: value for value in values}
