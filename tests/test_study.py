@@ -62,7 +62,7 @@ def finished_run(summary: str) -> list[str]:
     ("summary", "problem"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        (json.dumps(SUMMARY)[:40], "Unterminated string starting at: line 1 column 38 (char 37)"),
+        (json.dumps(SUMMARY)[:40], "Unterminated string starting at: line 1 column 32 (char 31)"),
         ("[1, 2]", "it holds list, no names with values"),
         ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
         (json.dumps({name: value for name, value in SUMMARY.items() if name != "accuracy"}), "accuracy is 'missing'"),
