@@ -1,5 +1,5 @@
-# make train, make test, make tensorboard: each sets itself up in .venv/ first, once.
-# On Linux, PyPI's torch is the CUDA build (gigabytes); for the CPU build:
+# Every target sets up .venv/ on its first use.
+# On Linux PyPI's torch is the CUDA build (gigabytes). For the CPU build:
 #   make train TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -10,11 +10,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup train test test-slow lint tensorboard clean
 
 help:
-	@echo "make train        train configs/palindrome_lstm.yaml until its task is solved: about a minute"
+	@echo "make train        train an LSTM until it solves binary palindromes: about a minute"
 	@echo "make test         lint, types, import contracts, tests"
-	@echo "make test-slow    the tests that take minutes, before a release"
-	@echo "make tensorboard  the dashboard over runs/"
-	@echo "make setup        only the set-up: .venv/ with the versions of constraints.txt"
+	@echo "make test-slow    the slow tests, to be run before a release: they take much longer"
+	@echo "make tensorboard  the dashboard of runs/"
+	@echo "make setup        only set up .venv/ with the versions of constraints.txt"
 
 setup: .venv/installed
 
@@ -32,7 +32,7 @@ train: setup
 	@echo "Next:"
 	@echo "  accuracy and loss in a browser   make tensorboard"
 	@echo "  a language model of a book       $(BIN)/python train.py --config book_lstm.yaml --data.download true"
-	@echo "  the options that people use      $(BIN)/python train.py --help"
+	@echo "  the common options               $(BIN)/python train.py --help"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,12 +1,12 @@
-"""A book's held-out characters after a fixed number of CPU seconds, beside a plain script with torch.nn.LSTM.
+"""Loss on a book's held-out characters after a fixed number of steps: train.py and a plain script with torch.nn.LSTM.
 
     python -m benchmarks.character_model --path book.txt [--seeds 40 42 44]
 
-Ours is `train.py --config book_lstm.yaml --trainer.precision bf16-mixed`; the plain script is the usual one: two LSTMs
-of 256 on streams of 64 characters, batch 32, AdamW 6e-3 with warm-up and cosine, float32. Both train on the first nine
-tenths of the text without its licence and are scored on the whole last tenth, the state carried through. The steps are
-set beforehand: ours to what fits in 185 CPU seconds of one thread on a busy machine, the plain script's to a little
-more. The seconds are the whole process's, imports and evaluation included.
+Ours is `train.py --config book_lstm.yaml --trainer.precision bf16-mixed`. The plain script has two LSTM layers of 256,
+streams of 64 characters, batch 32, AdamW with learning rate 6e-3, warm-up and cosine decay, in float32. Both train on
+the first nine tenths of the text without its licence. Both are scored on the whole last tenth, with the state carried
+through. The number of steps is fixed: ours to what fits in 185 CPU seconds of one thread on a busy machine, the plain
+script's to a little more. CPU seconds are those of the whole process, imports and evaluation included.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STEPS = {"ours": 3000, "plain": 1400}
 
 
 def ours(path: Path, seed: int, steps: int, folder: Path) -> list[str]:
-    """Return the command that trains and validates as shipped."""
+    """Return the command of train.py that trains and validates."""
     words = ["--config", "book_lstm.yaml", "--data.path", str(path), "--seed_everything", str(seed)]
     words += ["--data.val_fraction", "0.1", "--data.test_fraction", "0", "--model.samples", "false"]
     words += ["--trainer.precision", "bf16-mixed", "--trainer.accelerator", "cpu"]
@@ -33,7 +33,7 @@ def ours(path: Path, seed: int, steps: int, folder: Path) -> list[str]:
 
 
 def plain(path: Path, seed: int, steps: int) -> float:
-    """Train the plain script; return its nats per held-out character."""
+    """Train as the plain script does; return the nats per held-out character."""
     import torch
     from torch import nn
 
@@ -82,7 +82,7 @@ def plain(path: Path, seed: int, steps: int) -> float:
 
 
 def measure(side: str, path: Path, seed: int) -> tuple[float, float]:
-    """Return the nats per held-out character and the CPU seconds of one training, in a process of its own."""
+    """Return the nats per held-out character and the CPU seconds of one training, which runs in its own process."""
     with tempfile.TemporaryDirectory() as name:
         folder, steps = Path(name), STEPS[side]
         own = [sys.executable, "-m", "benchmarks.character_model", "--path", str(path), "--plain", str(seed)]
@@ -102,7 +102,7 @@ def measure(side: str, path: Path, seed: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print a table of all seeds and both sides."""
+    """Print a table with all seeds of both sides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", type=Path, required=True, help="UTF-8 text")
     parser.add_argument("--seeds", type=int, nargs="+", default=[40, 42, 44])

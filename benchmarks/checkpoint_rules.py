@@ -1,9 +1,9 @@
-"""How much the rule by which an epoch is chosen changes GAT's accuracy: both rules on the same trainings.
+"""GAT's test accuracy under two rules for choosing the epoch, measured on the same trainings.
 
     python -m benchmarks.checkpoint_rules --seeds 10                            # Cora; also --data CiteSeer
 
-By loss, as train.py does: the epoch with the lowest validation loss. By the rule of GAT's authors, in their published
-code: the last epoch at which validation loss and accuracy both were as good as ever before.
+The first rule is train.py's: the epoch with the lowest validation loss. The second is that of GAT's authors, in their
+published code: the last epoch at which both validation loss and validation accuracy were the best so far.
 """
 
 import statistics
@@ -21,7 +21,7 @@ SETTINGS = {"Cora": (300, 5e-4), "CiteSeer": (800, 2e-3)}  # epochs and weight d
 
 
 def train(graph: Data, classes: int, epochs: int, weight_decay: float, seed: int) -> tuple[float, float]:
-    """Return the test accuracy in % by loss and by the authors' rule."""
+    """Return the test accuracy in % under the loss rule and under the authors' rule."""
     torch.manual_seed(seed)
     network = GAT(graph.num_features, classes)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.005, weight_decay=weight_decay)
@@ -51,7 +51,7 @@ def main() -> int:
     """Print mean and standard deviation over the seeds."""
     parser = make_parser(__doc__)
     parser.add_argument("--data", choices=SETTINGS, default="Cora")
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0; two or more")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds, counted from 0; at least 2")
     options = parser.parse_args()
     data = Citations(options.data, options.download)
     results = [train(data.graph, data.num_classes, *SETTINGS[options.data], seed) for seed in range(options.seeds)]

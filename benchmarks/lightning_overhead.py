@@ -1,8 +1,9 @@
-"""Time of a training step under train.py's trainer, logging and files included, against a bare PyTorch loop.
+"""Time of a training step of train.py, with its logging and files, and of a plain PyTorch loop.
 
-Same network, same data, same optimiser and clipping, in one process; blocks of steps alternate in both orders.
+Both have the same network, data, optimiser and clipping, and run in one process. Blocks of steps alternate in both
+orders.
 
-python -m benchmarks.lightning_overhead
+    python -m benchmarks.lightning_overhead
 """
 
 import os
@@ -26,18 +27,18 @@ WARM_UP, BLOCK, ROUNDS = 5, 20, 4
 
 
 class Clock(Callback):
-    """Note the time at the start of every step."""
+    """Records the time at the start of every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Note the time."""
+        """Record the time."""
         self.times.append(time.perf_counter())
 
 
 def make(steps: int, folder: str) -> StudyCLI:
-    """Return model, data and trainer as train.py makes them."""
+    """Return the model, data and trainer of train.py."""
     return StudyCLI(
         ["--config", CONFIG, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", folder,
          "--trainer.accelerator", "cpu"]
@@ -45,7 +46,7 @@ def make(steps: int, folder: str) -> StudyCLI:
 
 
 def lightning_step(folder: str) -> float:
-    """Return the median seconds a step under the trainer."""
+    """Return the median seconds per step under the trainer."""
     cli, clock = make(WARM_UP + BLOCK, folder), Clock()
     cli.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
     cli.run()
@@ -54,7 +55,7 @@ def lightning_step(folder: str) -> float:
 
 
 def bare_step(folder: str) -> float:
-    """Return the median seconds a step of a plain loop."""
+    """Return the median seconds per step of a plain loop."""
     cli = make(1, folder)
     network, optimizer = cli.model.network, torch.optim.Adam(cli.model.parameters(), lr=1e-4)
     durations, start = [], 0.0

@@ -1,4 +1,4 @@
-"""Commands as processes that end with a time limit, whatever they do: on a GPU some would wait for ever."""
+"""Runs commands as processes with a time limit. On a GPU a faulty kernel may wait for ever."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_ENDED = 124  # what the command timeout returns then
+NOT_ENDED = 124  # exit status of the command timeout when the limit is reached
 
 
 class Child(NamedTuple):
-    """A process that runs, the file that it prints to, when it was started, and its limit in seconds."""
+    """A running process, the file of its output, its start time and its limit in seconds."""
 
     process: subprocess.Popen[bytes]
     printed: Any
@@ -23,10 +23,10 @@ class Child(NamedTuple):
 
 
 def run(commands: Sequence[Sequence[str]], seconds: float, end: float = float("inf")) -> list[tuple[int, str]]:
-    """Run commands, as many at a time as there are CPUs; return the status of each and what it printed.
+    """Run commands, as many at a time as there are CPUs; return the exit status and the output of each.
 
-    Each ends `seconds` after its start, or at `end` by the clock of time.monotonic(), whatever becomes of this process;
-    and with this process, where that is stopped.
+    A command ends `seconds` after its start, or at `end` on the clock of time.monotonic(), even if this process is
+    killed. If this process is stopped, the commands are stopped too.
     """
     found: dict[int, tuple[int, str]] = {}
     children: dict[int, Child] = {}
@@ -37,7 +37,7 @@ def run(commands: Sequence[Sequence[str]], seconds: float, end: float = float("i
             for number, child in list(children.items()):
                 if (status := child.process.poll()) is not None:
                     if status == -signal.SIGKILL and time.monotonic() - child.started > child.seconds:
-                        status = NOT_ENDED  # timeout had to kill it, and itself
+                        status = NOT_ENDED  # timeout -k kills the command and itself
                     del children[number]
                     found[number] = status, _text(child, status)
             time.sleep(0.02)
@@ -53,7 +53,7 @@ def _cpus() -> int:
 
 
 def _start(words: Sequence[str], seconds: float) -> Child:
-    printed = tempfile.TemporaryFile()  # noqa: SIM115 - read when it has ended
+    printed = tempfile.TemporaryFile()  # noqa: SIM115 - read after the process has ended
     limited = ["timeout", "-k", "5", f"{seconds:.0f}", *words]
     environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(limited, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)

@@ -1,4 +1,4 @@
-"""What the benchmarks on named data sets share: --data.download, as train.py has it, and one line for missing data."""
+"""Shared by the benchmarks on named data sets: the option --data.download, and one error line for missing data."""
 
 import argparse
 import sys
@@ -13,13 +13,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data.download", dest="download", metavar="{true,false}", type=_truth, default=False,
-        help="whether a named set that no data folder has is fetched",
+        help="fetch a named data set that is in no data folder",
     )  # fmt: skip
     return parser
 
 
 def run(main: Callable[[], int]) -> int:
-    """Run a benchmark and return its exit status; data that cannot be had are one line, and 2."""
+    """Run a benchmark and return its exit status. Missing data print one line and return 2."""
     try:
         return main()
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Palindromes a second on one thread, beside a loader that makes one sample at a time.
+"""Palindromes per second on one thread: whole batches, as training uses them, and one sample at a time.
 
 python -m benchmarks.palindromes [--out table.md]
 """
@@ -21,7 +21,7 @@ BATCH = 256
 
 
 def sample(n: int) -> tuple[torch.Tensor, int]:
-    """Make one palindrome of even n as the definition reads, as a data set's `__getitem__` would."""
+    """Make one palindrome of even n, literally by its definition, as the `__getitem__` of a data set would."""
     string = "".join(f"{random.randint(0, 8):b}" for _ in range(n // 2))
     if random.random() < 0.5:
         string = string[::-1]
@@ -31,7 +31,7 @@ def sample(n: int) -> tuple[torch.Tensor, int]:
 
 
 def one_at_a_time(n: int) -> Callable[[int], object]:
-    """Return a maker of batches from single samples, stacked."""
+    """Return a function that makes a batch by stacking single samples."""
 
     def make(step: int) -> object:
         tokens, labels = zip(*(sample(n) for _ in range(BATCH)), strict=True)
@@ -41,13 +41,13 @@ def one_at_a_time(n: int) -> Callable[[int], object]:
 
 
 def whole_batches(n: int) -> Callable[[int], object]:
-    """Return a maker of batches as training uses it, the generator of the step included."""
+    """Return a function that makes a batch as training does, including the generator of the step."""
     data = BinaryPalindrome(n, BATCH)
     return lambda step: data.make_batch(step_generator(42, 0, step))
 
 
 def per_second(make: Callable[[int], object], batches: int) -> float:
-    """Return palindromes a second over some batches."""
+    """Return palindromes per second, measured over a number of batches."""
     start = time.perf_counter()
     for step in range(batches):
         make(step)
@@ -55,8 +55,8 @@ def per_second(make: Callable[[int], object], batches: int) -> float:
 
 
 def table() -> str:
-    """Return the table: medians of 9 interleaved rounds, the order turned around each time."""
-    lines = ["| n | one at a time, a second | whole batches, a second | ratio |", "| --- | --- | --- | --- |"]
+    """Return the table of medians over 9 interleaved rounds, in alternating order."""
+    lines = ["| n | one at a time, per second | whole batches, per second | ratio |", "| --- | --- | --- | --- |"]
     for n in (10, 20):
         makers = {"single": (one_at_a_time(n), 4), "batch": (whole_batches(n), 200)}
         rates: dict[str, list[float]] = {name: [] for name in makers}
@@ -70,8 +70,8 @@ def table() -> str:
 
 
 def main() -> None:
-    """Print the table, and write it where `--out` says."""
-    parser = argparse.ArgumentParser(description="Measure palindromes a second.")
+    """Print the table, and write it to the file that `--out` names."""
+    parser = argparse.ArgumentParser(description="Measure palindromes per second.")
     parser.add_argument("--out", type=Path, help="file to write the table to")
     out = parser.parse_args().out
     torch.set_num_threads(1)

@@ -1,9 +1,9 @@
-"""A training step of train.py in bf16-mixed beside one in 32-true: what `--trainer.precision auto` goes by.
+"""Time of a training step of train.py in 32-true and in bf16-mixed: the basis of `--trainer.precision auto`.
 
     python -m benchmarks.precisions [palindrome_lstm.yaml book_lstm.yaml …]
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.precisions --steps 2 --rounds 1
 
-Each step is the median of a process of its own, on the CPU; processes alternate, in both orders.
+Each time is the median over the steps of one process on the CPU. Processes alternate in both orders.
 """
 
 import argparse
@@ -17,17 +17,17 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def main() -> None:
-    """Print a table, a row a config."""
+    """Print a table with one row per config."""
     import torch
 
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", metavar="config", default=["palindrome_lstm.yaml", "book_lstm.yaml"])
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each precision")
-    parser.add_argument("--steps", type=int, default=20, help="of each process that are timed, two or more")
+    parser.add_argument("--rounds", type=int, default=2, help="number of processes for each precision")
+    parser.add_argument("--steps", type=int, default=20, help="number of timed steps per process, at least 2")
     options = parser.parse_args()
     if options.rounds < 1 or options.steps < 2:
-        parser.error("--rounds must be 1 or more, --steps 2 or more")
+        parser.error("--rounds must be at least 1, --steps at least 2")
     for config in options.configs:
         if config not in known:
             parser.error(f"there is no {config}; configs/ has {', '.join(known)}")
@@ -37,7 +37,7 @@ def main() -> None:
         times: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
         for turn in range(options.rounds):
             for precision in PRECISIONS[:: 1 if turn % 2 == 0 else -1]:
-                # The task is that of the plain script, which is not measured here.
+                # The task only chooses the plain script, which is not measured here.
                 times[precision].append(in_a_process("palindromes", config, precision, options.steps))
         exact, low = (1000 * statistics.median(times[precision]) for precision in PRECISIONS)
         print(f"| {config} | {exact:.1f} | {low:.1f} | {low / exact:.2f} |", flush=True)

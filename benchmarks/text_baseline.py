@@ -1,10 +1,10 @@
-"""What a linear classifier on counts of words makes of the labelled texts: neither their order nor a graph is seen.
+"""Accuracy of a linear classifier on word counts for the labelled texts. It sees neither word order nor a graph.
 
     pip install -c constraints.txt '.[benchmarks]'
     python -m benchmarks.text_baseline
 
-TF-IDF and a linear support vector machine with scikit-learn's settings, trained on all texts to train on, those that
-validate elsewhere included. It prints the test accuracy and macro-F1 in %.
+TF-IDF and a linear support vector machine with scikit-learn's defaults. It trains on all training texts, including
+those that train.py holds out for validation, and prints test accuracy and macro-F1 in %.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ SKLEARN_MISSING = "scikit-learn is not installed: pip install -c constraints.txt
 
 
 def main() -> int:
-    """Print a line for each set."""
+    """Print one line per data set."""
     parser = make_parser(__doc__)
     parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
     options = parser.parse_args()

@@ -1,8 +1,9 @@
-"""A training step of train.py as shipped, beside a plain PyTorch script with torch.nn.LSTM and default settings.
+"""Time of a training step of train.py and of a plain PyTorch script with torch.nn.LSTM and default settings.
 
-Each side is a process of its own, since train.py sets torch's allocator before it is imported; processes alternate.
+Each side runs in its own process, because train.py configures torch's allocator before torch is imported. Processes
+alternate in both orders.
 
-python -m benchmarks.training_step [--task book] [--precision bf16-mixed]
+    python -m benchmarks.training_step [--task book] [--precision bf16-mixed]
 """
 
 import argparse
@@ -19,7 +20,7 @@ WARM_UP, STEPS, ROUNDS = 5, 25, 4
 
 
 def shipped(config: str, precision: str, steps: int) -> float:
-    """Return the median seconds a step of train.py."""
+    """Return the median seconds per step of train.py."""
     import tempfile
     from typing import Any
 
@@ -46,7 +47,7 @@ def shipped(config: str, precision: str, steps: int) -> float:
 
 
 def plain(task: str, precision: str, steps: int) -> float:
-    """Return the median seconds a step of a plain script: embedding, torch.nn.LSTM, head, optimiser, clipping."""
+    """Return the median seconds per step of a plain script: embedding, torch.nn.LSTM, head, optimiser, clipping."""
     import torch
     from torch import nn
 
@@ -79,7 +80,7 @@ def plain(task: str, precision: str, steps: int) -> float:
 
 
 def in_a_process(task: str, side: str, precision: str, steps: int = STEPS) -> float:
-    """Return what a process of this script measures, with the settings that its side has."""
+    """Return what this script measures for one side in its own process."""
     environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
     if side != "plain":
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as train.py sets it
@@ -87,7 +88,7 @@ def in_a_process(task: str, side: str, precision: str, steps: int = STEPS) -> fl
                "--precision", precision, "--steps", str(steps)]  # fmt: skip
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(done.returncode)  # the process has said why
+        sys.exit(done.returncode)  # the process has printed the reason
     return float(done.stdout.split()[-1])
 
 
@@ -96,8 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=CONFIGS, default="palindromes")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"that are timed, two or more, after {WARM_UP}")
-    parser.add_argument("--side", help="plain, or a config: measure one side, in this process")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"number of timed steps, at least 2, after {WARM_UP}")
+    parser.add_argument("--side", help="plain, or a config: measure only this side, in this process")
     options = parser.parse_args()
     task, precision, side, steps = options.task, options.precision, options.side, options.steps
     if side:
