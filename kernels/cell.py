@@ -1,26 +1,29 @@
-"""A cell: what a layer hands to its implementations, and what backends need to know about it, said once."""
+"""A cell: its equations, its implementations, and what the backends need to know about it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from kernels.reference import Step, run_steps
+from kernels.reference import State, Step
+
+if TYPE_CHECKING:
+    from kernels.scripted.driver import ScriptedCell
 
 Results = tuple[Tensor, ...]
 
 
 class Given(NamedTuple):
-    """What a layer hands to an implementation of its cell, for one layer and direction.
+    """What a layer passes to an implementation of its cell, for one layer and direction.
 
     Args:
         inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
         embedding: vectors of the tokens [V, I], or None.
         weights: the tensors that `Cell.weights` names, None for one that the layer lacks.
         states: those before the first step [B, H].
-        lengths: number of valid steps of each row [B], None for T. A row's state stays as it is after its last one.
+        lengths: number of valid steps of each row [B], None for T. A row keeps its state after its last valid step.
         options: of the cell, such as the function of its candidate.
-        keep: whether to keep the gates for the backward pass, rather than to compute them anew there.
+        keep: whether to keep the gates for the backward pass, rather than compute them again there.
         last_only: whether only the last states are wanted, so that the first result may be empty.
     """
 
@@ -53,29 +56,22 @@ class Cell(NamedTuple):
         native: torch's own operator, where torch has the same equations.
         triton: the GPU kernels; the function imports triton when it is called.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
+        onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
     """
 
     name: str
-    weights: tuple[str, ...]
-    step: Step
-    scripted: Implementation | None = None
+    weights: tuple[str, ...] = ()
+    step: Step | None = None
+    scripted: "ScriptedCell | None" = None
     native: Implementation | None = None
     triton: Implementation | None = None
     serial_gates: int = 1
-
-    def reference(self, given: Given) -> Results:
-        """Run the equations step by step, under autograd."""
-        weight_ih, weight_hh, bias, *others = given.weights
-        return run_steps(
-            self.step, given.inputs, given.embedding, (weight_ih, bias), (weight_hh, *others, *given.options),
-            given.states, given.lengths,
-        )  # fmt: skip
+    onednn: bool = False
 
     def implementation(self, backend: str) -> Implementation:
         """Return the function of a backend that the cell has."""
-        found = {
-            "reference": self.reference, "torchscript": self.scripted, "native": self.native, "triton": self.triton
-        }[backend]  # fmt: skip
+        scripted = None if self.scripted is None else self.scripted.run
+        found = {"torchscript": scripted, "native": self.native, "triton": self.triton}[backend]
         assert found is not None, f"{self.name} has no {backend} backend"
         return found
 
@@ -84,3 +80,9 @@ class Cell(NamedTuple):
         if "bias_ih" in weights and "bias" in self.weights:
             weights = weights | {"bias": weights["bias_ih"] + weights["bias_hh"]}
         return tuple(weights.get(name) for name in self.weights)
+
+    def equations(self, weights: tuple[Tensor | None, ...], options: tuple[Any, ...]) -> Callable[..., State]:
+        """Return step(projected, state), the equations with their weights and options."""
+        (_, weight_hh, _, *others), step = weights, self.step
+        assert step is not None
+        return lambda projected, state: step(projected, state, weight_hh, *others, *options)

@@ -1,6 +1,6 @@
-"""Which implementation of a cell runs: chosen in one place, with its reason, and one override for tests."""
+"""The choice of a backend: an ordered list of rules for "auto", what each backend lacks, and one override for tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
@@ -14,8 +14,8 @@ from kernels.triton import available, plan
 
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
-
 TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
+UNROLLED = "one node for torch.compile, which would unroll torch's own"
 
 _override: Backend | None = None
 
@@ -28,7 +28,7 @@ class Case(NamedTuple):
         tokens: whether the input is tokens.
         ragged: whether rows have lengths of their own.
         learning: whether there will be a backward pass.
-        recompute: whether gates are to be computed anew in the backward pass.
+        recompute: whether the backward pass computes the gates again.
         T: steps.
         B: batch.
         I: input width.
@@ -49,6 +49,11 @@ class Case(NamedTuple):
     dtype: torch.dtype
     device: str
 
+    @property
+    def cuda(self) -> bool:
+        """Whether the weights are on a CUDA device."""
+        return self.device.startswith("cuda")
+
 
 class Choice(NamedTuple):
     """The backend that will run, and why."""
@@ -57,32 +62,37 @@ class Choice(NamedTuple):
     reason: str
 
 
-def check_backend(backend: str, cell: Cell | None = None, recompute: bool = False) -> None:
-    """See that a backend exists and can do what is asked of it.
+class Rule(NamedTuple):
+    """A rule of "auto": where the condition holds and the backend can run, it does, for the reason."""
 
-    Args:
-        backend: its name.
-        cell: what it is to run, if that is known.
-        recompute: whether gates are to be computed anew in the backward pass.
+    applies: Callable[[Case], bool]
+    backend: str
+    reason: str
 
-    Raises:
-        ValueError: if it does not, and what to ask for instead.
-    """
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if cell is not None and backend == "native" and cell.native is None:
-        raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
-    if cell is not None and backend == "torchscript" and cell.scripted is None:
-        raise ValueError(f"backend='torchscript': {cell.name} has no scripted loops; use 'auto' or 'reference'")
-    if backend in ("native", "reference") and recompute:
-        raise ValueError(f"backend={backend!r} cannot recompute; use 'auto', 'torchscript' or 'triton'")
+
+# Read from top to bottom: the first rule that applies decides. The order on a CPU is that of benchmarks/recurrent.py;
+# on CUDA devices it is still to be measured.
+RULES = (
+    Rule(lambda case: _transformed(), "reference", "it alone has the rules of torch.func's transforms"),
+    Rule(lambda case: case.cell.scripted is None, "reference", "this cell has its equations alone"),
+    Rule(
+        lambda case: case.cuda and case.cell.native is None, "triton", "its loops are kernels, and cuDNN lacks the cell"
+    ),
+    Rule(lambda case: case.cuda and case.recompute, "triton", "it keeps the states alone"),
+    Rule(lambda case: case.cuda and torch.compiler.is_compiling(), "triton", UNROLLED),
+    Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
+    Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
+    Rule(lambda case: torch.compiler.is_compiling(), "torchscript", UNROLLED),
+    Rule(lambda case: case.device != "cpu", "native", "cuDNN has these equations"),
+    Rule(lambda case: _onednn_is_faster(case), "native", "oneDNN's LSTM is the fastest here"),
+    Rule(lambda case: True, "torchscript", "the fastest here"),
+)
 
 
 def choose(backend: Backend, case: Case) -> Choice:
     """Return the backend for a layer that asks for `backend`.
 
-    "auto" takes the fastest that can run, by measurement. A backend asked for by name is taken or refused, never
-    replaced.
+    "auto" takes the first rule that applies. A backend asked for by name runs or raises.
 
     Raises:
         ValueError: if the backend asked for is unknown, or cannot compute the case.
@@ -90,101 +100,93 @@ def choose(backend: Backend, case: Case) -> Choice:
     """
     asked = _override or backend
     check_backend(asked, case.cell, case.recompute and _override is None)
-    if _transformed():
-        if asked in ("auto", "reference"):
-            return Choice("reference", "it alone has the rules of torch.func's transforms")
+    if asked == "auto":
+        rule = next(rule for rule in RULES if rule.applies(case) and not _lack(rule.backend, case))
+        return Choice(rule.backend, rule.reason + _remarks(rule.backend, case))
+    if asked != "reference" and _transformed():
         raise NotImplementedError(
             f"backend={asked!r} has no rules for torch.func's transforms; use backend='reference'"
         )
-    if asked == "auto":
-        return _fastest(case)
-    if asked == "triton" and (reason := _triton_refusal(case)):
-        raise ValueError(f"backend='triton' cannot run here: {reason}")
-    if asked == "native" and (reason := _native_refusal(case)):
-        raise ValueError(f"backend='native' cannot run here: {reason}; use 'auto' or 'torchscript'")
+    if lack := _lack(asked, case):
+        raise ValueError(f"backend={asked!r} cannot run here: {lack}; use 'auto' or 'torchscript'")
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
 
 
-def _fastest(case: Case) -> Choice:
-    """Return the fastest backend, as benchmarks/recurrent.py found it; on CUDA devices that is still to be measured."""
-    if case.cell.scripted is None:
-        return Choice("reference", "this cell has its equations alone")
-    refusal = script.refusal()
-    special = case.recompute or case.cell.native is None or torch.compiler.is_compiling()
-    unrolled = "one node for torch.compile, which would unroll torch's own"
-    without = ""
-    if case.device.startswith("cuda") and special:
-        if (reason := _triton_refusal(case)) is not None:
-            without = f" but for triton: {reason}"
-        elif case.cell.native is None:
-            return Choice("triton", "its loops are kernels, and cuDNN has not these equations")
-        else:
-            return Choice("triton", "it keeps the states alone" if case.recompute else unrolled)
-    if case.recompute:
-        return Choice("torchscript", "the fastest that can recompute the gates" + without)
-    if case.cell.native is None:
-        reason = "the fastest that has these equations" + without
-    elif torch.compiler.is_compiling():
-        reason = unrolled + without
-    elif case.device != "cpu":
-        return Choice("native", "cuDNN has these equations")
-    elif case.cell.name == "lstm" and _onednn_is_faster(case):
-        return Choice("native", "oneDNN's LSTM is the fastest here")
-    elif case.cell.name == "lstm" and (lack := _onednn_lack(case)):
-        reason = f"the fastest here: {lack}"
-    else:
-        reason = "the fastest here"
-    return Choice("torchscript", reason + (f", though unscripted: {refusal}" if refusal else ""))
+def check_backend(backend: str, cell: Cell | None = None, recompute: bool = False) -> None:
+    """Check that a backend exists and offers what is asked of it, whatever the machine and the sizes.
 
+    Args:
+        backend: its name.
+        cell: what it is to run, if that is known.
+        recompute: whether the backward pass is to compute the gates again.
 
-def _triton_refusal(case: Case) -> str | None:
-    """Say why the Triton backend cannot run a case, None if it can."""
-    if case.cell.triton is None:
-        return "it has no kernels of this cell"
-    return available.refusal(case.dtype, case.device) or plan.refusal(
-        case.cell.serial_gates, case.H, case.dtype, case.device
-    )
-
-
-def _native_refusal(case: Case) -> str | None:
-    """Say why torch's own operator cannot run a case, None if it can.
-
-    Under autocast torch.lstm hands sequences of equal lengths to oneDNN before it looks at their dtype. With weights in
-    16 bits it looks, and runs loops of its own.
+    Raises:
+        ValueError: if it does not, with what to ask for instead.
     """
-    device = torch.device(case.device)
-    if case.cell.name != "lstm" or device.type != "cpu" or case.ragged or not autocast_is_on(device):
-        return None
-    return _onednn_lack(case)
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if cell is not None and cell.native is None and backend == "native":
+        raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
+    if cell is not None and cell.scripted is None and (backend == "torchscript" or recompute):
+        raise ValueError(
+            f"{cell.name} has its equations alone and no scripted loops; use backend='auto' or 'reference'"
+        )
+    if backend in ("native", "reference") and recompute:
+        raise ValueError(f"backend={backend!r} cannot recompute; use 'auto', 'torchscript' or 'triton'")
+
+
+def _lack(backend: str, case: Case) -> str | None:
+    """Return why a backend cannot run a case on this machine, None if it can."""
+    if backend == "triton" and case.cell.triton is None:
+        return "it has no kernels of this cell"
+    if backend == "triton":
+        return available.refusal(case.dtype, case.device) or plan.refusal(
+            case.cell.serial_gates, case.H, case.dtype, case.device
+        )
+    # Under autocast torch.lstm passes sequences of equal lengths to oneDNN before it looks at their dtype. With weights
+    # in 16 bits it looks, and runs loops of its own.
+    if backend == "native" and not case.ragged and autocast_is_on(torch.device(case.device)):
+        return _onednn_lack(case)
+    return None
+
+
+def _remarks(backend: str, case: Case) -> str:
+    """Return what keeps a faster backend, or TorchScript itself, from running."""
+    if backend != "torchscript":
+        return ""
+    lack = _lack("triton", case) if case.cuda else None if case.recompute else _onednn_lack(case)
+    remark = "" if lack is None else f" but for triton: {lack}" if case.cuda else f": {lack}"
+    return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
 
 
 def _onednn_lack(case: Case) -> str | None:
-    """Say what oneDNN lacks for an LSTM in 16 bits on this CPU, None if nothing."""
-    if case.device != "cpu" or case.dtype not in (torch.bfloat16, torch.float16) or not onednn_is_on():
+    """Return what oneDNN lacks for an LSTM in 16 bits on this CPU, None if nothing."""
+    low = case.dtype in (torch.bfloat16, torch.float16)
+    if not (case.cell.onednn and case.device == "cpu" and low and onednn_is_on()) or onednn_has(case.dtype):
         return None
-    return None if onednn_has(case.dtype) else f"oneDNN has no LSTM in {case.dtype} on this CPU"
+    return f"oneDNN has no LSTM in {case.dtype} on this CPU"
 
 
 def _onednn_is_faster(case: Case) -> bool:
-    """Tell whether to take oneDNN's LSTM: it has float32, bfloat16 on some CPUs, and equal lengths."""
+    """Return whether to take oneDNN's LSTM: it has float32, bfloat16 on some CPUs, and equal lengths."""
     low = case.dtype == torch.bfloat16 and onednn_has(torch.bfloat16)
-    has = onednn_is_on() and (case.dtype == torch.float32 or low) and not case.ragged
+    has = case.cell.onednn and onednn_is_on() and (case.dtype == torch.float32 or low) and not case.ragged
     return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
 
 
 def values_can_be_read() -> bool:
-    """Tell whether a tensor's values can be looked at: not while compiling, nor in a torch.func transform."""
+    """Return whether a tensor's values can be looked at: not while compiling, nor in a torch.func transform."""
     return not torch.compiler.is_compiling() and not _transformed()
 
 
 def _transformed() -> bool:
-    """Tell whether a torch.func transform (vmap, grad, jvp) is under way."""
+    """Return whether a torch.func transform (vmap, grad, jvp) is under way."""
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 @contextmanager
 def forced(backend: Backend) -> Iterator[None]:
-    """Make every layer use a backend, whatever it asks for; recompute counts for nothing where it is not offered."""
+    """Make every layer use a backend, whatever it asks for. `recompute` is ignored by backends that lack it."""
     global _override
     check_backend(backend)
     previous, _override = _override, backend
@@ -196,7 +198,7 @@ def forced(backend: Backend) -> Iterator[None]:
 
 @contextmanager
 def unscripted() -> Iterator[None]:
-    """Run the TorchScript backend's loops as plain Python, as on a Python that TorchScript does not support."""
+    """Run the loops of the TorchScript backend as plain Python, as on a Python without TorchScript."""
     previous, script.unscripted = script.unscripted, True
     try:
         yield

@@ -1,4 +1,4 @@
-"""A cell as an operator of its own: what the TorchScript and the Triton implementations share."""
+"""A cell as an operator: what the TorchScript and the Triton implementations share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,8 +11,6 @@ from kernels.cell import Given, Results
 from kernels.dtypes import accumulation_dtype, compute_dtype, lower
 from kernels.operator import Grads, Named, recurrent_operator
 from kernels.reference import Step, run_steps
-
-STATES = ("h_0", "c_0")
 
 
 class FusedCell(ABC):
@@ -27,7 +25,7 @@ class FusedCell(ABC):
             weight_ih, weight_hh and the bias of the input projection; any others are cast to the accumulation dtype.
         options: type of each option by its name.
         flags: fields of `Given` that the operator takes behind the options.
-        states: names of the initial states, among h_0 and c_0.
+        states: names of the initial states, in the order of `Given.states`.
         low_states: of each state, whether it is stored in the dtype of the products; others in the accumulation dtype.
         step: the equations of a step, as in `Cell.step`.
     """
@@ -41,11 +39,13 @@ class FusedCell(ABC):
     step: ClassVar[Step]
 
     def __init__(self) -> None:
+        tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?")
+        options = {**self.options, **dict.fromkeys(self.flags, "bool")}
+        arguments = [f"Tensor{'?' * name.endswith('?')} {name.removesuffix('?')}" for name in tensors]
+        arguments += [f"{kind} {name}" for name, kind in options.items()]
         self.operator = recurrent_operator(
             f"peephole::{self.name}",
-            ("inputs", "embedding?", *self.weights, *self.states, "lengths?"),
-            {**self.options, **dict.fromkeys(self.flags, "bool")},
-            self.count_results(),
+            f"({', '.join(arguments)}) -> ({', '.join(['Tensor'] * self.count_results())})",
             forward=self.forward,
             fake=self.fake,
             backward=self.backward,
@@ -59,9 +59,8 @@ class FusedCell(ABC):
         high = accumulation_dtype(low)
         inputs, embedding, weight_ih, bias = lower(given.inputs, given.embedding, weight_ih, bias, low)
         others = [None if tensor is None else tensor.to(high) for tensor in others]
-        initial = dict(zip(STATES, given.states, strict=False))
         states = [
-            initial[name].to(low if is_low else high) for name, is_low in zip(self.states, self.low_states, strict=True)
+            state.to(low if is_low else high) for state, is_low in zip(given.states, self.low_states, strict=True)
         ]
         return self.operator(
             inputs, embedding, weight_ih, weight_hh.to(low), bias, *others, *states, given.lengths, *given.options,
@@ -70,12 +69,16 @@ class FusedCell(ABC):
 
     def reference(self, tensors: Named, options: Named) -> Results:
         """Return the first results in differentiable operations."""
+        return self.run_reference(tensors, options, tuple(tensors[name] for name in self.states))
+
+    def run_reference(self, tensors: Named, options: Named, state: tuple[Tensor, ...]) -> Results:
+        """Run the equations from a state, step by step."""
         weight_ih, weight_hh, bias, *others = (tensors[name.removesuffix("?")] for name in self.weights)
-        arguments = (weight_hh, *others, *(options[name] for name in self.options))
-        state = tuple(tensors[name] for name in self.states)
+        arguments, step = (weight_hh, *others, *(options[name] for name in self.options)), type(self).step
         return run_steps(
-            self.step, tensors["inputs"], tensors["embedding"], (weight_ih, bias), arguments, state, tensors["lengths"]
-        )
+            lambda projected, before: step(projected, before, *arguments),
+            tensors["inputs"], tensors["embedding"], (weight_ih, bias), state, tensors["lengths"],
+        )  # fmt: skip
 
     @abstractmethod
     def count_results(self) -> int:

@@ -1,10 +1,10 @@
 """A recurrent loop as a torch operator: torch.compile sees one node, autograd a hand-written backward pass.
 
-An operator takes named tensors, some of which may be None, then named options; its schema is made from these names.
-create_graph=True, which asks for a gradient that can be differentiated again, is answered through the reference.
+Tensors and options of an operator are read by the names in its schema. create_graph=True, which asks for gradients that
+can be differentiated again, is answered by the reference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,28 +15,19 @@ from kernels.dtypes import accumulation_dtype, without_autocast
 Named = Mapping[str, Any]  # tensors by name, None where there is none; or options by name
 Results = tuple[Tensor, ...]
 Grads = list[Tensor | None]
+Forward = Callable[[Named, Named], Results]
 Backward = Callable[[Grads, list[Tensor], Named, Named, Mapping[str, bool]], dict[str, Tensor | None]]
 
 
 def recurrent_operator(
-    name: str,
-    tensors: tuple[str, ...],
-    options: Mapping[str, str],
-    results: int,
-    *,
-    forward: Callable[[Named, Named], Results],
-    fake: Callable[[Named, Named], Results],
-    backward: Backward,
-    reference: Callable[[Named, Named], Results],
+    name: str, schema: str, *, forward: Forward, fake: Forward, backward: Backward, reference: Forward
 ) -> Callable[..., Results]:
     """Register a recurrent loop as an operator with a backward pass.
 
     Args:
-        name: such as "peephole::lstm"; the backward operator has "_backward" behind it.
-        tensors: names of its tensors, in order; one that ends in "?" may be None.
-        options: type of each option by its name, such as {"candidate": "str"}.
-        results: number of its results.
-        forward: computes the results from tensors and options. Autocast is off inside it, as it is inside `backward`.
+        name: such as "peephole::lstm"; the backward operator is "peephole::lstm_backward".
+        schema: such as "(Tensor inputs, Tensor? bias, bool keep) -> (Tensor, Tensor)": tensors, then options.
+        forward: computes the results from tensors and options. Autocast is off inside it and inside `backward`.
         fake: returns empty tensors of the results' shapes and dtypes.
         backward: takes the gradients of the results, the results, the tensors, the options, and by name which
             gradients are wanted; returns the gradients of the tensors by name. A missing one is zero.
@@ -44,54 +35,43 @@ def recurrent_operator(
             have no gradients.
 
     Returns:
-        The operator: operator(*tensors, *options).
+        The operator.
     """
-    names = [tensor.removesuffix("?") for tensor in tensors]
-    types = {tensor.removesuffix("?"): "Tensor?" if tensor.endswith("?") else "Tensor" for tensor in tensors}
-    option_schema = ", ".join(f"{kind} {option}" for option, kind in options.items())
-    schema = ", ".join([*(f"{kind} {tensor}" for tensor, kind in types.items()), *filter(None, [option_schema])])
+    parsed = torch._C.parse_schema(name + schema)
+    names = [argument.name for argument in parsed.arguments if "Tensor" in str(argument.type)]
+    options = [argument.name for argument in parsed.arguments if argument.name not in names]
 
-    def named(arguments: tuple[Any, ...]) -> tuple[Named, Named]:
-        return dict(zip(names, arguments, strict=False)), dict(zip(options, arguments[len(names) :], strict=True))
+    def named(values: Sequence[Any]) -> tuple[Named, Named]:
+        count = len(names)
+        return dict(zip(names, values[:count], strict=True)), dict(zip(options, values[count:], strict=True))
 
-    def run(*arguments: Any) -> Results:
-        with without_autocast(arguments[0].device):
-            return forward(*named(arguments))
+    def run(*values: Any) -> Results:
+        with without_autocast(values[0].device):
+            return forward(*named(values))
 
-    operator = torch.library.custom_op(
-        name, run, mutates_args=(), schema=f"({schema}) -> ({', '.join(['Tensor'] * results)})"
-    )
-    operator.register_fake(lambda *arguments: fake(*named(arguments)))
-    order = ["grads", "results", "tensors", *options, "wanted"]
-
-    def run_backward(*arguments: Any) -> list[Tensor]:
-        given = dict(zip(order, arguments, strict=True))
-        inputs, wanted = (dict(zip(names, given[each], strict=True)) for each in ("tensors", "wanted"))
-        with without_autocast(given["results"][0].device):
-            gradients = backward(
-                given["grads"], given["results"], inputs, {option: given[option] for option in options}, wanted
-            )
+    def run_backward(grads: Grads, results: list[Tensor], *values: Any) -> list[Tensor]:
+        (tensors, own), wanted = named(values[:-1]), dict(zip(names, values[-1], strict=True))
+        with without_autocast(results[0].device):
+            gradients = backward(grads, results, tensors, own, wanted)
         return [
-            _as(gradients.get(each), tensor)
-            if tensor is not None and wanted[each]
-            else _no_gradient(given["results"][0])
-            for each, tensor in inputs.items()
+            _gradient(gradients.get(each), tensor) if tensor is not None and wanted[each] else results[0].new_empty(0)
+            for each, tensor in tensors.items()
         ]
 
-    def fake_backward(*arguments: Any) -> list[Tensor]:
-        given = dict(zip(order, arguments, strict=True))
+    def fake_backward(grads: Grads, results: list[Tensor], *values: Any) -> list[Tensor]:
         return [
-            _no_gradient(given["results"][0])
+            results[0].new_empty(0)
             if tensor is None or not want
             else torch.empty_like(tensor, memory_format=torch.contiguous_format)
-            for tensor, want in zip(given["tensors"], given["wanted"], strict=True)
+            for tensor, want in zip(named(values[:-1])[0].values(), values[-1], strict=True)
         ]
 
-    backward_schema = ", ".join(
-        ["Tensor?[] grads", "Tensor[] results", "Tensor?[] tensors", *filter(None, [option_schema]), "bool[] wanted"]
-    )
+    operator = torch.library.custom_op(name, run, mutates_args=(), schema=schema)
+    operator.register_fake(lambda *values: fake(*named(values)))
+    arguments = schema.split(" -> ")[0].strip("()")
+    backward_schema = f"(Tensor?[] grads, Tensor[] results, {arguments}, bool[] wanted) -> Tensor[]"
     backward_operator = torch.library.custom_op(
-        f"{name}_backward", run_backward, mutates_args=(), schema=f"({backward_schema}) -> Tensor[]"
+        f"{name}_backward", run_backward, mutates_args=(), schema=backward_schema
     )
     backward_operator.register_fake(fake_backward)
 
@@ -101,14 +81,14 @@ def recurrent_operator(
         ctx.save_for_backward(*output, *inputs[: len(names)])
 
     def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = list(ctx.saved_tensors)  # once: each reading unpacks it
-        values, inputs = saved[:results], saved[results:]
+        saved = list(ctx.saved_tensors)  # read once: each reading unpacks it
+        results, tensors = saved[: len(parsed.returns)], saved[len(parsed.returns) :]
         wanted = list(ctx.needs_input_grad[: len(names)])
         gradients: Any
         if torch.is_grad_enabled():  # create_graph=True
-            gradients = _through_reference(reference, grads, *named((*inputs, *ctx.options)), wanted)
+            gradients = _through_reference(reference, grads, *named([*tensors, *ctx.options]), wanted)
         else:
-            gradients = backward_operator(list(grads), values, inputs, *ctx.options, wanted)
+            gradients = backward_operator(list(grads), results, *tensors, *ctx.options, wanted)
         found = [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
         return (*found, *[None] * len(options))
 
@@ -117,11 +97,7 @@ def recurrent_operator(
 
 
 def _through_reference(
-    reference: Callable[[Named, Named], Results],
-    grads: tuple[Tensor | None, ...],
-    tensors: Named,
-    options: Named,
-    wanted: list[bool],
+    reference: Forward, grads: tuple[Tensor | None, ...], tensors: Named, options: Named, wanted: list[bool]
 ) -> list[Tensor | None]:
     """Return the gradients of the tensors as functions that can be differentiated again."""
     # Views, so that a gradient is that of the argument alone, even where one argument has been computed from another.
@@ -146,11 +122,8 @@ def _through_reference(
     return [next(found) if want else None for want in wanted]
 
 
-def _as(gradient: Tensor | None, tensor: Tensor) -> Tensor:
+def _gradient(gradient: Tensor | None, tensor: Tensor) -> Tensor:
+    """Return a gradient with the dtype and layout that the fake promises."""
     if gradient is None:
         return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
-    return gradient.to(tensor.dtype).contiguous()  # as the fake says
-
-
-def _no_gradient(like: Tensor) -> Tensor:
-    return like.new_empty(0)
+    return gradient.to(tensor.dtype).contiguous()

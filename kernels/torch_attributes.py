@@ -1,6 +1,6 @@
 """What other code reads of torch.nn's recurrent layers: pruning, weight normalisation, exporters, old pickles."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -12,9 +12,18 @@ class TorchAttributes(nn.Module):
     are replaced, pruned or parametrised are used as they are, and `flatten_parameters` has nothing to do.
     """
 
+    torch_layer: ClassVar[type[nn.RNNBase] | None] = None  # torch.nn's layer with the same equations
     proj_size: int  # 0: no projection of the state
     _names: list[str]  # parameters of one layer and direction
     _suffixes: list[str]  # one for each layer and direction
+
+    @property
+    def mode(self) -> str:
+        """torch.nn's name of the equations, such as "LSTM" or "RNN_TANH"."""
+        if self.torch_layer is None:
+            raise AttributeError(f"{type(self).__name__} has no mode: torch.nn lacks these equations")
+        function = getattr(self, "nonlinearity", None)
+        return self.torch_layer.__name__ + (f"_{function.upper()}" if function else "")
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:

@@ -1,0 +1,6 @@
+"""What a cell with scripted loops is made of; `kernels/scripted/driver.py` explains it."""
+
+from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
+
+__all__ = ["BackwardChunk", "Folded", "ForwardChunk", "ScriptedCell", "add_product", "loop"]

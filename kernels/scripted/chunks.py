@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels.lengths import selected_rows
+from kernels.layout import selected_rows
 from kernels.scripted.memory import workspace
 from kernels.scripted.script import add_product
 

@@ -1,14 +1,12 @@
-"""The driver of all cells with scripted loops: chunks of steps, forward and backward, and the operator around them.
+"""The driver of all cells with scripted loops: chunks of steps, forward and backward.
 
-A cell says what is its own in a `ScriptedCell`: two loops over the steps of a chunk, the widths of their buffers, and
-its weights in the form in which the loops take them. The driver does the rest: the input projection or the token table,
-gates kept or rebuilt for the backward pass, 16-bit copies, variable lengths, and the gradients of the weights, by one
-GEMM a chunk.
+A cell describes its own part in a `ScriptedCell`: two loops over the steps of a chunk and the widths of their buffers.
+The driver does the rest: the input projection or the token table, gates kept or rebuilt for the backward pass, 16-bit
+copies, variable lengths, and the gradients of the weights, by one GEMM a chunk.
 
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
@@ -18,14 +16,23 @@ from torch import Tensor
 from kernels.cell import Results
 from kernels.dtypes import accumulation_dtype
 from kernels.fused import FusedCell
-from kernels.lengths import last_rows, spread_last
+from kernels.layout import last_rows, padding_after, spread_last
 from kernels.operator import Grads, Named
-from kernels.scripted.chunks import Projection, chunk_steps, chunks, collect_recurrent, keep_gates, kept_gates
+from kernels.scripted.chunks import (
+    Projection,
+    chunk_steps,
+    chunks,
+    collect_recurrent,
+    keep_gates,
+    kept_gates,
+    scale_rows,
+)
 from kernels.scripted.memory import workspace
+from kernels.scripted.script import BackwardChunk, ForwardChunk
 
 
 class Folded(NamedTuple):
-    """A cell's weights in the form in which its loops take them.
+    """A cell's weights in the form that its loops take, or the gradients of such weights.
 
     Args:
         weight_ih: of the input projection [G, I].
@@ -40,16 +47,7 @@ class Folded(NamedTuple):
     extra: list[Tensor]
 
 
-class Gradients(NamedTuple):
-    """The gradients of a `Folded`; `extra` has one for each of its tensors."""
-
-    weight_ih: Tensor
-    bias: Tensor
-    weight_hh: Tensor
-    extra: list[Tensor]
-
-
-class _Sizes(NamedTuple):
+class Sizes(NamedTuple):
     """T, B, H, and an empty tensor of the dtype of the products and of the sums."""
 
     T: int
@@ -58,15 +56,9 @@ class _Sizes(NamedTuple):
     low: Tensor
     high: Tensor
 
-    @staticmethod
-    def of(tensors: Named) -> "_Sizes":
-        low = tensors["weight_hh"].new_empty(0)
-        high = low.new_empty(0, dtype=accumulation_dtype(low.dtype))
-        T, B = tensors["inputs"].shape[:2]
-        return _Sizes(T, B, tensors["weight_hh"].shape[1], low, high)
-
     @property
     def one_dtype(self) -> bool:
+        """Whether products and sums have the same dtype."""
         return self.low.dtype == self.high.dtype
 
 
@@ -80,44 +72,29 @@ class ScriptedCell(FusedCell):
         gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
             projection before the loop.
         keeps_gates: whether the backward loop reads the gates at all.
-        candidate: which block of the first buffer holds the candidate; it is stored in 16 bits with more care.
+        candidate: which block of rows of the weights, and of the first buffer, is the candidate. Its rows are
+            multiplied by `factor`, and it is stored in 16 bits with more care.
         grad_gates: width of what the backward loop fills. It begins with the gradient of the input projection.
-        recurrent_blocks: first and end block of it that are the gradient of the recurrent product.
+        recurrent_blocks: first and end block of it that are the gradient of the recurrent product; None for all.
         forward_scratch: number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
         backward_scratch: the same of the backward loop.
         returns_before_last: whether the first state before the last valid step is a result too.
-        forward_loop: scripted, arguments (gates, states, before, weights, factor, ended, scratch): fills `gates` and
-            `states`, a list each of [k, B, ·], from `before`, the states before the chunk [B, H]. `weights` holds
-            W_hhᵀ [H, R], then `Folded.extra`; `ended` [k, B, 1] marks steps after a row's last valid one, or is None;
-            `scratch` holds a buffer of the recurrent product's width, then `forward_scratch` ones.
-        backward_loop: scripted, arguments (grads, states, before, gates, weights, factor, grad_gates, grad_states,
-            scratch): fills `grad_gates`, a pair of [k, B, ·] in the accumulation dtype and in that of the products, the
-            same tensor where these are equal. It takes `grad_states`, the gradients of the states [B, H], from after
-            the chunk to before it. `grads` are the gradients of the stored states [k, B, H] or None; `weights` holds
-            W_hh [R, H], then `Folded.extra`; `scratch` a buffer [B, H] in the dtype of the products, then
-            `backward_scratch` ones.
+        forward_loop: scripted, takes a `ForwardChunk`.
+        backward_loop: scripted, takes a `BackwardChunk`.
     """
 
     flags = ("keep",)
     recurrent_state: ClassVar[int] = 0
-    gates: ClassVar[tuple[int, ...]]
+    gates: ClassVar[tuple[int, ...]] = (1,)
     keeps_gates: ClassVar[bool] = True
     candidate: ClassVar[int] = 0
-    grad_gates: ClassVar[int]
-    recurrent_blocks: ClassVar[tuple[int, int]]
+    grad_gates: ClassVar[int] = 1
+    recurrent_blocks: ClassVar[tuple[int, int] | None] = None
     forward_scratch: ClassVar[int] = 0
     backward_scratch: ClassVar[int] = 0
     returns_before_last: ClassVar[bool] = False
     forward_loop: ClassVar[Callable[..., None]]
     backward_loop: ClassVar[Callable[..., None]]
-
-    @abstractmethod
-    def fold(self, tensors: Named, factor: float) -> Folded:
-        """Return the weights as the loops take them, the candidate's multiplied by `factor`."""
-
-    @abstractmethod
-    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
-        """Return the gradients of the tensors by name; the inverse of `fold` for gradients."""
 
     def factor(self, options: Named) -> float:
         """Return what the forward loop wants multiplied into the candidate's weights."""
@@ -127,31 +104,66 @@ class ScriptedCell(FusedCell):
         """Return the ratio of the gradient of the candidate's pre-activation to what the backward loop fills."""
         return 1.0
 
-    def rebuild(
-        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
-    ) -> None:
-        """Compute the gates of a chunk anew, all steps at once; the first buffer holds the input projection.
+    def fold(self, tensors: Named, factor: float) -> Folded:
+        """Return the weights as the loops take them, the candidate's multiplied by `factor`."""
+        weight_ih, weight_hh, bias, *others = (tensors[name.removesuffix("?")] for name in self.weights)
+        extra = [tensor for tensor in others if tensor is not None]
+        return self._scale(Folded(weight_ih, bias, weight_hh, extra), tensors[self.states[0]].shape[1], factor)
+
+    def unfold(self, gradients: Folded, H: int, factor: float) -> dict[str, Tensor | None]:
+        """Return the gradients of the tensors by name; the inverse of `fold` for gradients."""
+        weight_ih, bias, weight_hh, extra = self._scale(gradients, H, factor)
+        names = (name.removesuffix("?") for name in self.weights)
+        return dict(zip(names, (weight_ih, weight_hh, bias, *extra), strict=False))
+
+    def _scale(self, weights: Folded, H: int, factor: float) -> Folded:
+        rows = self.candidate * H, self.candidate * H + H
+        weight_ih, bias, weight_hh = (scale_rows(weight, factor, *rows) for weight in weights[:3])
+        return Folded(weight_ih, bias, weight_hh, weights.extra)
+
+    def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
+        """Compute the gates of a chunk again. By default the forward loop does; a cell may do all steps at once.
 
         Args:
-            gates: buffers [k, B, ·].
+            chunk: the argument of the forward loop, its states those that were stored.
             t: first step of the chunk.
             states: all states [T, B, H].
             initial: those before the first step [B, H].
-            weights: W_hhᵀ, then `Folded.extra`.
         """
-        raise NotImplementedError
+        self.forward_loop(chunk._replace(states=[torch.empty_like(state) for state in chunk.states]))
 
-    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
-        """Return the gradients of `Folded.extra` from one chunk; the arguments are those of the backward loop."""
+    def collect_recurrent(
+        self, total: Tensor, t: int, grads: Tensor, states: list[Tensor], initial: list[Tensor]
+    ) -> None:
+        """Add a chunk's part to the gradient of the recurrent weight.
+
+        Args:
+            total: the gradient, in the shape of `Folded.weight_hh`.
+            t: first step of the chunk.
+            grads: the gradient of the recurrent product [k, B, R].
+            states: all states [T, B, H].
+            initial: those before the first step [B, H].
+        """
+        collect_recurrent(total, t, grads, states[self.recurrent_state], initial[self.recurrent_state])
+
+    def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:
+        """Return the gradients of `Folded.extra` from one chunk, after its backward loop."""
         return []
 
     def count_results(self) -> int:
         """Count outputs, last states, the one before, other states and kept gates."""
         return 2 * len(self.states) + int(self.returns_before_last) + (len(self.gates) if self.keeps_gates else 0)
 
+    def sizes(self, tensors: Named) -> Sizes:
+        """Return the sizes of a case."""
+        low = tensors["weight_hh"].new_empty(0)
+        high = low.new_empty(0, dtype=accumulation_dtype(low.dtype))
+        T, B = tensors["inputs"].shape[:2]
+        return Sizes(T, B, tensors[self.states[0]].shape[1], low, high)
+
     def fake(self, tensors: Named, options: Named) -> Results:
         """Return empty tensors like the results."""
-        T, B, H, low, high = _Sizes.of(tensors)
+        T, B, H, low, high = self.sizes(tensors)
         like = [low if is_low else high for is_low in self.low_states]
         kept = T if options["keep"] else 0
         return (
@@ -164,27 +176,23 @@ class ScriptedCell(FusedCell):
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Run the forward loop over all chunks of steps."""
-        sizes = T, B, H, low, high = _Sizes.of(tensors)
+        sizes = T, B, H, low, high = self.sizes(tensors)
         lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
         folded = self.fold(tensors, factor)
         projection = Projection(tensors["inputs"], tensors["embedding"], folded.weight_ih, folded.bias)
-        weights = [folded.weight_hh.T.contiguous(), *folded.extra]
+        weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, sizes)
         states = [workspace(low if is_low else high, T, B, H) for is_low in self.low_states]
         keep, k = options["keep"] and self.keeps_gates, chunk_steps(T, B)
         kept = [workspace(low, T if keep else 0, B, width * H) for width in self.gates] if self.keeps_gates else []
         in_place = keep and sizes.one_dtype  # the loop works on the kept gates themselves
-        chunk = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
-        scratch = [
-            low.new_empty(B, len(folded.weight_hh)),
-            *(high.new_empty(B, H) for _ in range(self.forward_scratch)),
-        ]
-        ended = None if lengths is None else (torch.arange(T, device=lengths.device)[:, None] >= lengths)[..., None]
-        before = initial
+        buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
+        ended, before = padding_after(lengths, T), initial
         for t, end in chunks(T, B):
-            gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in chunk]
+            gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own = [state[t:end] for state in states]
             projection.write(t, gates[0])
-            self.forward_loop(gates, own, before, weights, factor, None if ended is None else ended[t:end], scratch)
+            own_ended = None if ended is None else ended[t:end]
+            self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, scratch))
             if keep and not in_place:
                 keep_gates([each[t:end] for each in kept], gates, self.candidate, H, factor)
             before = [state[end - 1] for state in states]
@@ -193,58 +201,66 @@ class ScriptedCell(FusedCell):
             last.append(_before_last(states[0], initial[0], lengths))
         return states[0], *last, *states[1:], *kept
 
+    def scratch(self, folded: Folded, sizes: Sizes) -> list[Tensor]:
+        """Return the buffers that the forward loop overwrites."""
+        R = folded.weight_hh.numel() // folded.weight_hh.shape[-1]
+        return [
+            sizes.low.new_empty(sizes.B, R),
+            *(sizes.high.new_empty(sizes.B, sizes.H) for _ in range(self.forward_scratch)),
+        ]
+
     def backward(
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
     ) -> dict[str, Tensor | None]:
         """Run the backward loop over all chunks of steps, from the last to the first."""
-        sizes = T, B, H, low, high = _Sizes.of(tensors)
+        sizes = T, B, H, low, high = self.sizes(tensors)
         lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
         count, first_kept = len(self.states), 2 * len(self.states) + int(self.returns_before_last)
-        states = [results[0], *results[first_kept - count + 1 : first_kept]]
-        kept = results[first_kept:]
-        keep = len(kept) > 0 and len(kept[0]) > 0
-        forward_folded = self.fold(tensors, factor)
-        folded = self.fold(tensors, self.gradient_factor(options))
-        projection = Projection(tensors["inputs"], tensors["embedding"], forward_folded.weight_ih, forward_folded.bias)
+        states, kept = [results[0], *results[first_kept - count + 1 : first_kept]], results[first_kept:]
+        keep, k = len(kept) > 0 and len(kept[0]) > 0, chunk_steps(T, B)
+        rebuilds, in_place = self.keeps_gates and not keep, keep and sizes.one_dtype
+        gradient_factor = self.gradient_factor(options)
+        folded = self.fold(tensors, gradient_factor)
+        again = self.fold(tensors, factor) if rebuilds and factor != gradient_factor else folded
+        projection = Projection(tensors["inputs"], tensors["embedding"], again.weight_ih, again.bias)
         projection.start_gradients(folded.weight_ih, high.dtype, wanted["inputs"])
-        forward_weights = [forward_folded.weight_hh.T, *forward_folded.extra]
+        forward_weights, scratch_again = [again.weight_hh.mT, *again.extra], self.scratch(again, sizes)
+        ended = padding_after(lengths, T) if rebuilds else None
         weights = [folded.weight_hh, *folded.extra]
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
         grad_extra = [torch.zeros_like(tensor, dtype=high.dtype) for tensor in folded.extra]
         incoming = _Incoming(self, grads, (T, B, H), lengths, high)
-        k = chunk_steps(T, B)
-        in_place = keep and sizes.one_dtype
-        chunk = (
-            [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates] if self.keeps_gates else []
-        )
-        grad_gates = workspace(high, k, B, self.grad_gates * H)
-        grad_gates_low = grad_gates if sizes.one_dtype else workspace(low, k, B, self.grad_gates * H)
+        widths = self.gates if self.keeps_gates else ()
+        buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in widths]
+        grad_gates = [workspace(high, k, B, self.grad_gates * H)]
+        grad_gates.append(grad_gates[0] if sizes.one_dtype else workspace(low, k, B, self.grad_gates * H))
         scratch = [low.new_empty(B, H), *(high.new_empty(B, H) for _ in range(self.backward_scratch))]
-        first, end_block = self.recurrent_blocks
+        first, end_block = self.recurrent_blocks or (0, self.grad_gates)
         for t, end in reversed(chunks(T, B)):
-            n = end - t
-            gates = [each[t:end] for each in kept] if in_place else [each[:n] for each in chunk]
-            if not keep and gates:
+            gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
+            own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
+            if rebuilds:
                 projection.write(t, gates[0])
-                self.rebuild(gates, t, states, initial, forward_weights)
+                own_ended = None if ended is None else ended[t:end]
+                rebuilt = ForwardChunk(gates, own, before, forward_weights, factor, own_ended, scratch_again)
+                self.rebuild(rebuilt, t, states, initial)
             elif gates and not in_place:
                 kept_gates(gates, [each[t:end] for each in kept], self.candidate, H, factor)
-            own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
-            pair = [grad_gates[:n], grad_gates_low[:n]]
-            self.backward_loop(
+            pair = [each[: end - t] for each in grad_gates]
+            chunk = BackwardChunk(
                 incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch
             )
+            self.backward_loop(chunk)
             projection.collect(t, *pair)
-            j = self.recurrent_state
-            collect_recurrent(grad_weight_hh, t, pair[1][..., first * H : end_block * H], states[j], initial[j])
+            self.collect_recurrent(grad_weight_hh, t, pair[1][..., first * H : end_block * H], states, initial)
             if grad_extra:
-                torch._foreach_add_(grad_extra, self.extra_gradients(pair[0], own, before))
+                torch._foreach_add_(grad_extra, self.extra_gradients(chunk))
         grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
-        gradients = Gradients(grad_weight_ih, grad_bias, grad_weight_hh, grad_extra)
+        gradients = Folded(grad_weight_ih, grad_bias, grad_weight_hh, grad_extra)
         return {
             "inputs": grad_inputs,
             "embedding": grad_embedding,
-            **self.unfold(gradients, self.gradient_factor(options)),
+            **self.unfold(gradients, H, gradient_factor),
             **dict(zip(self.states, incoming.initial(), strict=True)),
         }
 

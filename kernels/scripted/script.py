@@ -1,14 +1,15 @@
-"""The one place where time loops are scripted.
+"""What time loops are made of: the decorator that scripts them, their arguments, and the product of a step.
 
 torch.jit is deprecated and unsupported from Python 3.14 on. So a loop is scripted when it is first used, the one
-warning is filtered here, and where scripting is refused the same function runs unscripted, which is slower and equal.
+warning is filtered here, and where scripting is not possible the same function runs as plain Python: slower, with equal
+results.
 """
 
 import functools
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +17,58 @@ from torch import Tensor
 unscripted = False  # set by `dispatch.unscripted()`, for tests
 
 
+class ForwardChunk(NamedTuple):
+    """The argument of a forward loop: k steps, of which it fills `gates` and `states`.
+
+    Args:
+        gates: buffers [k, B, ·]; the first holds the input projection W x + b before the loop.
+        states: the states after each step, [k, B, H] each.
+        before: the states before the chunk, [B, H] each.
+        weights: the recurrent weight, transposed [H, R], then `Folded.extra`.
+        factor: what has been multiplied into the candidate's weights.
+        ended: marks steps after a row's last valid one [k, B, 1]; None where there are none.
+        scratch: buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
+            `ScriptedCell.forward_scratch` ones [B, H].
+    """
+
+    gates: list[Tensor]
+    states: list[Tensor]
+    before: list[Tensor]
+    weights: list[Tensor]
+    factor: float
+    ended: Tensor | None
+    scratch: list[Tensor]
+
+
+class BackwardChunk(NamedTuple):
+    """The argument of a backward loop, which goes from the last step of a chunk to the first.
+
+    Args:
+        grads: the gradients that reach the states from outside, [k, B, H] or None each.
+        states: the states after each step, [k, B, H] each.
+        before: the states before the chunk, [B, H] each.
+        gates: what the forward loop left in its buffers.
+        weights: the recurrent weight [R, H], then `Folded.extra`.
+        factor: that of the forward loop.
+        grad_gates: a pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the
+            dtypes are equal both are the same tensor.
+        grad_states: the gradients of the states [B, H] each, to be taken from after the chunk to before it.
+        scratch: buffers to overwrite [B, H]: one in the dtype of the weights, then `ScriptedCell.backward_scratch`.
+    """
+
+    grads: list[Tensor | None]
+    states: list[Tensor]
+    before: list[Tensor]
+    gates: list[Tensor]
+    weights: list[Tensor]
+    factor: float
+    grad_gates: list[Tensor]
+    grad_states: list[Tensor]
+    scratch: list[Tensor]
+
+
 def loop(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a time loop: it runs scripted where TorchScript is to be had."""
+    """Decorate a time loop: it runs scripted where there is TorchScript."""
 
     @functools.wraps(function)
     def run(*args: Any) -> None:
@@ -27,7 +78,7 @@ def loop(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def refusal() -> str | None:
-    """Say why loops cannot be scripted here, None if they can."""
+    """Return why loops cannot be scripted here, None if they can."""
     if sys.version_info >= (3, 14):
         return "TorchScript does not support Python 3.14 and later"
     return None

@@ -16,7 +16,7 @@ from torch.nn.functional import embedding as take_rows
 from torch.nn.functional import linear
 
 from kernels.dtypes import accumulation_dtype
-from kernels.lengths import selected_rows
+from kernels.layout import selected_rows
 from kernels.operator import Named
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
-from kernels.triton import available
+from tests.kernels.all_cells import KINDS, NO_TRITON, Leaky
 
 TWINS = [
     (LSTM, nn.LSTM, {}),
@@ -39,8 +39,6 @@ class Own(RecurrentLayer):
 
 
 ON_META, META = LSTM(3, 5, device="meta"), torch.zeros(4, 2, 3, device="meta")
-KINDS = [GRU, LSTM, RNN, PeepholeLSTM]
-NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
 triton = pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON)))
 backends = pytest.mark.parametrize("backend", ["reference", "torchscript", "native", triton])
 twins = pytest.mark.parametrize(("ours", "theirs", "options"), TWINS)
@@ -146,7 +144,7 @@ def test_dropout_acts_between_layers_in_training() -> None:
         (kind, backend)
         for kind in KINDS
         for backend in ("reference", "torchscript", "native")
-        if kind is not PeepholeLSTM or backend != "native"
+        if kind in (RNN, GRU, LSTM) or backend != "native"
     ],
 )
 def test_ids_equal_embedded_vectors(kind: type[RecurrentLayer], backend: str) -> None:
@@ -305,7 +303,7 @@ def test_errors_name_what_is_wrong(call: object, error: type[Exception], message
         call()
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_are_of_one_dtype_and_on_one_device(kind: type[RecurrentLayer]) -> None:
     layer = kind(3, 5)
     name = "weight_ch_l0" if kind is PeepholeLSTM else "weight_hh_l0"
@@ -317,11 +315,11 @@ def test_weights_are_of_one_dtype_and_on_one_device(kind: type[RecurrentLayer]) 
         layer(torch.zeros(4, 2, 3))
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["auto", "reference", "torchscript", "native", triton])
 def test_a_batch_of_no_rows(kind: type[RecurrentLayer], backend: str) -> None:
-    if backend == "native" and kind is PeepholeLSTM:
-        pytest.skip("torch has no such cell")
+    if (backend == "native" and kind not in (RNN, GRU, LSTM)) or (backend == "triton" and kind is Leaky):
+        pytest.skip("there is no such implementation")
     layer = kind(3, 5, 2, bidirectional=True, backend=backend)
     x = torch.zeros(4, 0, 3, requires_grad=True)
     out, final = layer(x)

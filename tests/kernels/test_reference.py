@@ -20,7 +20,14 @@ def test_rnn_gradient_equals_the_closed_form() -> None:
     weight_hh = (torch.randn(H, H, dtype=torch.float64) / H**0.5).requires_grad_()
     weight_ph = torch.randn(C, H, dtype=torch.float64, requires_grad=True)
     bias, h_0 = torch.randn(H, dtype=torch.float64), torch.zeros(1, H, dtype=torch.float64)
-    hidden, last = run_steps(rnn_step, inputs, None, (weight_ih, bias), (weight_hh, "tanh"), (h_0,), None)
+    hidden, last = run_steps(
+        lambda projected, state: rnn_step(projected, state, weight_hh, "tanh"),
+        inputs,
+        None,
+        (weight_ih, bias),
+        (h_0,),
+        None,
+    )
     logits = last @ weight_ph.T
     label = torch.tensor([2])
     nn.functional.cross_entropy(logits, label).backward()

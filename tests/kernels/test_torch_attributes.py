@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations, prune, rnn
 import kernels
 from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layer import RecurrentLayer
+from tests.kernels.all_cells import KINDS
 
 TWINS = [(LSTM, nn.LSTM), (GRU, nn.GRU), (RNN, nn.RNN)]
 twins = pytest.mark.parametrize(("ours", "theirs"), TWINS)
@@ -86,7 +87,7 @@ def test_errors_are_of_torch_nns_types(call: Callable[[Any], Any]) -> None:
     assert raised.type is expected.type
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_that_are_computed_from_others(kind: type[RecurrentLayer]) -> None:
     x, layer = torch.randn(4, 2, 3), kind(3, 5)
     expected, names = layer(x), [name for name, _ in layer.named_parameters()]
@@ -105,7 +106,7 @@ def test_weights_that_are_computed_from_others(kind: type[RecurrentLayer]) -> No
     assert layer._flat_weights[0] is None
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_given_from_outside_are_used(kind: type[RecurrentLayer]) -> None:
     layer, other, x = kind(3, 5, 2), kind(3, 5, 2), torch.randn(4, 2, 3)
     torch.testing.assert_close(torch.func.functional_call(layer, dict(other.named_parameters()), x), other(x))
@@ -114,7 +115,7 @@ def test_weights_given_from_outside_are_used(kind: type[RecurrentLayer]) -> None
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript does not support Python 3.14 and later")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["auto", "reference", "torchscript"])
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_trace_is_checked_differentiated_and_saved(kind: type[RecurrentLayer], backend: str) -> None:
     layer = kind(3, 5, num_layers=2, backend=backend)
     traced = torch.jit.trace(layer, torch.randn(4, 2, 3))  # with its own check
@@ -132,7 +133,7 @@ def test_a_trace_is_checked_differentiated_and_saved(kind: type[RecurrentLayer],
     torch.testing.assert_close(torch.jit.load(file)(x), layer(x))
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, PeepholeLSTM])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_module_loads_as_torch_nns_does(kind: type[RecurrentLayer]) -> None:
     layer, x, file = kind(3, 5), torch.randn(4, 2, 3), io.BytesIO()
     torch.save(layer, file)

@@ -16,32 +16,25 @@ from torch import Tensor
 from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
-from kernels.scripted.driver import Folded, Gradients, ScriptedCell
-from kernels.scripted.script import loop
+from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.script import BackwardChunk, ForwardChunk, loop
 
 
 @loop
-def forward_loop(
-    gates: list[Tensor],
-    states: list[Tensor],
-    before: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    ended: Tensor | None,
-    scratch: list[Tensor],
-) -> None:
+def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the states h; turn `gates[0]` from W x + b into s, r, z, and fill `gates[1]`, the doubled q.
 
     `weights[1]` is the doubled b_hn.
     """
-    hidden, weight_t, h, product = states[0], weights[0], before[0], scratch[0]
+    hidden, h, product = chunk.states[0], chunk.before[0], chunk.scratch[0]
+    weight_t, bias_n = chunk.weights[0], chunk.weights[1]
     H, minus_one = hidden.shape[2], hidden.new_full((), -1.0)
     for t in range(hidden.shape[0]):
-        gate, q, h_new = gates[0][t], gates[1][t], hidden[t]
+        gate, q, h_new = chunk.gates[0][t], chunk.gates[1][t], hidden[t]
         torch.mm(h.to(weight_t.dtype), weight_t, out=product)
         gate[:, H:].add_(product[:, : 2 * H]).sigmoid_()
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
-        torch.add(weights[1], product[:, 2 * H :], out=q)
+        torch.add(bias_n, product[:, 2 * H :], out=q)
         s.addcmul_(r, q).sigmoid_()
         torch.add(minus_one, s, alpha=2.0, out=h_new)
         torch.lerp(h_new, h, z, out=h_new)
@@ -49,27 +42,18 @@ def forward_loop(
 
 
 @loop
-def backward_loop(
-    grads: list[Tensor | None],
-    states: list[Tensor],
-    before: list[Tensor],
-    gates: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    grad_gates: list[Tensor],
-    grad_states: list[Tensor],
-    scratch: list[Tensor],
-) -> None:
+def backward_loop(chunk: BackwardChunk) -> None:
     """Fill `grad_gates`, the gradients δs, δr, δz, δq [k, B, 4H].
 
     δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δs = 2 ∂h ⊙ (1 − z) ⊙ s(1 − s),  δr = δs ⊙ q ⊙ r(1 − r),  δq = δs ⊙ r,
     ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
     """
-    hidden, weight, grad_h, product, grad_hidden = states[0], weights[0], grad_states[0], scratch[1], grads[0]
+    hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
+    product_low, product = chunk.scratch[0], chunk.scratch[1]
     H = hidden.shape[2]
     for t in range(hidden.shape[0] - 1, -1, -1):
-        gate, grad, q = gates[0][t], grad_gates[0][t], gates[1][t]
-        h = hidden[t - 1] if t > 0 else before[0]
+        gate, grad, q = chunk.gates[0][t], chunk.grad_gates[0][t], chunk.gates[1][t]
+        h = hidden[t - 1] if t > 0 else chunk.before[0]
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_s, grad_r = grad[:, :H], grad[:, H : 2 * H]
         grad_z, grad_q = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -87,10 +71,10 @@ def backward_loop(
         if weight.dtype == grad.dtype:
             torch.addmm(product, grad[:, H:], weight, out=grad_h)
         else:
-            low = grad_gates[1][t]
+            low = chunk.grad_gates[1][t]
             low.copy_(grad)
-            torch.mm(low[:, H:], weight, out=scratch[0])
-            torch.add(product, scratch[0], out=grad_h)
+            torch.mm(low[:, H:], weight, out=product_low)
+            torch.add(product, product_low, out=grad_h)
 
 
 class ScriptedGRU(ScriptedCell):
@@ -127,9 +111,9 @@ class ScriptedGRU(ScriptedCell):
         weight_ih = scale_rows(tensors["weight_ih"], factor, 2 * H, 3 * H).roll(H, 0)
         return Folded(weight_ih, bias, scale_rows(weight_hh, factor, 2 * H, 3 * H), [bias_n])
 
-    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
+    def unfold(self, gradients: Folded, H: int, factor: float) -> dict[str, Tensor | None]:
         """Undo `fold`: the order of the gates, the factor of the candidate, one bias for two."""
-        H = gradients.weight_hh.shape[1]
+        assert gradients.bias is not None
         bias = gradients.bias.roll(-H, 0)  # of r, z, s
         return {
             "weight_ih": scale_rows(gradients.weight_ih.roll(-H, 0), factor, 2 * H, 3 * H),
@@ -138,20 +122,18 @@ class ScriptedGRU(ScriptedCell):
             "bias_hh": torch.cat([bias[: 2 * H], factor * gradients.extra[0]]),
         }
 
-    def rebuild(
-        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
-    ) -> None:
+    def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute s, r, z and q from the stored states."""
-        gate, q, H = *gates, states[0].shape[2]
+        (gate, q), (weight_t, bias_n), H = chunk.gates, chunk.weights, states[0].shape[2]
         recurrent = torch.zeros_like(gate)
-        add_recurrent(recurrent, t, states[0], initial[0], weights[0])
+        add_recurrent(recurrent, t, states[0], initial[0], weight_t)
         gate[..., H:].add_(recurrent[..., : 2 * H]).sigmoid_()
-        torch.add(recurrent[..., 2 * H :], weights[1], out=q)
+        torch.add(recurrent[..., 2 * H :], bias_n, out=q)
         gate[..., :H].addcmul_(gate[..., H : 2 * H], q).sigmoid_()
 
-    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+    def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:
         """Return the gradient of the doubled b_hn, Σ_t δq."""
-        return [grad_gates[..., 3 * states[0].shape[2] :].sum((0, 1))]
+        return [chunk.grad_gates[0][..., 3 * chunk.states[0].shape[2] :].sum((0, 1))]
 
 
 SCRIPTED = ScriptedGRU()

@@ -18,27 +18,19 @@ from torch import Tensor
 
 from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Named
-from kernels.scripted.chunks import add_recurrent, scale_rows
-from kernels.scripted.driver import Folded, Gradients, ScriptedCell
-from kernels.scripted.script import add_product, loop
+from kernels.scripted.chunks import add_recurrent
+from kernels.scripted.driver import ScriptedCell
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
 
 
 @loop
-def forward_loop(
-    gates: list[Tensor],
-    states: list[Tensor],
-    before: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    ended: Tensor | None,
-    scratch: list[Tensor],
-) -> None:
+def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the states h and c; turn `gates` from W x + b into i, f, s, o. `weights` may hold the peepholes [3, H]."""
-    hidden, cells, weight_t, h, c = states[0], states[1], weights[0], before[0], before[1]
-    all_gates, product, v = gates[0], scratch[0], scratch[1]
-    H, has_peephole, peephole = hidden.shape[2], len(weights) > 1, weights[len(weights) - 1]
+    hidden, cells, h, c = chunk.states[0], chunk.states[1], chunk.before[0], chunk.before[1]
+    weight_t, product, v = chunk.weights[0], chunk.scratch[0], chunk.scratch[1]
+    H, has_peephole, peephole = hidden.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(hidden.shape[0]):
-        gate = all_gates[t]
+        gate = chunk.gates[0][t]
         add_product(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         if has_peephole:
@@ -48,7 +40,7 @@ def forward_loop(
         else:
             gate.sigmoid_()
         c_new = cells[t]
-        if factor == 1.0:
+        if chunk.factor == 1.0:
             torch.mul(f, c, out=c_new).addcmul_(i, s)
         else:
             torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
@@ -63,17 +55,7 @@ def forward_loop(
 
 
 @loop
-def backward_loop(
-    grads: list[Tensor | None],
-    states: list[Tensor],
-    before: list[Tensor],
-    gates: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    grad_gates: list[Tensor],
-    grad_states: list[Tensor],
-    scratch: list[Tensor],
-) -> None:
+def backward_loop(chunk: BackwardChunk) -> None:
     """Fill `grad_gates`, the gradient before each σ.
 
     With δ the gradient before a σ and ∂ that of a value:
@@ -81,12 +63,13 @@ def backward_loop(
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by the factor,
     ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh, where `weights` holds the factor once more.
     """
-    cells, weight, grad_hidden, grad_cells = states[1], weights[0], grads[0], grads[1]
-    grad_h, grad_c, low, v, product = grad_states[0], grad_states[1], scratch[0], scratch[1], scratch[2]
-    H, has_peephole, peephole = cells.shape[2], len(weights) > 1, weights[len(weights) - 1]
+    cells, weight, grad_hidden, grad_cells = chunk.states[1], chunk.weights[0], chunk.grads[0], chunk.grads[1]
+    grad_h, grad_c, low = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[0]
+    v, product = chunk.scratch[1], chunk.scratch[2]
+    H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
-        gate, grad = gates[0][t], grad_gates[0][t]
-        c_before = cells[t - 1] if t > 0 else before[1]
+        gate, grad = chunk.gates[0][t], chunk.grad_gates[0][t]
+        c_before = cells[t - 1] if t > 0 else chunk.before[1]
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -102,7 +85,7 @@ def backward_loop(
         if has_peephole:
             torch.ops.aten.sigmoid_backward(grad_o, o, grad_input=grad_o)
             grad_c.addcmul_(grad_o, peephole[2])
-        if factor == 1.0:
+        if chunk.factor == 1.0:
             torch.mul(grad_c, s, out=grad_i)
         else:
             torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
@@ -118,27 +101,15 @@ def backward_loop(
         if weight.dtype == grad.dtype:
             torch.mm(grad, weight, out=grad_h)
         else:
-            torch.mm(grad_gates[1][t].copy_(grad), weight, out=low)
+            torch.mm(chunk.grad_gates[1][t].copy_(grad), weight, out=low)
             grad_h.copy_(low)
 
 
-class ScriptedLSTM(ScriptedCell):
-    """The LSTM; with a `weight_peephole` its diagonal peephole form."""
+class ScriptedLSTMLike(ScriptedCell):
+    """A cell with a candidate of either function, the third of its gates."""
 
-    name = "lstm"
-    weights = ("weight_ih", "weight_hh", "bias?", "weight_peephole?")
     options = MappingProxyType({"candidate": "str"})
-    states = ("h_0", "c_0")
-    low_states = (True, False)
-    gates = (4,)
     candidate = 2
-    grad_gates = 4
-    recurrent_blocks = (0, 4)
-    forward_scratch = 1
-    backward_scratch = 2
-    step = staticmethod(lstm_step)
-    forward_loop = staticmethod(forward_loop)
-    backward_loop = staticmethod(backward_loop)
 
     def factor(self, options: Named) -> float:
         """Return −2 for tanh(x) = 1 − 2 σ(−2x), 1 for a logistic."""
@@ -148,45 +119,44 @@ class ScriptedLSTM(ScriptedCell):
         """Return the square: the loop's δs lacks the factor, and the pre-activation has another."""
         return self.factor(options) ** 2
 
-    def fold(self, tensors: Named, factor: float) -> Folded:
-        """Multiply the candidate's rows by the factor."""
-        H = tensors["weight_hh"].shape[1]
-        weight_ih, bias, weight_hh = (
-            scale_rows(tensors[name], factor, 2 * H, 3 * H) for name in ("weight_ih", "bias", "weight_hh")
-        )
-        peephole = tensors["weight_peephole"]
-        return Folded(weight_ih, bias, weight_hh, [] if peephole is None else [peephole])
 
-    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
-        """Multiply the candidate's rows by the factor."""
-        H = gradients.weight_hh.shape[1]
-        scaled = {
-            name: scale_rows(getattr(gradients, name), factor, 2 * H, 3 * H)
-            for name in ("weight_ih", "weight_hh", "bias")
-        }
-        return scaled | dict(zip(["weight_peephole"], gradients.extra, strict=False))
+class ScriptedLSTM(ScriptedLSTMLike):
+    """The LSTM; with a `weight_peephole` its diagonal peephole form."""
 
-    def rebuild(
-        self, gates: list[Tensor], t: int, states: list[Tensor], initial: list[Tensor], weights: list[Tensor]
-    ) -> None:
+    name = "lstm"
+    weights = ("weight_ih", "weight_hh", "bias?", "weight_peephole?")
+    states = ("h_0", "c_0")
+    low_states = (True, False)
+    gates = (4,)
+    grad_gates = 4
+    forward_scratch = 1
+    backward_scratch = 2
+    step = staticmethod(lstm_step)
+    forward_loop = staticmethod(forward_loop)
+    backward_loop = staticmethod(backward_loop)
+
+    def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute i, f, s, o from the stored states."""
-        gate, k, H = gates[0], len(gates[0]), states[0].shape[2]
-        add_recurrent(gate, t, states[0], initial[0], weights[0])
-        for peephole in weights[1:]:
-            cells, c_0 = states[1], initial[1]
-            before = torch.cat([c_0[None] if t == 0 else cells[t - 1 : t], cells[t : t + k - 1]])
+        gate, H = chunk.gates[0], states[0].shape[2]
+        add_recurrent(gate, t, states[0], initial[0], chunk.weights[0])
+        for peephole in chunk.weights[1:]:
+            before = cells_before(chunk)
             gate[..., :H].addcmul_(before, peephole[0])
             gate[..., H : 2 * H].addcmul_(before, peephole[1])
-            gate[..., 3 * H :].addcmul_(cells[t : t + k], peephole[2])
+            gate[..., 3 * H :].addcmul_(chunk.states[1], peephole[2])
         gate.sigmoid_()
 
-    def extra_gradients(self, grad_gates: Tensor, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+    def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:
         """Return Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c], the gradient of the peepholes [3, H]."""
-        cells = states[1]
-        H, earlier = cells.shape[2], torch.cat([before[1][None], cells[:-1]])
-        grad_i, grad_f, grad_o = grad_gates[..., :H], grad_gates[..., H : 2 * H], grad_gates[..., 3 * H :]
-        pairs = ((grad_i, earlier), (grad_f, earlier), (grad_o, cells))
+        grad_i, grad_f, _, grad_o = chunk.grad_gates[0].chunk(4, dim=2)
+        before = cells_before(chunk)
+        pairs = ((grad_i, before), (grad_f, before), (grad_o, chunk.states[1]))
         return [torch.stack([(grad * c).sum((0, 1)) for grad, c in pairs])]
+
+
+def cells_before(chunk: ForwardChunk | BackwardChunk) -> Tensor:
+    """Return the cell before each step of a chunk [k, B, H]."""
+    return torch.cat([chunk.before[1][None], chunk.states[1][:-1]])
 
 
 SCRIPTED = ScriptedLSTM()

@@ -1,32 +1,29 @@
 """The peephole LSTMs, full and diagonal: the layer."""
 
-from typing import Literal
-
-import torch
+from typing import Any, Literal
 
 from kernels.cell import Cell, Given, Results
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.reference import peephole_step
-from kernels.cells.peephole_lstm.scripted import peephole_lstm
-from kernels.dispatch import Backend
+from kernels.cells.peephole_lstm.scripted import SCRIPTED
 from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:
     from kernels.cells.peephole_lstm.triton import TRITON
 
-    return TRITON.run(given)
+    return TRITON.run(given._replace(states=given.states[1:]))  # no gate sees h_0
 
 
 FULL_CELL = Cell(
     name="peephole_lstm",
     weights=("weight_ih", "weight_ch", "bias"),
     step=peephole_step,
-    scripted=peephole_lstm,
+    scripted=SCRIPTED,
     triton=_triton,
     serial_gates=2,
 )
-DIAGONAL_CELL = LSTM_CELL._replace(name="diagonal_peephole_lstm", native=None)
+DIAGONAL_CELL = LSTM_CELL._replace(name="diagonal_peephole_lstm", native=None, onednn=False)
 
 
 class PeepholeLSTM(RecurrentLayer):
@@ -40,43 +37,24 @@ class PeepholeLSTM(RecurrentLayer):
     gates i, f, o. With zeros there it is the LSTM.
 
     Args:
-        input_size: width I of an input vector.
-        hidden_size: width H of the state.
-        num_layers: number of stacked layers L.
-        bias: whether the gates have biases; like the rest, as in `RecurrentLayer`.
-        batch_first: whether batched input and output are [B, T, …].
-        dropout: probability of dropping between layers.
-        bidirectional: whether a second network reads from the end.
-        device: device of the weights.
-        dtype: dtype of the weights.
+        *arguments: as in `RecurrentLayer`.
         peephole: "full" or "diagonal".
         candidate: the candidate's function, "sigmoid" or "tanh"; by default the study's sigmoid for full, tanh for
             diagonal.
-        backend: "auto" or a name.
-        recompute: keep only the states for the backward pass.
+        **options: as in `RecurrentLayer`.
 
     Raises:
-        ValueError: as in `RecurrentLayer`, and if `peephole` or `candidate` is none of these.
+        ValueError: as in `RecurrentLayer`, and if `peephole` or `candidate` is unknown.
     """
 
     num_states = 2
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
+        *arguments: Any,
         peephole: Literal["full", "diagonal"] = "full",
         candidate: Literal["sigmoid", "tanh"] | None = None,
-        backend: Backend = "auto",
-        recompute: bool = False,
+        **options: Any,
     ) -> None:
         if peephole not in ("full", "diagonal"):
             raise ValueError(f"PeepholeLSTM: peephole must be 'full' or 'diagonal', got {peephole!r}")
@@ -85,10 +63,7 @@ class PeepholeLSTM(RecurrentLayer):
         self.peephole = peephole
         self.candidate = candidate or ("sigmoid" if peephole == "full" else "tanh")
         self.cell_options = (self.candidate,)
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
-            backend=backend, recompute=recompute,
-        )  # fmt: skip
+        super().__init__(*arguments, **options)
 
     @property
     def cell(self) -> Cell:  # type: ignore[override]  # of a class elsewhere, here of its form

@@ -17,7 +17,10 @@ from kernels.reference import project
 from kernels.scripted.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
 from kernels.scripted.memory import workspace
 
-TENSORS = ("inputs", "embedding?", "weight_ih", "weight_ch", "bias?", "c_0", "cells")
+SCHEMA = (
+    "(Tensor inputs, Tensor? embedding, Tensor weight_ih, Tensor weight_ch, Tensor? bias, Tensor c_0, Tensor cells,"
+    " bool keep) -> (Tensor, Tensor)"
+)
 
 
 def output_forward(tensors: Named, options: Named) -> Results:
@@ -110,9 +113,7 @@ def output_reference(tensors: Named, options: Named) -> Results:
 
 output_operator = recurrent_operator(
     "peephole::output_gate",
-    TENSORS,
-    {"keep": "bool"},
-    2,
+    SCHEMA,
     forward=output_forward,
     fake=output_fake,
     backward=output_backward,

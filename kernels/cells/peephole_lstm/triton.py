@@ -23,9 +23,8 @@ from torch.nn.functional import embedding as take_rows
 from kernels.cell import Results
 from kernels.cells.peephole_lstm.reference import peephole_step
 from kernels.cells.peephole_lstm.triton_output_gate import output_gradient, output_state
-from kernels.lengths import last_rows, spread_last
+from kernels.layout import last_rows, spread_last
 from kernels.operator import Grads, Named
-from kernels.reference import run_steps
 from kernels.triton.bulk import (
     add_recurrent,
     input_gradients,
@@ -174,11 +173,7 @@ class TritonPeephole(TritonCell):
 
     def reference(self, tensors: Named, options: Named) -> Results:
         """Return all states, the last state and the last cell in differentiable operations."""
-        return run_steps(
-            peephole_step, tensors["inputs"], tensors["embedding"], (tensors["weight_ih"], tensors["bias"]),
-            (tensors["weight_hh"], options["candidate"]), (torch.zeros_like(tensors["c_0"]), tensors["c_0"]),
-            tensors["lengths"],
-        )  # fmt: skip
+        return self.run_reference(tensors, options, (torch.zeros_like(tensors["c_0"]), tensors["c_0"]))
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells."""

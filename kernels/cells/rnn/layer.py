@@ -1,15 +1,14 @@
 """Elman's network: the layer."""
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
+from torch import nn
 
 from kernels import native
 from kernels.cell import Cell, Given, Results
 from kernels.cells.rnn.reference import rnn_step
 from kernels.cells.rnn.scripted import SCRIPTED
-from kernels.dispatch import Backend
-from kernels.layer import RecurrentLayer, Shapes, gate_shapes, refuse_projection
+from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:
@@ -22,7 +21,7 @@ RNN_CELL = Cell(
     name="rnn",
     weights=("weight_ih", "weight_hh", "bias"),
     step=rnn_step,
-    scripted=SCRIPTED.run,
+    scripted=SCRIPTED,
     native=native.rnn,
     triton=_triton,
 )
@@ -36,21 +35,15 @@ class RNN(RecurrentLayer):
         hidden_size: width H of the state.
         num_layers: number of stacked layers L.
         nonlinearity: "tanh" or "relu".
-        bias: whether there are biases; like the rest, as in `RecurrentLayer`.
-        batch_first: whether batched input and output are [B, T, …].
-        dropout: probability of dropping between layers.
-        bidirectional: whether a second network reads from the end.
-        proj_size: must be 0; torch.nn.RNN has this argument, too.
-        device: device of the weights.
-        dtype: dtype of the weights.
-        backend: "auto" or a name.
-        recompute: makes no difference: this cell keeps nothing but its states anyway.
+        *arguments: `bias` and the rest, as in `RecurrentLayer`. `recompute` makes no difference: only states are kept.
+        **options: as in `RecurrentLayer`.
 
     Raises:
-        ValueError: as in `RecurrentLayer`, if the nonlinearity is neither, and if `proj_size` is not 0.
+        ValueError: as in `RecurrentLayer`, and if the nonlinearity is unknown.
     """
 
     cell = RNN_CELL
+    torch_layer = nn.RNN
 
     def __init__(
         self,
@@ -58,31 +51,14 @@ class RNN(RecurrentLayer):
         hidden_size: int,
         num_layers: int = 1,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        backend: Backend = "auto",
-        recompute: bool = False,
+        *arguments: Any,
+        **options: Any,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN: Unknown nonlinearity {nonlinearity!r}; it must be 'tanh' or 'relu'")
-        refuse_projection(proj_size)
         self.nonlinearity = nonlinearity
         self.cell_options = (nonlinearity,)
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
-            backend=backend, recompute=recompute,
-        )  # fmt: skip
-
-    @property
-    def mode(self) -> str:
-        """torch.nn's name of the equations."""
-        return f"RNN_{self.nonlinearity.upper()}"
+        super().__init__(input_size, hidden_size, num_layers, *arguments, **options)
 
     def shapes(self, input_size: int) -> Shapes:
         """Return torch.nn.RNN's parameters."""

@@ -10,34 +10,24 @@ Legend: B batch, T time, H hidden, k steps of a chunk.
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
 
 from kernels.cells.rnn.reference import rnn_step
 from kernels.operator import Named
-from kernels.scripted.chunks import scale_rows
-from kernels.scripted.driver import Folded, Gradients, ScriptedCell
-from kernels.scripted.script import add_product, loop
+from kernels.scripted.driver import ScriptedCell
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
 
 
 @loop
-def forward_loop(
-    gates: list[Tensor],
-    states: list[Tensor],
-    before: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    ended: Tensor | None,
-    scratch: list[Tensor],
-) -> None:
-    """Fill the states h; `gates` holds W x + b. The factor is 2 for tanh, 1 for relu.
+def forward_loop(chunk: ForwardChunk) -> None:
+    """Fill the states h; `gates` hold W x + b. The factor is 2 for tanh, 1 for relu.
 
     States after a row's last valid step are set to zero: relu's could overflow.
     """
-    sums, hidden, weight_t, h, product = gates[0], states[0], weights[0], before[0], scratch[0]
-    tanh, minus_one = factor == 2.0, sums.new_full((), -1.0)
+    sums, hidden, weight_t, h = chunk.gates[0], chunk.states[0], chunk.weights[0], chunk.before[0]
+    tanh, ended, minus_one = chunk.factor == 2.0, chunk.ended, sums.new_full((), -1.0)
     for t in range(hidden.shape[0]):
         total = sums[t]
-        add_product(total, h, weight_t, product)
+        add_product(total, h, weight_t, chunk.scratch[0])
         h = hidden[t]
         if tanh:
             torch.add(minus_one, total.sigmoid_(), alpha=2.0, out=h)
@@ -48,23 +38,14 @@ def forward_loop(
 
 
 @loop
-def backward_loop(
-    grads: list[Tensor | None],
-    states: list[Tensor],
-    before: list[Tensor],
-    gates: list[Tensor],
-    weights: list[Tensor],
-    factor: float,
-    grad_gates: list[Tensor],
-    grad_states: list[Tensor],
-    scratch: list[Tensor],
-) -> None:
+def backward_loop(chunk: BackwardChunk) -> None:
     """Fill `grad_gates`, the gradient δ before each tanh or relu.
 
     tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0;  ∂h′ = δ W_hh.
     """
-    hidden, weight, grad_h, grad_hidden, tanh = states[0], weights[0], grad_states[0], grads[0], factor == 2.0
-    grad_sums, grad_sums_low, product = grad_gates[0], grad_gates[1], scratch[0]
+    hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
+    grad_sums, grad_sums_low, product = chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0]
+    tanh = chunk.factor == 2.0
     for t in range(hidden.shape[0] - 1, -1, -1):
         grad = grad_sums[t]
         if grad_hidden is not None:
@@ -86,10 +67,7 @@ class ScriptedRNN(ScriptedCell):
     name = "rnn"
     options = MappingProxyType({"nonlinearity": "str"})
     low_states = (True,)
-    gates = (1,)
     keeps_gates = False
-    grad_gates = 1
-    recurrent_blocks = (0, 1)
     step = staticmethod(rnn_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)
@@ -97,18 +75,6 @@ class ScriptedRNN(ScriptedCell):
     def factor(self, options: Named) -> float:
         """Return 2 for tanh(x) = 2 σ(2x) − 1, 1 for relu."""
         return 2.0 if options["nonlinearity"] == "tanh" else 1.0
-
-    def fold(self, tensors: Named, factor: float) -> Folded:
-        """Multiply all weights by the factor."""
-        H = len(tensors["weight_hh"])
-        weight_ih, weight_hh, bias = (
-            scale_rows(tensors[name], factor, 0, H) for name in ("weight_ih", "weight_hh", "bias")
-        )
-        return Folded(weight_ih, bias, weight_hh, [])
-
-    def unfold(self, gradients: Gradients, factor: float) -> dict[str, Tensor]:
-        """Return the gradients as they are: the backward loop fills those of the pre-activation itself."""
-        return {"weight_ih": gradients.weight_ih, "weight_hh": gradients.weight_hh, "bias": gradients.bias}
 
 
 SCRIPTED = ScriptedRNN()

@@ -6,32 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layer import RecurrentLayer
-from kernels.triton import available
+from tests.kernels.all_cells import CELLS, NATIVE, NO_TRITON, TRITON
 
-NO_TRITON = available.refusal(torch.float32, "cpu")  # its interpreter runs the kernels here
-CELLS: dict[str, tuple[type[RecurrentLayer], dict]] = {
-    "rnn_tanh": (RNN, {}),
-    "rnn_relu": (RNN, {"nonlinearity": "relu"}),
-    "gru": (GRU, {}),
-    "lstm": (LSTM, {}),
-    "peephole_full": (PeepholeLSTM, {}),
-    "peephole_diagonal": (PeepholeLSTM, {"peephole": "diagonal"}),
-}
-BACKENDS = {
-    name: [
-        *("reference", "torchscript", *(("native",) if kind is not PeepholeLSTM else ())),
-        pytest.param("triton", marks=pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON))),
-    ]
-    for name, (kind, _) in CELLS.items()
-}
+triton = pytest.mark.skipif(NO_TRITON is not None, reason=str(NO_TRITON))
+QUICK = [name for name in CELLS if name not in ("peephole_full_tanh", "peephole_diagonal_sigmoid")]
 cases = pytest.mark.parametrize(
     ("cell", "backend"),
     [
-        pytest.param(name, *(getattr(backend, "values", [backend])), marks=getattr(backend, "marks", ()))
-        for name, backends in BACKENDS.items()
-        for backend in backends
+        *((name, backend) for name in QUICK for backend in ("reference", "torchscript")),
+        *((name, "native") for name in NATIVE),
+        *(pytest.param(name, "triton", marks=triton) for name in QUICK if name in TRITON),
     ],
 )
 T, B, I, H, V = 5, 3, 2, 4, 6
@@ -52,11 +37,10 @@ def outcome(layer: RecurrentLayer, run: Callable[[], tuple[Tensor, object]], *le
 @pytest.mark.parametrize("output", ["sequence", "last"])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_vectors_after_a_rows_end_may_hold_anything(cell: str, backend: str, output: str, bad: float) -> None:
-    kind, options = CELLS[cell]
     results = []
     for filling in (bad, 0.0):
         torch.manual_seed(0)
-        layer = kind(I, H, bidirectional=True, backend=backend, **options)
+        layer = CELLS[cell](I, H, bidirectional=True, backend=backend)
         x = torch.randn(T, B, I).masked_fill(AFTER[..., None], filling).requires_grad_()
         results.append(outcome(layer, lambda: layer(x, lengths=LENGTHS, output=output), x))  # noqa: B023
     torch.testing.assert_close(*results)
@@ -68,7 +52,6 @@ def test_vectors_after_a_rows_end_may_hold_anything(cell: str, backend: str, out
 def test_rows_of_an_embedding_that_no_valid_step_selects_may_hold_anything(
     cell: str, backend: str, output: str, ragged: bool
 ) -> None:
-    kind, options = CELLS[cell]
     lengths, bad = (LENGTHS, [0, V - 1]) if ragged else (None, [V - 1])
     ids = torch.randint(1, V - 1, (T, B), generator=torch.Generator().manual_seed(1))
     if ragged:
@@ -76,7 +59,7 @@ def test_rows_of_an_embedding_that_no_valid_step_selects_may_hold_anything(
     results = []
     for filling in (torch.nan, 0.0):
         torch.manual_seed(0)
-        layer = kind(I, H, bidirectional=True, backend=backend, **options)
+        layer = CELLS[cell](I, H, bidirectional=True, backend=backend)
         embedding = torch.randn(V, I)
         embedding[bad] = filling
         embedding.requires_grad_()
@@ -88,8 +71,7 @@ def test_rows_of_an_embedding_that_no_valid_step_selects_may_hold_anything(
 
 @cases
 def test_a_nan_that_a_valid_step_reads_is_seen(cell: str, backend: str) -> None:
-    kind, options = CELLS[cell]
     embedding = torch.randn(V, I)
     embedding[0] = torch.nan
-    out, _ = kind(I, H, backend=backend, **options).forward_ids(torch.zeros(T, B, dtype=torch.int64), embedding)
+    out, _ = CELLS[cell](I, H, backend=backend).forward_ids(torch.zeros(T, B, dtype=torch.int64), embedding)
     assert out.isnan().all()

@@ -1,0 +1,85 @@
+"""The cells that the tests run with: those of the package, and one in a folder of its own outside the package."""
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kernels import GRU, LSTM, RNN, PeepholeLSTM, RecurrentLayer
+from kernels.triton import available
+
+LEAKY = '''"""A leaky Elman network, h = (h′ + tanh(W x + b + U h′)) / 2: its equations and its scripted loops."""
+
+import torch
+
+from kernels import Cell, RecurrentLayer
+from kernels.layer import gate_shapes
+from kernels.scripted import BackwardChunk, ForwardChunk, ScriptedCell, add_product, loop
+
+
+def leaky_step(projected, state, weight_hh):
+    (h,) = state
+    return ((h + torch.tanh(projected + h @ weight_hh.T)) / 2,)
+
+
+@loop
+def forward_loop(chunk: ForwardChunk) -> None:
+    """Fill the states h; turn `gates` from W x + b into g = tanh(W x + b + U h′)."""
+    h, weight_t = chunk.before[0], chunk.weights[0]
+    for t in range(len(chunk.states[0])):
+        g = chunk.gates[0][t]
+        add_product(g, h.to(weight_t.dtype), weight_t, chunk.scratch[0])
+        h = torch.add(h, g.tanh_(), out=chunk.states[0][t]).mul_(0.5)
+
+
+@loop
+def backward_loop(chunk: BackwardChunk) -> None:
+    """Fill `grad_gates`, the gradient before each tanh: δ = ∂h ⊙ (1 − g²) / 2,  ∂h′ = ∂h / 2 + δ U."""
+    grad_h, grad_hidden, weight = chunk.grad_states[0], chunk.grads[0], chunk.weights[0]
+    for t in range(len(chunk.states[0]) - 1, -1, -1):
+        if grad_hidden is not None:
+            grad_h.add_(grad_hidden[t])
+        grad = torch.ops.aten.tanh_backward(grad_h.mul_(0.5), chunk.gates[0][t], grad_input=chunk.grad_gates[0][t])
+        add_product(grad_h, chunk.grad_gates[1][t].copy_(grad), weight, chunk.scratch[0])
+
+
+class ScriptedLeaky(ScriptedCell):
+    name = "leaky"
+    step = staticmethod(leaky_step)
+    forward_loop = staticmethod(forward_loop)
+    backward_loop = staticmethod(backward_loop)
+
+
+class Leaky(RecurrentLayer):
+    cell = Cell("leaky", ("weight_ih", "weight_hh", "bias"), leaky_step, scripted=ScriptedLeaky())
+
+    def shapes(self, input_size):
+        return gate_shapes(input_size, self.hidden_size, gates=1, bias=self.bias)
+'''
+
+_folder = tempfile.TemporaryDirectory()  # until the tests end: TorchScript reads the source
+(Path(_folder.name) / "leaky_cell").mkdir()
+(Path(_folder.name) / "leaky_cell" / "__init__.py").write_text(LEAKY, encoding="utf-8")
+sys.path.append(_folder.name)
+Leaky: type[RecurrentLayer] = importlib.import_module("leaky_cell").Leaky
+
+CELLS: dict[str, Callable[..., RecurrentLayer]] = {
+    "rnn_tanh": RNN,
+    "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "gru": GRU,
+    "lstm": LSTM,
+    "peephole_full": PeepholeLSTM,
+    "peephole_full_tanh": lambda *sizes, **options: PeepholeLSTM(*sizes, candidate="tanh", **options),
+    "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
+    "peephole_diagonal_sigmoid": lambda *sizes, **options: PeepholeLSTM(
+        *sizes, peephole="diagonal", candidate="sigmoid", **options
+    ),
+    "leaky": Leaky,
+}
+KINDS = [RNN, GRU, LSTM, PeepholeLSTM, Leaky]
+NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+TRITON = tuple(name for name in CELLS if name != "leaky")
+NO_TRITON = available.refusal(torch.float32, "cpu")  # why its interpreter cannot run the kernels here
