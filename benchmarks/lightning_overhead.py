@@ -20,7 +20,8 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn.functional import cross_entropy
 
-from lightning_modules.cli.main import StudyCLI
+from lightning_modules.cli.run import Run
+from lightning_modules.cli.settings import TrainCLI
 
 CONFIG = "palindrome_lstm.yaml"
 WARM_UP, BLOCK, ROUNDS = 5, 20, 4
@@ -37,9 +38,9 @@ class Clock(Callback):
         self.times.append(time.perf_counter())
 
 
-def make(steps: int, folder: str) -> StudyCLI:
-    """Return the model, data and trainer of train.py."""
-    return StudyCLI(
+def settings(steps: int, folder: str) -> TrainCLI:
+    """Return the settings of a run of so many steps."""
+    return TrainCLI(
         ["--config", CONFIG, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", folder,
          "--trainer.accelerator", "cpu"]
     )  # fmt: skip
@@ -47,16 +48,19 @@ def make(steps: int, folder: str) -> StudyCLI:
 
 def lightning_step(folder: str) -> float:
     """Return the median seconds per step under the trainer."""
-    cli, clock = make(WARM_UP + BLOCK, folder), Clock()
-    cli.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
-    cli.run()
+    clock = Clock()
+    with Run(settings(WARM_UP + BLOCK, folder)) as run:
+        run.build()
+        run.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
+        run.carry_out()
     times = clock.times[WARM_UP:]
     return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def bare_step(folder: str) -> float:
     """Return the median seconds per step of a plain loop."""
-    cli = make(1, folder)
+    cli = settings(1, folder)
+    cli.build()
     network, optimizer = cli.model.network, torch.optim.Adam(cli.model.parameters(), lr=1e-4)
     durations, start = [], 0.0
     for step, (tokens, labels) in zip(range(WARM_UP + BLOCK), cli.datamodule.train_dataloader(), strict=False):

@@ -26,7 +26,8 @@ def shipped(config: str, precision: str, steps: int) -> float:
 
     from pytorch_lightning import Callback
 
-    from lightning_modules.cli.main import StudyCLI
+    from lightning_modules.cli.run import Run
+    from lightning_modules.cli.settings import TrainCLI
 
     times = []
 
@@ -40,9 +41,10 @@ def shipped(config: str, precision: str, steps: int) -> float:
                  "--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "1"]  # fmt: skip
         if config.startswith("book"):
             words += ["--data.book", "null", "--model.samples", "false"]  # the text that comes with Python
-        cli = StudyCLI(words)
-        cli.trainer.callbacks.insert(0, Clock())  # type: ignore[attr-defined]
-        cli.run()
+        with Run(TrainCLI(words)) as run:
+            run.build()
+            run.trainer.callbacks.insert(0, Clock())  # type: ignore[attr-defined]
+            run.carry_out()
     return statistics.median(after - before for before, after in itertools.pairwise(times[WARM_UP:]))
 
 

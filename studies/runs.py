@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.callbacks.summary import read_summary
-from lightning_modules.cli.main import parse_settings
 from lightning_modules.cli.run_folder import find_runs, is_running
+from lightning_modules.cli.settings import parse_settings
 from lightning_modules.errors import UserError
 from lightning_modules.files import file_name
 

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from lightning_modules.callbacks.curves import draw_curves
-from lightning_modules.cli.main import main, parse_settings
+from lightning_modules.cli.main import main
+from lightning_modules.cli.settings import parse_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ["book_lstm", "--data.path", "text.txt", "--data.book", "null", "--data.batch_size", "3", "--data.length", "7"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
-from lightning_modules.cli.main import SettingsOnly
 from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.cli.settings import TrainCLI
 
 MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
 CONFIG_FILES = sorted(CONFIGS.glob("*.yaml"))
@@ -39,10 +39,10 @@ def test_the_readme_names_every_config() -> None:
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
 def test_the_settings_of_a_run_make_the_same_run(path: Path) -> None:
-    cli = SettingsOnly(["--config", path.name, "--ckpt_path", "somewhere.ckpt"])
-    Path("config.yaml").write_text(cli.config_yaml)
-    again = SettingsOnly(["--config", "config.yaml"])
-    assert again.settings == cli.settings
+    cli = TrainCLI(["--config", path.name, "--ckpt_path", "somewhere.ckpt"])
+    Path("config.yaml").write_text(cli.yaml)
+    again = TrainCLI(["--config", "config.yaml"])
+    assert again.values == cli.values
     assert (again.config.ckpt_path, again.config.stage) == (None, "fit")
 
 

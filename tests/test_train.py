@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import parse_experiment_plugin_data
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.cli.main import parse_settings
+from lightning_modules.cli.settings import parse_settings
 
 Train = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]

@@ -1,14 +1,15 @@
-"""Errors that torch, numpy and Lightning raise for a setting of the user's, told from bugs by their own words."""
+"""Errors that torch, numpy and Lightning raise for a setting, as one line; every other error stays as it is."""
 
 import contextlib
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
 
-# Of a tensor or array that no memory holds, or whose size no 64-bit number does.
+# Messages about a tensor or array that is larger than the memory, or than a 64-bit number of bytes.
 TOO_LARGE = (
     "can't allocate memory",
     "Storage size calculation overflowed",
@@ -21,41 +22,53 @@ TOO_LARGE = (
 
 
 @contextlib.contextmanager
-def as_mistakes(settings: dict[str, Any]) -> Iterator[None]:
-    """Turn what a setting has caused inside torch, numpy or Lightning into one line; leave every other error alone.
-
-    Args:
-        settings: all settings, of which the largest are named where memory ran out.
+def memory_errors(settings: dict[str, Any]) -> Iterator[None]:
+    """Turn a lack of memory into one line that names the largest sizes among the settings.
 
     Raises:
-        UserError: in their place.
+        UserError: in place of MemoryError, torch.OutOfMemoryError, and errors whose message is in `TOO_LARGE`.
     """
     try:
         yield
-    except MemoryError as error:
-        raise UserError(_too_large(settings)) from error
-    except (RuntimeError, ValueError) as error:
-        message = str(error)
-        if type(error).__name__ == "OutOfMemoryError" or any(words in message for words in TOO_LARGE):
-            raise UserError(_too_large(settings)) from error
-        if message.startswith("Early stopping conditioned on metric"):
-            raise UserError(" ".join(message.replace("`", "").split()), status=1) from error
-        raise
+    except (MemoryError, RuntimeError, ValueError) as error:
+        lack = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not lack and not any(words in str(error) for words in TOO_LARGE):
+            raise
+        sizes = {key: value for key, value in flat(settings).items() if key.startswith(("model.", "data."))}
+        numbers = {key: value for key, value in sizes.items() if type(value) is int and "seed" not in key}
+        largest = sorted(numbers, key=numbers.__getitem__, reverse=True)[:2]
+        named = " or ".join(f"{key.replace('init_args.', '')} ({numbers[key]})" for key in largest)
+        raise UserError(f"there is not enough memory; make {named} smaller") from error
 
 
-def from_restoring(error: Exception) -> bool:
-    """Tell whether an error arose where Lightning puts back the states of a checkpoint, which may hold anything."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return not isinstance(error, UserError) and any(
-        frame.f_globals.get("__name__", "").endswith(".checkpoint_connector")
-        and frame.f_code.co_name.lstrip("_").startswith("re")  # restore…, resume…
-        for frame in frames
-    )
+@contextlib.contextmanager
+def early_stopping_errors() -> Iterator[None]:
+    """Turn the error of EarlyStopping for a metric that is not logged into one line; it names the metrics that are.
+
+    Raises:
+        UserError: in its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise UserError(" ".join(str(error).replace("`", "").split()), status=1) from error
 
 
-def _too_large(settings: dict[str, Any]) -> str:
-    sizes = {key: value for key, value in flat(settings).items() if key.startswith(("model.", "data."))}
-    numbers = {key: value for key, value in sizes.items() if type(value) is int and "seed" not in key}
-    largest = sorted(numbers, key=numbers.__getitem__, reverse=True)[:2]
-    named = " or ".join(f"{key.replace('init_args.', '')} ({numbers[key]})" for key in largest)
-    return f"there is not enough memory; make {named} smaller"
+def checked_limits(setup_data: Callable[[], None]) -> Callable[[], None]:
+    """Return a loop's `setup_data`, whose errors about limits and intervals of batches are one line.
+
+    Lightning compares these settings of the trainer with the number of batches there.
+    """
+
+    def checked() -> None:
+        try:
+            setup_data()
+        except (MisconfigurationException, ValueError) as error:
+            message = " ".join(str(error).split())
+            if isinstance(error, ValueError) and not message.startswith("`val_check_interval`"):
+                raise
+            raise UserError(f"trainer: {message}") from error
+
+    return checked

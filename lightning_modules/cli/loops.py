@@ -7,6 +7,8 @@ from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
+from lightning_modules.cli.foreign_errors import checked_limits
+
 StepDone = Callable[[Trainer, bool], None]
 
 
@@ -67,8 +69,14 @@ class RunLoop(_FitLoop):
     def __init__(self, loop: _FitLoop, step_done: StepDone) -> None:
         super().__init__(loop.trainer, loop.min_epochs, loop.max_epochs)
         self.epoch_loop = StepLoop(loop.epoch_loop, step_done)
+        validation = self.epoch_loop.val_loop
+        validation.setup_data = checked_limits(validation.setup_data)  # type: ignore[method-assign]
         self.started = False
         self._step_done = step_done
+
+    def setup_data(self) -> None:
+        """Ask the data module for batches, and compare the trainer's limits with their number."""
+        checked_limits(super().setup_data)()
 
     def run(self) -> None:
         """Train."""

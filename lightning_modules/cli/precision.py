@@ -1,20 +1,11 @@
 """The precision of a run: `--trainer.precision auto` takes the faster one, and a slow one is told."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from lightning_fabric.connector import _PRECISION_INPUT
-from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
 from kernels.processor import computes
-
-
-class RunTrainer(Trainer):
-    """Lightning's Trainer, whose precision may also be "auto" on the command line; see `faster_precision`."""
-
-    def __init__(self, *args: Any, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, precision=precision, **kwargs)  # type: ignore[arg-type]  # StudyCLI has replaced "auto"
 
 
 def faster_precision(accelerator: Any, gains: bool) -> str:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pydoc import locate
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from jsonargparse import Namespace
@@ -46,6 +46,19 @@ def check_groups(config: Namespace) -> None:
         wanted = inspect.signature(owner).parameters.keys()
         if not isinstance(config.get(group), Namespace) or wanted - vars(config[group]).keys():
             raise UserError(f"{group} must hold settings, `key: value` lines; without any leave it out")
+
+
+def check_pair(config: Namespace) -> None:
+    """See that the training system takes the batches that the data module gives.
+
+    Raises:
+        UserError: if it does not.
+    """
+    system, data = (cast(type, locate(config[key].class_path)) for key in ("model", "data"))
+    takes, gives = getattr(system, "takes", None), getattr(data, "gives", None)
+    if takes is not None and gives is not None and takes != gives:
+        mismatch = f"{system.__name__} takes {takes}, and {data.__name__} gives {gives}"
+        raise UserError(f"{mismatch}; name another with --model or --data")
 
 
 def check_settings(config: Namespace, from_data: tuple[str, ...]) -> None:

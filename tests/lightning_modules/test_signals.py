@@ -14,7 +14,7 @@ from lightning_modules.callbacks.curves import Curves
 from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO
-from lightning_modules.cli.main import StudyCLI
+from lightning_modules.cli.run import Run
 from lightning_modules.node_classification import NodeClassification
 from lightning_modules.signals import Stopped, signals
 
@@ -77,7 +77,7 @@ def send(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, times: int = 1)
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(StudyCLI, "instantiate_trainer"), (NodeClassification, "validation_step"), (Summary, "on_train_start")],
+    [(Run, "_make_trainer"), (NodeClassification, "validation_step"), (Summary, "on_train_start")],
     ids=["data are there", "sanity check", "just before the first step"],
 )
 def test_a_run_stopped_before_its_first_step_leaves_nothing(

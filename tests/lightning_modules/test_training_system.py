@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.cli.main import quiet
+from lightning_modules.cli.quiet import quiet
 from lightning_modules.graph_property import GraphProperty
 from lightning_modules.training_system import TrainingSystem
 

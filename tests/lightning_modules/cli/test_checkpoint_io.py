@@ -14,7 +14,9 @@ from jsonargparse.typing import PositiveFloat
 from datamodules.node_graphs import Karate
 from datamodules.social_graphs import SocialGraph
 from datamodules.toy_tasks import BinaryPalindrome
-from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO, check_fits, check_split, plain, read_checkpoint
+from lightning_modules.checkpoint_file import read_checkpoint
+from lightning_modules.cli.checkpoint_checks import check_fits, check_split
+from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO, plain
 from lightning_modules.errors import UserError
 
 

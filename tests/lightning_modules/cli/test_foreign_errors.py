@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.cli.foreign_errors import as_mistakes
+from lightning_modules.cli.foreign_errors import memory_errors
 from lightning_modules.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
@@ -27,14 +27,14 @@ SETTINGS = {"seed_everything": 10**9, "model": {"init_args": {"hidden_size": 7}}
     ],
 )
 def test_what_no_memory_holds_names_the_largest_settings(allocate: Callable[[], Any]) -> None:
-    with pytest.raises(UserError) as refused, as_mistakes(SETTINGS):
+    with pytest.raises(UserError) as refused, memory_errors(SETTINGS):
         allocate()
     assert str(refused.value) == "there is not enough memory; make data.length (90) or model.hidden_size (7) smaller"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes cannot be multiplied"), ValueError("bad"), KeyError("memory")])
 def test_other_errors_stay(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, as_mistakes(SETTINGS):
+    with pytest.raises(type(error)) as raised, memory_errors(SETTINGS):
         raise error
     assert raised.value is error
 

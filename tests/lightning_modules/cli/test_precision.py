@@ -9,8 +9,8 @@ import yaml
 
 from kernels import processor
 from lightning_modules.cli import precision
-from lightning_modules.cli.main import parse_settings
 from lightning_modules.cli.precision import faster_precision, slowness
+from lightning_modules.cli.settings import parse_settings
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/palindrome_lstm/version_0")

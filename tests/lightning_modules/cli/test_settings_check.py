@@ -11,8 +11,8 @@ import pytest
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 
-from lightning_modules.cli.main import DATA_FACTS, SYSTEM_FACTS, SettingsOnly
 from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.cli.settings import DATA_FACTS, SYSTEM_FACTS, TrainCLI
 from lightning_modules.cli.settings_check import check_settings
 from lightning_modules.errors import UserError
 
@@ -29,7 +29,7 @@ MAY_BE_ZERO = {
 
 
 def parsed(config: str) -> Namespace:
-    return SettingsOnly(["--config", config]).config
+    return TrainCLI(["--config", config]).config
 
 
 def numbers_of(tree: Any, key: str = "") -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_every_number_of_the_trainer_has_its_range() -> None:
     [
         (["--model.learning_rate", "inf"], "model.learning_rate must be a finite number, got inf"),
         (["--data.length", "null"], "data.length cannot be null; leave it out for its default (10)"),
-        (["--trainer.max_steps", "null"], "trainer.max_steps: 'None' is not of type int"),
+        (["--trainer.max_steps", "null"], "trainer.max_steps: Expected a int. Got value: None"),
         (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val must be 0 or more, got -1"),
         (["--trainer.accumulate_grad_batches", "-1"], "trainer.accumulate_grad_batches must be 1 or more, got -1"),
         (["--trainer.limit_train_batches", "0"], "trainer.limit_train_batches must be above 0, got 0"),

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules.step_stream import step_generator
 from datamodules.toy_tasks import BinaryPalindrome
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.cli.main import DATA_FACTS, StudyCLI, parse_settings
 from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.cli.settings import DATA_FACTS, TrainCLI, parse_settings
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
 
 Train = Callable[..., tuple[int, str, str]]
@@ -240,7 +240,8 @@ def test_a_network_refuses_facts_that_the_data_lack(train: Train, monkeypatch: p
 
 def test_facts_reach_the_network() -> None:
     words = ["--config", "random_combinations_lstm.yaml", "--data.length", "7", "--trainer.accelerator", "cpu"]
-    cli = StudyCLI(words)
+    cli = TrainCLI(words)
+    cli.build()
     network = cli.model.network
     assert isinstance(network, RecurrentClassifier)
     assert network.embedding.num_embeddings == network.head.out_features == 7
@@ -273,10 +274,11 @@ def test_a_seed_of_the_data_that_is_given_wins(tmp_path: Path, monkeypatch: pyte
         "data:\n  class_path: datamodules.toy_tasks.BinaryPalindrome\n  init_args: {seed: 7}\n"
     )
     before = ["--config", "palindrome_lstm.yaml", "--trainer.accelerator", "cpu", "--seed_everything", "3"]
-    cli = StudyCLI([*before, *words])
+    cli = TrainCLI([*before, *words])
+    cli.build()
     assert (cli.datamodule.seed, cli.config.seed_everything) == (7, 3)
-    assert cli.settings["data"]["init_args"]["seed"] == 7
-    Path("config.yaml").write_text(yaml.safe_dump(cli.settings))  # as a run keeps it
+    assert cli.values["data"]["init_args"]["seed"] == 7
+    Path("config.yaml").write_text(yaml.safe_dump(cli.values))  # as a run keeps it
     _, again = parse_settings(["--config", "config.yaml", "--seed_everything", "4"])
     assert (again["seed_everything"], again["data"]["init_args"]["seed"]) == (4, 7)
 
@@ -286,11 +288,14 @@ def test_without_one_the_seed_of_everything_is_that_of_the_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = ["--config", "palindrome_lstm.yaml", "--trainer.accelerator", "cpu"]
-    cli = StudyCLI([*before, "--seed_everything", "3"])
+    cli = TrainCLI([*before, "--seed_everything", "3"])
+    cli.build()
     assert cli.datamodule.seed == 3
-    assert "seed" not in cli.settings["data"]["init_args"], "or config.yaml would fix it for other seeds"
-    Path("config.yaml").write_text(yaml.safe_dump(cli.settings))
-    assert StudyCLI(["--config", "config.yaml", "--seed_everything", "4"]).datamodule.seed == 4
+    assert "seed" not in cli.values["data"]["init_args"], "or config.yaml would fix it for other seeds"
+    Path("config.yaml").write_text(yaml.safe_dump(cli.values))
+    cli = TrainCLI(["--config", "config.yaml", "--seed_everything", "4"])
+    cli.build()
+    assert cli.datamodule.seed == 4
 
 
 def test_a_seed_that_no_generator_takes_is_refused(train: Train) -> None:
