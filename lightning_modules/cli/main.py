@@ -4,7 +4,6 @@ import errno
 import sys
 from pathlib import Path
 
-from lightning_modules.cli.quiet import quiet
 from lightning_modules.cli.run import Run
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.cli.trainer import is_first_process
@@ -21,7 +20,6 @@ def train(arguments: list[str]) -> None:
         UserError: if it cannot be carried out.
         Stopped: on Ctrl-C or SIGTERM.
     """
-    quiet()
     with Run(TrainCLI(arguments)) as run:
         run.build()
         run.carry_out()

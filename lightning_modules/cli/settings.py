@@ -15,6 +15,7 @@ from lightning_modules.callbacks.solved import Solved
 from lightning_modules.cli.foreign_errors import memory_errors
 from lightning_modules.cli.parser import OneLineParser, config_first, given_settings, plain
 from lightning_modules.cli.precision import faster_precision
+from lightning_modules.cli.quiet import quiet
 from lightning_modules.cli.settings_check import check_groups, check_pair, check_settings
 from lightning_modules.cli.trainer import RunTrainer
 from lightning_modules.errors import UserError
@@ -40,6 +41,7 @@ class TrainCLI(LightningCLI):
     """
 
     def __init__(self, arguments: list[str]) -> None:
+        quiet()
         self.arguments = arguments
         super().__init__(
             run=False,
