@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kernels import LSTM, unscripted
-from kernels.decode import Decoder, choose
+from kernels import RNN, unscripted
+from kernels.decode import Decoder, Sampling, choose
 from kernels.layer import RecurrentLayer
 from tests.kernels.all_cells import CELLS
 
@@ -22,7 +22,7 @@ def make(cell: str, **options: object) -> tuple[RecurrentLayer, Tensor, nn.Linea
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "leaky"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("bias", [True, False])
 def test_equals_the_layers_on_the_whole_text(cell: str, num_layers: int, bias: bool) -> None:
@@ -69,7 +69,7 @@ def test_greedy_and_unscripted() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "leaky"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_products_in_sixteen_bits(cell: str) -> None:
     layer, embedding, head, exact = make(cell, num_layers=2)
     low = Decoder(layer, embedding, head.weight.detach(), head.bias.detach(), torch.bfloat16)
@@ -77,8 +77,9 @@ def test_products_in_sixteen_bits(cell: str) -> None:
     for decoder in (exact, low):
         decoder.read(text)
         decoder.sample(uniforms, temperature=100.0)
-    assert low.logits.dtype == low.c.dtype == torch.float64
-    assert low.h.dtype == torch.bfloat16
+    assert low.logits.dtype == torch.float64
+    for state, is_low in zip(low.steps[0].even.before, low.layer.cell.scripted.low_states, strict=True):
+        assert state.dtype == (torch.bfloat16 if is_low else torch.float64)
     assert 0 < (low.logits - exact.logits).abs().max() < 0.1
 
 
@@ -86,7 +87,7 @@ def test_choice() -> None:
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[None]
 
     def chosen(uniform: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> int:
-        return int(choose(logits, temperature, False, top_k, top_p, torch.tensor([uniform])))
+        return int(choose(logits, Sampling(temperature, False, top_k, top_p), torch.tensor([uniform])))
 
     assert [chosen(u) for u in (0.0, 0.09, 0.11, 0.29, 0.31, 0.59, 0.61, 0.999)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [chosen(u, temperature=2) for u in (0.02, 0.1, 0.4, 0.5)] == [0, 1, 2, 3]  # 1, 4, 9, 16 of 30
@@ -100,8 +101,25 @@ def test_what_cannot_be_decoded() -> None:
     with pytest.raises(ValueError, match="two directions"):
         make("lstm", bidirectional=True)
 
-    class Own(LSTM):
-        pass
 
-    with pytest.raises(ValueError, match="Own cannot be decoded"):
-        Decoder(Own(3, 5), torch.zeros(V, 3), torch.zeros(V, 5), torch.zeros(V))
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
+def test_a_cell_with_equations_alone_is_decoded(dtype: torch.dtype | None) -> None:
+    class Own(RecurrentLayer):
+        def shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+            H = self.hidden_size
+            return {"weight_ih": (H, input_size), "weight_hh": (H, H)}
+
+        def step(self, weights: dict, projected: Tensor, state: tuple) -> tuple:
+            return (torch.tanh(projected + state[0] @ weights["weight_hh"].T),)
+
+    torch.manual_seed(0)
+    own, rnn = Own(3, 5, 2), RNN(3, 5, 2, bias=False)
+    rnn.load_state_dict(own.state_dict())
+    head = torch.randn(V, 3), torch.randn(V, 5), torch.randn(V)
+    text, uniforms = torch.randint(0, V, (4, 2)), torch.rand(9, 2)
+    results = []
+    for layer in (own, rnn):
+        decoder = Decoder(layer, *head, dtype)
+        results.append([decoder.read(text), *decoder.sample(uniforms)])
+    torch.testing.assert_close(*results, rtol=1e-4 if dtype is None else 0.05, atol=1e-4 if dtype is None else 0.05)

@@ -82,7 +82,7 @@ def step_loop(chunk: ForwardChunk) -> None:
     hidden, cells, weight_t, c = chunk.states[0], chunk.states[1], chunk.weights[0], chunk.before[1]
     H = cells.shape[2]
     for t in range(cells.shape[0]):
-        gate, product = chunk.gates[0][t], torch.mm(c.to(weight_t.dtype), weight_t)
+        gate, product = chunk.gates[0][t], torch.mm(c.to(weight_t.dtype), weight_t, out=chunk.scratch[0])
         gate[:, : 2 * H].add_(product[:, : 2 * H])
         gate[:, 3 * H :].add_(product[:, 2 * H :])
         gate.sigmoid_()
