@@ -5,7 +5,7 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
-from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 
@@ -40,7 +40,6 @@ class FriendSAGE(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_nodes))
         self.own = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(num_layers))
         self.neighbours = nn.ModuleList(nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(num_layers))
-        self._memo = Memo()
 
     def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return scores [B, N]."""
@@ -48,9 +47,8 @@ class FriendSAGE(nn.Module):
         return torch.addmm(self.bias, z[heads], z.T)
 
     def encode(self, edge_index: Tensor) -> Tensor:
-        """Return z [N, H]. The matrix of the mean is made once for the same tensor."""
-        of = (edge_index, len(self.nodes), self.nodes.dtype)
-        mean = self._memo(lambda: mean_adjacency(*of), *of)
+        """Return z [N, H]."""
+        mean = once_per_graph(mean_adjacency, edge_index, len(self.nodes), self.nodes.dtype)
         h = dropout(self.nodes, self.p, self.training)
         for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
             if depth:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch_geometric.utils import add_remaining_self_loops
 
-from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.node_network import NodeNetwork
 from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
@@ -83,7 +83,6 @@ class GraphConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.form = form
-        self._memo = Memo()
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
@@ -91,7 +90,7 @@ class GraphConvolution(nn.Module):
 
         Args:
             x: features […, N, F], dense, or sparse [N, F].
-            edge_index: edges [2, E]. Â is made once for the same tensors, but where edge weights want a gradient.
+            edge_index: edges [2, E].
             edge_weight: the entries of A for these edges [E]; ones if None.
         """
         projected = x @ self.weight
@@ -99,8 +98,7 @@ class GraphConvolution(nn.Module):
         learned = edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
         form = "edges" if learned and self.form == "sparse" else self.form
         make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[form]
-        of = (edge_index, N, edge_weight, dtype)
-        adjacency = make(*of) if learned else self._memo(lambda: make(*of), *of)
+        adjacency = once_per_graph(make, edge_index, N, edge_weight, dtype)
         if form == "sparse":
             return adjacency @ projected + self.bias
         if form == "dense":

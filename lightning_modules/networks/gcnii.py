@@ -6,7 +6,7 @@ from torch.nn.functional import relu
 from torch_geometric.nn import GCN2Conv
 
 from lightning_modules.networks.gcn import sparse_adjacency
-from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.node_network import NodeNetwork
 from lightning_modules.networks.sparse_matrix import SparseLinear, SparseMatrix
 
@@ -45,7 +45,6 @@ class GCNII(NodeNetwork):
         )
         self.last = nn.Linear(hidden_size, num_classes)
         nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)  # as the authors
-        self._adjacency = Memo()
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return logits [N, C]."""
@@ -53,8 +52,7 @@ class GCNII(NodeNetwork):
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the last hidden layer [N, H]."""
-        of = (edge_index, len(x), None, self.dtype)
-        adjacency = self._adjacency(lambda: sparse_adjacency(*of), *of)
+        adjacency = once_per_graph(sparse_adjacency, edge_index, len(x), None, self.dtype)
         h = start = relu(self.first(self.features(x)))
         for layer in self.layers:
             h = relu(layer(self.drop(h), start, adjacency))

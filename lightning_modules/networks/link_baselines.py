@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kernels.dtypes import without_autocast
+from lightning_modules.networks.graph_cache import once_per_graph
 
 Baseline = Literal["popularity", "relation_frequency", "common_neighbours", "adamic_adar"]
 
@@ -28,17 +29,21 @@ def relation_frequency(heads: Tensor, relations: Tensor, edge_index: Tensor, edg
 
 def common_neighbours(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
     """Score a node by the neighbours that it shares with the one who asks: |Γ(i) ∩ Γ(j)|."""
-    return _shared(heads, _adjacency(edge_index, N), torch.ones(N, dtype=torch.float32, device=edge_index.device))
+    return _shared(
+        heads,
+        once_per_graph(adjacency_matrix, edge_index, N),
+        torch.ones(N, dtype=torch.float32, device=edge_index.device),
+    )
 
 
 def adamic_adar(heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor, N: int) -> Tensor:
     """Adamic & Adar (2003): shared neighbours weighed by rarity, Σ_{k ∈ Γ(i) ∩ Γ(j)} 1 / log d_k."""
-    adjacency = _adjacency(edge_index, N)
+    adjacency = once_per_graph(adjacency_matrix, edge_index, N)
     degree = adjacency.crow_indices().diff().clamp(min=2)  # one shared by two has two neighbours or more
     return _shared(heads, adjacency, 1 / degree.float().log())
 
 
-def _adjacency(edge_index: Tensor, N: int) -> Tensor:
+def adjacency_matrix(edge_index: Tensor, N: int) -> Tensor:
     """Return A [N, N], torch.sparse_csr, with a one for each pair that is linked, however often."""
     ones = torch.ones(edge_index.shape[1], dtype=torch.float32, device=edge_index.device)
     adjacency = torch.sparse_coo_tensor(edge_index, ones, (N, N), check_invariants=False).coalesce().to_sparse_csr()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 
@@ -33,7 +33,6 @@ class NodeNetwork(nn.Module):
         if not num_features or not num_classes:
             raise ValueError(f"{type(self).__name__} needs num_features and num_classes, and the data tell none")
         self.num_features, self.num_classes, self.p, self.hops = num_features, num_classes, dropout, hops
-        self._memo = Memo()  # of the input features
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,18 +43,25 @@ class NodeNetwork(nn.Module):
         """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return dropout(x.to(self.dtype), self.p, self.training)
-        dtype = entries_dtype(self.dtype)
-        sparse: SparseMatrix = self._memo(lambda: SparseMatrix.from_csr(x.to(dtype)), x, dtype)
+        sparse = once_per_graph(sparse_features, x, entries_dtype(self.dtype))
         return sparse.dropout(self.p) if self.training else sparse
 
     def dense(self, x: Tensor) -> Tensor:
         """Return the input features as a dense matrix, made once for a tensor."""
         if x.layout != torch.sparse_csr:
             return x.to(self.dtype)
-        if x.requires_grad:
-            return x.to_dense().to(self.dtype)
-        return self._memo(lambda: x.to_dense().to(self.dtype), x, self.dtype)
+        return once_per_graph(dense_features, x, self.dtype)
 
     def drop(self, h: Tensor) -> Tensor:
         """Return features after dropout."""
         return dropout(h, self.p, self.training)
+
+
+def sparse_features(x: Tensor, dtype: torch.dtype) -> SparseMatrix:
+    """Return torch.sparse_csr features [N, F] as a matrix that multiplies fast in both directions."""
+    return SparseMatrix.from_csr(x.to(dtype))
+
+
+def dense_features(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return torch.sparse_csr features [N, F] as a dense matrix."""
+    return x.to_dense().to(dtype)

@@ -11,7 +11,7 @@ Legend: N nodes, E edges, R relations, P pairs.
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.networks.memo import Memo
+from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
 
 
@@ -31,19 +31,17 @@ class RelationalConvolution(nn.Module):
         self.root, self.bases = nn.Parameter(matrices[0]), nn.Parameter(torch.stack(matrices[1:]))
         self.shares = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_relations, num_bases)))
         self.bias = nn.Parameter(torch.zeros(out_features))
-        self._memo = Memo()
 
     def forward(self, h: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
         """Return the next features [N, out].
 
         Args:
             h: features [N, in].
-            edge_index: edges from row 0 to row 1 [2, E]. M and G are made once for the same tensors.
+            edge_index: edges from row 0 to row 1 [2, E].
             edge_type: relation of each edge [E].
         """
         N, R = len(h), len(self.shares)
-        of = (edge_index, edge_type, N, R, entries_dtype(h.dtype))
-        mean, total, relations = self._memo(lambda: pair_matrices(*of), *of)
+        mean, total, relations = once_per_graph(pair_matrices, edge_index, edge_type, N, R, entries_dtype(h.dtype))
         means = mean @ h  # [P, in]
         result = torch.addmm(self.bias, h, self.root)
         for basis, share in zip(self.bases, self.shares[relations].T, strict=True):

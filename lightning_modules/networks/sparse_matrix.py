@@ -48,7 +48,8 @@ class SparseMatrix(NamedTuple):
         numbered = _with_values(matrix, torch.arange(1, matrix.values().numel() + 1, device=matrix.device))
         numbered = numbered.t().to_sparse_csr()  # values from 1, so that none is a zero
         order = numbered.values() - 1
-        return cls(matrix, _with_values(numbered, matrix.values()[order]), order)
+        # detach() returns another tensor of the same values, so that what is kept of `matrix` does not keep it alive.
+        return cls(matrix.detach(), _with_values(numbered, matrix.values()[order]), order)
 
     def dropout(self, p: float) -> Self:
         """Drop values with probability p and scale the others by 1/(1 − p); zeros stay zeros, as in any dropout."""
