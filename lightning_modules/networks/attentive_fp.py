@@ -1,4 +1,4 @@
-"""AttentiveFP (Xiong et al. 2020), as PyG has it."""
+"""AttentiveFP: Xiong et al. 2020, doi:10.1021/acs.jmedchem.9b00959; PyG's implementation."""
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor
@@ -8,7 +8,7 @@ from lightning_modules.networks.graph_network import GraphNetwork
 
 
 class AttentiveFP(GraphNetwork):
-    """Xiong et al. (2020), PyG's network: attention and a GRU over the neighbours, then over the nodes of the graph.
+    """Attention and a GRU over each node's neighbours, then attention and a GRU over the nodes of the graph.
 
     Args:
         num_features: width F of a node's features.
@@ -16,8 +16,8 @@ class AttentiveFP(GraphNetwork):
         num_outputs: number K of outputs.
         hidden_size: width of the layers.
         num_layers: number of layers over the neighbours.
-        num_timesteps: number of steps over the nodes.
-        dropout: probability of dropping.
+        num_timesteps: number of steps over the nodes of the graph.
+        dropout: dropout probability.
     """
 
     def __init__(
@@ -36,5 +36,5 @@ class AttentiveFP(GraphNetwork):
         )
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Return [B, K]."""
+        """Return outputs [B, K]."""
         return self.network(x, edge_index, edge_attr, batch)

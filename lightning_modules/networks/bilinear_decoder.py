@@ -1,7 +1,7 @@
-"""Base class of the networks whose scores of links are bilinear: DistMult and ComplEx, also above an R-GCN.
+"""Base class of the networks with bilinear scores for links, DistMult and ComplEx, with or without an R-GCN encoder.
 
-All are called as `network(heads, relations, edge_index, edge_type)` and return scores [B, N]. Legend: B queries, N
-nodes, R relations with each direction counted, E edges, H hidden.
+A subclass is called as `network(heads, relations, edge_index, edge_type)` and returns the scores of all nodes as tails
+[B, N]. Legend: B queries (head, relation, ?); N nodes; R relations, each direction counted; E edges; H hidden units.
 """
 
 from abc import ABC, abstractmethod
@@ -11,27 +11,26 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativ
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
+from lightning_modules.networks.checks import require
 from lightning_modules.networks.rgcn import RelationalConvolution
 
 
 class BilinearDecoder(nn.Module, ABC):
-    """Scores that are products: of what a query asks for, made of its head and relation, with every node.
+    """score(h, r, t) = compose(z_h, r) · z_t, with z the node embeddings or what R-GCN layers compute from them.
 
-    Below it lie free embeddings of the nodes or, with `rgcn_layers`, what an R-GCN (Schlichtkrull et al. 2018) makes of
-    them: h⁺ = relu(W₀ h + Σ_r mean over neighbours by r of W_r h), W_r a mixture of `num_bases` matrices; the last
-    layer has no relu.
+    A subclass defines `compose`. R-GCN layers: Schlichtkrull et al. 2018, arXiv:1703.06103; relu between them.
 
     Args:
         num_nodes: number N of nodes.
         num_relations: number R of relations, each direction counted.
-        hidden_size: numbers H of an embedding.
-        dropout: probability of dropping, of the query's vector and before each layer.
-        rgcn_layers: number of layers that pass messages.
-        num_bases: number of matrices that the relations of a layer share.
-        scale: standard deviation of an embedding at first.
+        hidden_size: size H of an embedding.
+        dropout: dropout probability of the query's vector, and before each R-GCN layer.
+        rgcn_layers: number of R-GCN layers; 0 for plain embeddings.
+        num_bases: number of basis matrices of each R-GCN layer.
+        scale: standard deviation of the initial embeddings.
 
     Raises:
-        ValueError: if the data do not tell their number of nodes and relations.
+        ValueError: if the data module defines no num_nodes or num_relations.
     """
 
     def __init__(
@@ -45,8 +44,7 @@ class BilinearDecoder(nn.Module, ABC):
         scale: NonNegativeFloat = 1e-3,
     ) -> None:
         super().__init__()
-        if not num_nodes or not num_relations:
-            raise ValueError(f"{type(self).__name__} needs num_nodes and num_relations, and the data tell none")
+        require(self, num_nodes=num_nodes, num_relations=num_relations)
         self.p = dropout
         self.nodes = nn.Parameter(scale * torch.randn(num_nodes, hidden_size))
         self.relations = nn.Parameter(scale * torch.randn(num_relations, hidden_size))
@@ -61,7 +59,7 @@ class BilinearDecoder(nn.Module, ABC):
         return dropout(query, self.p, self.training) @ nodes.T
 
     def encode(self, edge_index: Tensor, edge_type: Tensor) -> Tensor:
-        """Return what is known of every node [N, H]."""
+        """Return z of all nodes [N, H]."""
         h: Tensor = self.nodes
         for depth, layer in enumerate(self.layers):
             h = layer(dropout(relu(h) if depth else h, self.p, self.training), edge_index, edge_type)
@@ -69,13 +67,21 @@ class BilinearDecoder(nn.Module, ABC):
 
     @abstractmethod
     def compose(self, head: Tensor, relation: Tensor) -> Tensor:
-        """Return the vectors [B, H] whose product with a node's is its score."""
+        """Return the vectors of the queries [B, H]; their dot product with a node's vector is its score."""
 
     def n3(self, heads: Tensor, relations: Tensor, tails: Tensor) -> Tensor:
-        """Return the mean over triples, given by their numbers [A], of the sum of |embedding|³ of all three."""
+        """Return the N3 penalty of triples: the mean over triples of Σ_k |h_k|³ + |r_k|³ + |t_k|³.
+
+        Lacroix, Usunier & Obozinski 2018, arXiv:1806.07297.
+
+        Args:
+            heads: nodes [A].
+            relations: relations [A].
+            tails: nodes [A].
+        """
         sizes = (self.sizes(self.nodes[heads]), self.sizes(self.relations[relations]), self.sizes(self.nodes[tails]))
         return sum(size.pow(3).sum(1).mean() for size in sizes)  # type: ignore[return-value]
 
     def sizes(self, embedding: Tensor) -> Tensor:
-        """Return the absolute values of the entries."""
+        """Return the absolute values of the entries of embeddings [A, H]."""
         return embedding.abs()

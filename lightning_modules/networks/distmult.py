@@ -1,4 +1,4 @@
-"""DistMult (Yang et al. 2015) for links of several relations."""
+"""DistMult, a bilinear score for links of several relations: Yang et al. 2015, arXiv:1412.6575."""
 
 from torch import Tensor
 
@@ -6,8 +6,8 @@ from lightning_modules.networks.bilinear_decoder import BilinearDecoder
 
 
 class DistMult(BilinearDecoder):
-    """Yang et al. (2015): Σ_k h_k r_k t_k."""
+    """score(h, r, t) = Σ_k h_k r_k t_k."""
 
     def compose(self, head: Tensor, relation: Tensor) -> Tensor:
-        """Return h ⊙ r."""
+        """Return h ⊙ r [B, H]."""
         return head * relation

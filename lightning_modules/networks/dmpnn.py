@@ -1,4 +1,4 @@
-"""D-MPNN (Yang et al. 2019), whose messages live on directed edges."""
+"""D-MPNN, a directed message passing network: Yang et al. 2019, arXiv:1904.01561."""
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
@@ -10,18 +10,19 @@ from lightning_modules.networks.graph_network import GraphNetwork, Head, pool
 
 
 class DMPNN(GraphNetwork):
-    """Yang et al. (2019): messages live on directed edges, so none goes straight back where it came from.
+    """Messages belong to directed edges: the message of v → w depends on all messages to v but that of w → v.
 
-    s_vw = W₁ [x_v, e_vw];  h⁰_vw = relu(s_vw);  h⁺_vw = relu(s_vw + W₂ Σ_{u ∈ N(v), u ≠ w} h_uv);
-    h_v = relu(W₃ [x_v, Σ_u h_uv]).
+        s_vw  = W₁ [x_v, e_vw] + b₁,   h⁰_vw = relu(s_vw)
+        h_vw⁺ = relu(s_vw + W₂ Σ_{u ∈ N(v), u ≠ w} h_uv)
+        h_v   = relu(W₃ [x_v, Σ_u h_uv] + b₃)        after the last step
 
     Args:
         num_features: width F of a node's features.
         num_edge_features: width G of an edge's features.
         num_outputs: number K of outputs.
         hidden_size: width H of the messages.
-        num_layers: number of steps, the first included.
-        dropout: probability of dropping after each step.
+        num_layers: number of steps; the first computes h⁰.
+        dropout: dropout probability after each step and in the head.
     """
 
     def __init__(
@@ -41,27 +42,27 @@ class DMPNN(GraphNetwork):
         self.head = Head(2 * hidden_size, hidden_size, num_outputs, dropout)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Return [B, K]."""
+        """Return outputs [B, K]."""
         source, target = edge_index
         back = reverse_edges(edge_index, len(x))
-        start = self.first(torch.cat([x[source], edge_attr], 1))
-        h = self.drop(relu(start))  # [E, H]
+        start = self.first(torch.cat([x[source], edge_attr], 1))  # [E, H]
+        h = self.drop(relu(start))
         for _ in range(self.num_layers - 1):
             arriving = global_add_pool(h, target, len(x))  # [N, H]
             h = self.drop(relu(start + self.step(arriving[source] - h[back])))
-        h = self.drop(relu(self.nodes(torch.cat([x, global_add_pool(h, target, len(x))], 1))))
+        h = self.drop(relu(self.nodes(torch.cat([x, global_add_pool(h, target, len(x))], 1))))  # [N, H]
         return self.head(pool(h, batch, num_graphs))
 
 
 def reverse_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Return the number of the edge w → v for each edge v → w.
+    """Return for each edge v → w the index of the edge w → v [E].
 
     Raises:
-        ValueError: if an edge is not there in both directions, equally often.
+        ValueError: if an edge has no reverse edge, or not as many as itself where edges repeat.
     """
     source, target = edge_index.long()
     there, back = source * num_nodes + target, target * num_nodes + source
     order, order_back = there.argsort(), back.argsort()
     if not torch.equal(there[order], back[order_back]):
-        raise ValueError("directed messages need every edge in both directions: torch_geometric.utils.to_undirected")
+        raise ValueError("DMPNN needs every edge in both directions; see torch_geometric.utils.to_undirected")
     return torch.empty_like(order).index_copy_(0, order, order_back)

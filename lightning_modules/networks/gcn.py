@@ -1,12 +1,12 @@
-"""The graph convolution of Kipf & Welling (2017), in three forms that are equal: dense, along edges, sparse.
+"""Graph convolutional network (GCN): Kipf & Welling 2017, arXiv:1609.02907.
 
-    H⁺ = Â H W + b,   Â = D̃^-½ Ã D̃^-½,   Ã = A + I,   D̃ the degrees of Ã
+    H⁺ = Â H W + b,   Â = D̃^-½ Ã D̃^-½,   Ã = A + I,   D̃ the diagonal matrix of the degrees in Ã
 
-As messages: every node sends W h, an edge from j to i weighs it by 1 / √(d_i d_j), and a node sums what arrives, its
-own included. Legend: N nodes, E edges, F features.
+As message passing: node j sends W h_j along the edge j → i, the edge scales it by 1 / √(d_i d_j), and node i sums the
+messages, its own included. Legend: N nodes, E edges, F features.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
@@ -14,110 +14,27 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch_geometric.utils import add_remaining_self_loops
 
+from lightning_modules.networks.checks import check_edges
 from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.node_network import NodeNetwork
-from lightning_modules.networks.sparse_matrix import SparseMatrix, check_edges, entries_dtype
+from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 Form = Literal["sparse", "edges", "dense"]
 
 
-def normalized_edges(
-    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return edges [2, E′] with one self-loop at every node, and the weight a_ij / √(d_i d_j) of each.
-
-    Args:
-        edge_index: edges from row 0 to row 1 [2, E]; self-loops that are there count as one, other equal edges each.
-        N: number of nodes.
-        edge_weight: the entries a_ij of A [E]; ones if None. A self-loop that is added has 1. Edges of a node whose
-            degree is 0 count as 0, as in PyG.
-        dtype: of the features that the weights are for; None for torch's default.
-
-    Raises:
-        ValueError: if an edge joins no node, there is not one weight for each edge, or a degree is negative.
-    """
-    check_edges(edge_index, N)
-    if edge_weight is not None and edge_weight.shape != edge_index.shape[1:]:
-        raise ValueError(f"edge_weight must be [{edge_index.shape[1]}], one for each edge, got {[*edge_weight.shape]}")
-    weight = torch.ones_like(edge_index[0]) if edge_weight is None else edge_weight
-    edges, weight = add_remaining_self_loops(edge_index.long(), weight.to(entries_dtype(dtype)), num_nodes=N)
-    degree = torch.zeros(N, dtype=weight.dtype, device=weight.device).index_add(0, edges[1], weight)
-    if edge_weight is not None and (degree < 0).any():
-        node = int(degree.argmin())
-        raise ValueError(f"the weights of the edges to node {node} add up to {float(degree[node]):g}, less than 0")
-    positive = degree > 0
-    root = degree.where(positive, 1).rsqrt().where(positive, 0)  # rsqrt(0) alone would have a gradient of NaN
-    return edges, weight * root[edges].prod(0)
-
-
-def dense_adjacency(
-    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Return Â [N, N]; its row i weighs what node i receives."""
-    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
-    return weight.new_zeros(N, N).index_put((target, source), weight, accumulate=True)
-
-
-def sparse_adjacency(
-    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
-) -> SparseMatrix:
-    """Return Â [N, N] with its non-zero entries alone."""
-    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
-    return SparseMatrix.from_entries(target, source, weight, (N, N))
-
-
-class GraphConvolution(nn.Module):
-    """H⁺ = Â H W + b. The form decides only how Â is multiplied: "sparse" takes the least memory and time.
-
-    "edges" holds a message of every edge in memory, "dense" all N² entries of Â. Where edge weights want a gradient,
-    "sparse" multiplies as "edges" does: the gradient of a weight is a product of its edge's two ends.
-
-    Args:
-        in_features: width F of the input.
-        out_features: width of the output.
-        form: how to multiply by Â.
-    """
-
-    def __init__(self, in_features: int, out_features: int, form: Form = "sparse") -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(in_features, out_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
-        self.form = form
-        nn.init.xavier_uniform_(self.weight)
-
-    def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Return the next features […, N, out].
-
-        Args:
-            x: features […, N, F], dense, or sparse [N, F].
-            edge_index: edges [2, E].
-            edge_weight: the entries of A for these edges [E]; ones if None.
-        """
-        projected = x @ self.weight
-        N, dtype = projected.shape[-2], entries_dtype(projected.dtype)
-        learned = edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
-        form = "edges" if learned and self.form == "sparse" else self.form
-        make: Any = {"sparse": sparse_adjacency, "edges": normalized_edges, "dense": dense_adjacency}[form]
-        adjacency = once_per_graph(make, edge_index, N, edge_weight, dtype)
-        if form == "sparse":
-            return adjacency @ projected + self.bias
-        if form == "dense":
-            return adjacency.to(projected.dtype) @ projected + self.bias
-        edges, weights = adjacency
-        messages = weights[:, None].to(projected.dtype) * projected.index_select(-2, edges[0])
-        return torch.zeros_like(projected).index_add(-2, edges[1], messages) + self.bias
-
-
 class GCN(NodeNetwork):
-    """Kipf & Welling (2017): Z = Â relu(Â X W₁) W₂ for two layers, with dropout before each, the input's too.
+    """Logits = Â relu(Â X W₁ + b₁) W₂ + b₂ for two layers, with dropout before each layer, also on the input.
 
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.
-        hidden_size: width of the hidden layers.
-        num_layers: number of graph convolutions, 2 or more.
-        dropout: probability of dropping before each.
-        form: how Â is multiplied, see `GraphConvolution`.
+        hidden_size: width H of the hidden layers.
+        num_layers: number of graph convolutions, at least 2.
+        dropout: dropout probability before each graph convolution.
+        form: how to multiply by Â, see `GraphConvolution`.
+
+    Raises:
+        ValueError: if there are fewer than two layers.
     """
 
     whole_graph = True
@@ -148,3 +65,88 @@ class GCN(NodeNetwork):
         for layer in self.middle:
             h = relu(layer(self.drop(h), edge_index))
         return h
+
+
+class GraphConvolution(nn.Module):
+    """H⁺ = Â H W + b.
+
+    All forms compute the same. "sparse" multiplies by Â in CSR format and needs the least time and memory. "edges"
+    stores a message for every edge, "dense" all N² entries of Â. If the edge weights require a gradient, "sparse"
+    computes as "edges", because a SparseMatrix gives its values none.
+
+    Args:
+        in_features: width F of the input.
+        out_features: width of the output.
+        form: how to multiply by Â.
+    """
+
+    def __init__(self, in_features: int, out_features: int, form: Form = "sparse") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.form = form
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
+        """Return the next features […, N, out].
+
+        Args:
+            x: features […, N, F]; sparse ones are [N, F].
+            edge_index: edges from row 0 to row 1 [2, E].
+            edge_weight: entries of A for these edges [E]; ones if None.
+        """
+        projected = x @ self.weight
+        graph = (edge_index, projected.shape[-2], edge_weight, entries_dtype(projected.dtype))
+        learned = edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
+        if self.form == "sparse" and not learned:
+            return once_per_graph(sparse_adjacency, *graph) @ projected + self.bias
+        if self.form == "dense":
+            return once_per_graph(dense_adjacency, *graph).to(projected.dtype) @ projected + self.bias
+        (source, target), weight = once_per_graph(normalized_edges, *graph)
+        messages = weight[:, None].to(projected.dtype) * projected.index_select(-2, source)
+        return torch.zeros_like(projected).index_add(-2, target, messages) + self.bias
+
+
+def normalized_edges(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the entries of Â as edges [2, E′], with one self-loop per node, and weights a_ij / √(d_i d_j) [E′].
+
+    Args:
+        edge_index: edges from row 0 to row 1 [2, E]. Repeated edges add up; a node's self-loops count as one.
+        N: number of nodes.
+        edge_weight: entries a_ij of A [E]; ones if None. Added self-loops have weight 1. The edges of a node of degree
+            0 get weight 0, as in PyG.
+        dtype: dtype of the features; torch's default if None.
+
+    Raises:
+        ValueError: if a node does not exist, edge_weight has another shape, or a degree is negative.
+    """
+    check_edges(edge_index, N)
+    if edge_weight is not None and edge_weight.shape != edge_index.shape[1:]:
+        raise ValueError(f"edge_weight must be [{edge_index.shape[1]}], one per edge, got {[*edge_weight.shape]}")
+    weight = torch.ones_like(edge_index[0]) if edge_weight is None else edge_weight
+    edges, weight = add_remaining_self_loops(edge_index.long(), weight.to(entries_dtype(dtype)), num_nodes=N)
+    degree = torch.zeros(N, dtype=weight.dtype, device=weight.device).index_add(0, edges[1], weight)
+    if edge_weight is not None and (degree < 0).any():
+        node = int(degree.argmin())
+        raise ValueError(f"the weights of the edges to node {node} sum to {float(degree[node]):g}, which is negative")
+    positive = degree > 0
+    root = degree.where(positive, 1).rsqrt().where(positive, 0)  # the gradient of rsqrt(0) would be NaN
+    return edges, weight * root[edges].prod(0)
+
+
+def dense_adjacency(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return Â [N, N]; row i has the weights of the messages to node i."""
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
+    return weight.new_zeros(N, N).index_put((target, source), weight, accumulate=True)
+
+
+def sparse_adjacency(
+    edge_index: Tensor, N: int, edge_weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> SparseMatrix:
+    """Return Â [N, N] as a SparseMatrix."""
+    (source, target), weight = normalized_edges(edge_index, N, edge_weight, dtype)
+    return SparseMatrix.from_entries(target, source, weight, (N, N))

@@ -1,4 +1,4 @@
-"""GCNII (Chen et al. 2020), a deep graph convolutional network."""
+"""GCNII, a deep graph convolutional network: Chen, Wei, Huang, Ding & Li 2020, arXiv:2007.02133."""
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -12,18 +12,21 @@ from lightning_modules.networks.sparse_matrix import SparseLinear, SparseMatrix
 
 
 class GCNII(NodeNetwork):
-    """Chen et al. (2020): deep, since every layer sees the first features again and is near the identity.
+    """Graph convolutions with an initial residual (α) and an identity mapping (β), which allow many layers.
 
-    h⁺ = relu(((1 − α) Â h + α h⁰)((1 − β_k) I + β_k W)), β_k = log(θ / k + 1); h⁰ = relu(x W₀).
+        h⁰ = relu(X W₀ + b₀)
+        hᵏ = relu(((1 − α) Â hᵏ⁻¹ + α h⁰) ((1 − β_k) I + β_k W_k)),   β_k = log(θ / k + 1)
+
+    Â is that of GCN.
 
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.
-        hidden_size: width of the layers.
-        num_layers: number of convolutions.
-        dropout: probability of dropping before each.
-        alpha: share of the first features in every layer.
-        theta: strength of the layers' own weights.
+        hidden_size: width H of the layers.
+        num_layers: number of graph convolutions.
+        dropout: dropout probability before each layer.
+        alpha: weight α of the initial residual.
+        theta: strength θ of the layers' weights.
     """
 
     whole_graph = True
@@ -44,7 +47,7 @@ class GCNII(NodeNetwork):
             SparseGCN2Conv(hidden_size, alpha, theta, k + 1, normalize=False) for k in range(num_layers)
         )
         self.last = nn.Linear(hidden_size, num_classes)
-        nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)  # as the authors
+        nn.init.uniform_(self.first.weight, -(num_features**-0.5), num_features**-0.5)  # as in the authors' code
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return logits [N, C]."""
@@ -60,13 +63,13 @@ class GCNII(NodeNetwork):
 
 
 class SparseGCN2Conv(GCN2Conv):
-    """PyG's layer, which multiplies by a SparseMatrix instead of passing a message along every edge."""
+    """PyG's layer, but it multiplies by a SparseMatrix instead of storing a message for every edge."""
 
     def reset_parameters(self) -> None:
-        """Draw the weights as the authors do, narrower than PyG."""
+        """Draw the weights from the interval of the authors' code, which is narrower than PyG's."""
         super().reset_parameters()
         nn.init.uniform_(self.weight1, -(self.channels**-0.5), self.channels**-0.5)
 
     def propagate(self, edge_index: SparseMatrix, x: Tensor, edge_weight: None) -> Tensor:
-        """Return Â x."""
+        """Return Â x [N, H]; PyG passes the second argument of the layer, here Â, as edge_index."""
         return edge_index @ x

@@ -1,4 +1,4 @@
-"""GINE (Hu et al. 2020), a graph isomorphism network that reads features of edges."""
+"""GINE, a graph isomorphism network with edge features: Hu et al. 2020, arXiv:1905.12265."""
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from lightning_modules.networks.graph_network import GraphNetwork, Head, pool
 
 
 class GINE(GraphNetwork):
-    """Hu et al. (2020): h_v⁺ = h_v + relu(MLP(h_v + Σ_u relu(h_u + W e_uv))), each MLP with batch norm.
+    """h_v⁺ = h_v + relu(MLP(h_v + Σ_u relu(h_u + W e_uv))), each MLP with batch normalisation.
 
     Args:
         num_features: width F of a node's features.
@@ -17,7 +17,7 @@ class GINE(GraphNetwork):
         num_outputs: number K of outputs.
         hidden_size: width H of the layers.
         num_layers: number of layers.
-        dropout: probability of dropping after each layer.
+        dropout: dropout probability after each layer and in the head.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class GINE(GraphNetwork):
         self.head = Head(2 * H, H, num_outputs, dropout)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Return [B, K]."""
+        """Return outputs [B, K]."""
         h = relu(self.first(x))
         for layer in self.layers:
             h = h + self.drop(relu(layer(h, edge_index, edge_attr)))

@@ -1,7 +1,7 @@
-"""Networks that name a text's class: graph convolution and LSTM together, each left out at will, and a bag of words.
+"""Text classification with a graph convolution over words below an LSTM, after Gao, Wang, Pi et al. 2020.
 
-All are called as `network(words, lengths, edge_index, edge_weight)` and return logits [B, C]. Legend: B texts, T words
-of the longest, V vocabulary, E edges between words, D word vectors, H hidden, C classes.
+Paper: doi:10.1088/1742-6596/1575/1/012130. Legend: B texts, T words of the longest text, V vocabulary, E edges between
+words, D embedding size, H hidden units of the LSTM, C classes.
 """
 
 from collections.abc import Callable
@@ -13,38 +13,39 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, relu
 
 from kernels import LSTM
+from lightning_modules.networks.checks import check_recurrent, require
 from lightning_modules.networks.gcn import GraphConvolution
-from lightning_modules.networks.layer_choice import check_recurrent
 
 
 def bidirectional_lstm(input_size: int, hidden_size: int) -> LSTM:
-    """Return an LSTM that reads from both ends."""
+    """Return a bidirectional LSTM."""
     return LSTM(input_size, hidden_size, bidirectional=True)
 
 
 class GraphLSTM(nn.Module):
-    """Word vectors pass messages along the graph of words, an LSTM reads them in a text's order, attention sums up.
+    """Graph convolutions over the word graph, a bidirectional LSTM over each text, attention, a linear layer.
 
-        W⁰ = E,  Wᵏ⁺¹ = Wᵏ + relu(Â Wᵏ U_k + b_k)       of all words, Â the normalised graph
-        h_t = BiLSTM(w_1 … w_T)_t                        w_t the row of W of a text's t-th word
-        a_t = softmax_t(v · tanh(A [h_t, w_t] + b)),  p = P Σ_t a_t [h_t, w_t] + b,  class probabilities softmax(p)
+        W⁰ = E,  Wᵏ⁺¹ = Wᵏ + relu(Â Wᵏ U_k + b_k)       embeddings of all words [V, D], Â that of `GraphConvolution`
+        h_t = BiLSTM(w_1 … w_T)_t                        w_t the row of W for the t-th word of the text
+        a_t = softmax_t(v · tanh(A [h_t, w_t] + b))
+        logits = P Σ_t a_t [h_t, w_t] + c
 
-    The architecture follows Gao, Wang, Pi et al. (2020), which puts a GCN over a graph of the corpus below an LSTM with
-    attention, from its description; in training whole words are hidden, too.
+    The paper puts a GCN over a graph of the corpus below an LSTM with attention. This is a reimplementation from its
+    description, with word dropout added. Graph, LSTM and attention can each be left out, for comparison.
 
     Args:
-        vocab_size: size V of the vocabulary; 0 stands for a word that is not in it.
+        vocab_size: size V of the vocabulary; token 0 is an unknown word.
         num_classes: number C of classes.
-        embedding_size: width D of a word vector.
-        hidden_size: width H of the LSTM's state, in each direction.
-        graph_layers: graph convolutions; 0 leaves the graph out.
-        layer: makes the recurrent layer from (D, H); None leaves it out, and w_t stands alone.
-        pooling: attention, or the mean over a text's words.
-        dropout: probability that an entry of E, a w_t or the sum is dropped in training.
-        word_dropout: probability that a word is taken for an unknown one in training.
+        embedding_size: size D of a word's embedding.
+        hidden_size: width H of the LSTM, per direction.
+        graph_layers: number of graph convolutions; 0 for no graph.
+        layer: makes the recurrent layer from (D, H); None for no recurrent layer, that is w_t instead of [h_t, w_t].
+        pooling: "attention", or "mean" for equal weights a_t.
+        dropout: dropout probability of the embeddings, of w_t and of the sum.
+        word_dropout: probability that a word is replaced by the unknown word in training.
 
     Raises:
-        ValueError: if the data do not tell their number of words or classes.
+        ValueError: if the data module defines no vocab_size or num_classes, or the layer is not one of `kernels`.
     """
 
     def __init__(
@@ -60,8 +61,7 @@ class GraphLSTM(nn.Module):
         word_dropout: ClosedUnitInterval = 0.5,
     ) -> None:
         super().__init__()
-        if not vocab_size or not num_classes:
-            raise ValueError("GraphLSTM needs vocab_size and num_classes, and the data tell neither")
+        require(self, vocab_size=vocab_size, num_classes=num_classes)
         self.num_classes, self.p, self.word_dropout = num_classes, dropout, word_dropout
         self.embedding = nn.Parameter(0.1 * torch.randn(vocab_size, embedding_size))
         self.graph = nn.ModuleList(GraphConvolution(embedding_size, embedding_size) for _ in range(graph_layers))
@@ -78,11 +78,18 @@ class GraphLSTM(nn.Module):
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, words: Tensor, lengths: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
-        """Return the logits [B, C] of a batch of texts [B, T]."""
+        """Return the logits [B, C].
+
+        Args:
+            words: tokens of the texts [B, T]; those after a text's end are ignored.
+            lengths: number of words of each text [B].
+            edge_index: edges of the word graph [2, E].
+            edge_weight: their weights [E].
+        """
         return self.head(self._drop(self.read(words, lengths, edge_index, edge_weight)[0]))
 
     def read(self, words: Tensor, lengths: Tensor, edge_index: Tensor, edge_weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is known of each text [B, ·], and how much each word counts in it [B, T]."""
+        """Return the vector Σ_t a_t [h_t, w_t] of each text [B, ·] and the weights a [B, T]."""
         if self.training:
             words = words.masked_fill(torch.rand(words.shape, device=words.device) < self.word_dropout, 0)
         x = self._drop(embedding(words, self.word_vectors(edge_index, edge_weight)))  # [B, T, D]
@@ -90,13 +97,13 @@ class GraphLSTM(nn.Module):
             layer = cast(Callable[..., tuple[Tensor, Any]], self.layer)
             h, _ = layer(x.transpose(0, 1), lengths=lengths)
             x = torch.cat([h.transpose(0, 1), x], 2)
-        beyond = torch.arange(words.shape[1], device=words.device) >= lengths[:, None]
+        padding = torch.arange(words.shape[1], device=words.device) >= lengths[:, None]  # [B, T]
         scores = torch.zeros_like(x[..., 0]) if self.attention is None else self.attention(x).squeeze(2)
-        weights = scores.masked_fill(beyond, -torch.inf).softmax(1)
+        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
         return (weights[:, None] @ x).squeeze(1), weights
 
     def word_vectors(self, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
-        """Return the vectors [V, D] of all words after the messages."""
+        """Return the embeddings of all words after the graph convolutions [V, D]."""
         w: Tensor = self.embedding
         for convolution in self.graph:
             w = w + relu(convolution(self._drop(w), edge_index, edge_weight))

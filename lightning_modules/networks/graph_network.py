@@ -1,7 +1,8 @@
-"""Base class of the networks that tell a property of a whole graph, and what they share.
+"""Base class and shared parts of the networks that predict a property of a whole graph, such as a molecule.
 
-All are called as `network(x, edge_index, edge_attr, batch, num_graphs)` on graphs side by side and return [B, K].
-Legend: B graphs, N nodes and E edges of all of them, F and G features of a node and of an edge, H hidden, K outputs.
+A subclass is called as `network(x, edge_index, edge_attr, batch, num_graphs)` on a PyG batch of graphs and returns
+outputs [B, K]. Legend: B graphs; N nodes and E edges of all graphs together; F, G features of a node and of an edge;
+H hidden units; K outputs.
 """
 
 import torch
@@ -9,24 +10,25 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
+from lightning_modules.networks.checks import require
+
 
 class GraphNetwork(nn.Module):
-    """What the networks share: the check of the data's facts.
+    """Base class: the check of the sizes, and dropout.
 
     Args:
         num_features: width F of a node's features.
         num_edge_features: width G of an edge's features.
-        num_outputs: number K of classes, or 1 for a quantity.
-        dropout: probability that a feature is dropped, in training.
+        num_outputs: number K of classes, or 1 for regression.
+        dropout: dropout probability.
 
     Raises:
-        ValueError: if the data do not tell one of these numbers.
+        ValueError: if the data module does not define one of the sizes.
     """
 
     def __init__(self, num_features: int, num_edge_features: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
-        if not num_features or not num_edge_features or not num_outputs:
-            raise ValueError(f"{type(self).__name__} needs a set of graphs, such as datamodules.molecules.Molecules")
+        require(self, num_features=num_features, num_edge_features=num_edge_features, num_outputs=num_outputs)
         self.p = dropout
 
     def drop(self, h: Tensor) -> Tensor:
@@ -35,12 +37,12 @@ class GraphNetwork(nn.Module):
 
 
 def pool(h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """Return the sum and the mean over each graph's nodes, side by side: [N, H] → [B, 2 H]."""
+    """Return sum and mean over each graph's nodes, concatenated: [N, H] → [B, 2 H]."""
     return torch.cat([global_add_pool(h, batch, num_graphs), global_mean_pool(h, batch, num_graphs)], 1)
 
 
 class Head(nn.Sequential):
-    """A hidden relu layer and the outputs: [B, in] → [B, K]."""
+    """A hidden layer with relu and dropout, then the outputs: [B, in] → [B, K]."""
 
     def __init__(self, in_features: int, hidden_size: int, num_outputs: int, dropout: float) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""GraphSAGE (Hamilton, Ying & Leskovec 2017), which aggregates the neighbours' features."""
+"""GraphSAGE: Hamilton, Ying & Leskovec 2017, arXiv:1706.02216."""
 
 import itertools
 from typing import Literal
@@ -15,17 +15,18 @@ from lightning_modules.networks.node_network import NodeNetwork
 
 
 class GraphSAGE(NodeNetwork):
-    """Hamilton, Ying & Leskovec (2017): h⁺ = relu(W₁ h + W₂ aggregate of the neighbours' h), of a fixed number or all.
+    """h_i⁺ = relu(W₁ h_i + W₂ aggregate of h_j over the edges j → i + b); the last layer has no relu.
 
-    Unlike there, h is not divided by its length, and "max" takes the neighbours' h as they are.
+    The neighbours can be sampled, see `num_neighbors` of the data module. Unlike in the paper, h is not divided by its
+    norm, and "max" has no layer of its own before the maximum.
 
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.
-        hidden_size: width of the hidden layers.
+        hidden_size: width H of the hidden layers.
         num_layers: number of layers.
-        dropout: probability of dropping before each.
-        aggregate: "mean", "max", or "lstm" over the neighbours in the order of their edges.
+        dropout: dropout probability before each layer.
+        aggregate: "mean", "max", or "lstm", the last state of an LSTM over the neighbours in the order of their edges.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class GraphSAGE(NodeNetwork):
         return self.layers[-1](self.drop(self.hidden(x, edge_index)), edge_index)
 
     def hidden(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Return the last hidden layer [N, H], or the features of a network of one layer."""
+        """Return the last hidden layer [N, H]; with a single layer, the input features."""
         h = self.dense(x)
         for layer in self.layers[:-1]:
             h = relu(layer(self.drop(h), edge_index))
@@ -57,7 +58,14 @@ class GraphSAGE(NodeNetwork):
 
 
 class LSTMAggregation(Aggregation):
-    """The last state of an LSTM over a node's neighbours."""
+    """The last state of an LSTM over a node's neighbours.
+
+    PyG's LSTMAggregation pads all nodes to the largest number of neighbours. Here nodes with up to 1, 2, 4, 8, …
+    neighbours are padded in separate groups.
+
+    Args:
+        size: width of the features and of the LSTM's state.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -72,10 +80,7 @@ class LSTMAggregation(Aggregation):
         dim: int = -2,
         max_num_elements: int | None = None,
     ) -> Tensor:
-        """Return one vector a node, zeros for one without neighbours.
-
-        Nodes of up to 1, 2, 4, 8, … neighbours are padded apart, so that one with many does not pad all others.
-        """
+        """Return one vector per node [N, size], zeros for a node without neighbours; arguments as in PyG."""
         if index is not None:
             index, order = index.sort(stable=True)
             x = x[order]
@@ -85,11 +90,11 @@ class LSTMAggregation(Aggregation):
             degree = ptr.diff()
         starts = degree.cumsum(0) - degree
         result = x.new_zeros(len(degree), x.shape[1])
-        octave = degree.clamp(min=1).log2().ceil()
-        for power in octave[degree > 0].unique():
-            nodes = torch.nonzero((octave == power) & (degree > 0))[:, 0]
+        exponent = degree.clamp(min=1).log2().ceil()
+        for power in exponent[degree > 0].unique():
+            nodes = torch.nonzero((exponent == power) & (degree > 0))[:, 0]
             steps = torch.arange(int(degree[nodes].max()), device=x.device)
-            slots = (starts[nodes, None] + steps).clamp(max=len(x) - 1)  # beyond a node's own they are not read
+            slots = (starts[nodes, None] + steps).clamp(max=len(x) - 1)  # padding; the lengths exclude it
             last, _ = self.lstm(x[slots], lengths=degree[nodes], output="last")
             result[nodes] = last.to(result.dtype)
         return result

@@ -1,6 +1,6 @@
-"""Characters in, the next character's logits out: embedding, stacked recurrent layers, linear head.
+"""Character language model: embedding, recurrent layers, and a linear layer on every state.
 
-Legend: B batch, T time, I embedding, H hidden, V vocabulary.
+Legend: B batch, T time steps, I embedding size, H hidden units, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from kernels import LSTM
 from kernels.layer import RecurrentLayer
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.errors import UserError
+from lightning_modules.networks.checks import require
 
 CELLS = ("LSTM", "GRU", "RNN", "PeepholeLSTM")  # whose checkpoints need no config
 CELL_OPTIONS = ("bias", "nonlinearity", "peephole", "candidate")
@@ -24,20 +25,21 @@ MOST = {"embedding_size": 1 << 16, "hidden_size": 1 << 16, "num_layers": 1 << 8}
 
 
 class CharacterModel(nn.Module):
-    """p(t) = W Dropout(h(t)) + b, with h(t) the top layer's state after the characters up to t.
+    """Logits(t) = W Dropout(h(t)) + b, with h(t) the state of the top layer after the characters up to time t.
 
-    Weights start as torch's layers set them.
+    The weights start from the initial values of torch's layers.
 
     Args:
-        vocabulary: the characters; a token is an index into it.
-        layer: makes the recurrent layers from (input_size, hidden_size, num_layers=, dropout=); any of `kernels`.
-        embedding_size: width I of a character's vector.
-        hidden_size: width H of a state.
-        num_layers: number of recurrent layers, each on the states of the one below.
-        dropout: probability that a state is dropped on its way up, in training.
+        vocabulary: the characters; a token is an index into this string.
+        layer: makes the recurrent layers from (input_size, hidden_size, num_layers=, dropout=): a class of `kernels`.
+        embedding_size: size I of a character's embedding.
+        hidden_size: width H of the state.
+        num_layers: number of stacked recurrent layers.
+        dropout: dropout probability between layers and before the linear layer.
 
     Raises:
-        ValueError: if `vocabulary` is None, as when the data do not tell it, or the layer is of another kind.
+        ValueError: if the data module defines no vocabulary, or the layer is not one of `kernels`, is batch first or
+            bidirectional.
     """
 
     def __init__(
@@ -50,8 +52,7 @@ class CharacterModel(nn.Module):
         dropout: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
-        if not vocabulary:
-            raise ValueError("CharacterModel needs a vocabulary, and the data tell none")
+        require(self, vocabulary=vocabulary)
         self.vocabulary = vocabulary
         self.sizes = {"embedding_size": embedding_size, "hidden_size": hidden_size, "num_layers": num_layers}
         self.embedding = nn.Embedding(len(vocabulary), embedding_size)
@@ -60,24 +61,22 @@ class CharacterModel(nn.Module):
         if not isinstance(self.layer, RecurrentLayer) or self.layer.batch_first:
             raise ValueError("CharacterModel needs a layer of kernels, time first (no batch_first)")
         if self.layer.bidirectional:
-            raise ValueError(
-                "a bidirectional layer reads the characters that a language model is to name; leave it out"
-            )
+            raise ValueError("a language model cannot be bidirectional: it would read the characters it has to predict")
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_size, len(vocabulary))
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Return the logits [B, T, V] of the character after each token [B, T], and the state after the last.
+        """Return the logits [B, T, V] of the character after each token, and the state after the last token.
 
         Args:
-            tokens: indices into the vocabulary.
-            state: what an earlier call returned, to go on from there; None begins.
+            tokens: indices into the vocabulary [B, T].
+            state: the state that an earlier call returned, to continue from it; None for the zero state.
         """
         hidden, state = self.layer.forward_ids(tokens.T, self.embedding.weight, state)
         return self.head(self.dropout(hidden)).transpose(0, 1), state
 
     def description(self) -> dict[str, Any]:
-        """Return what it takes to make this network again, as plain values for a checkpoint."""
+        """Return the arguments that rebuild this network, as plain values for a checkpoint."""
         cell = {name: getattr(self.layer, name) for name in CELL_OPTIONS if hasattr(self.layer, name)}
         return {"vocabulary": self.vocabulary, "cell": type(self.layer).__name__, "cell_options": cell, **self.sizes}
 

@@ -1,4 +1,4 @@
-"""A network on the nodes' own features: the baseline that sees no edges."""
+"""A multilayer perceptron on the nodes' own features: the baseline that ignores the edges."""
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from lightning_modules.networks.sparse_matrix import SparseLinear
 
 
 class MLP(NodeNetwork):
-    """relu layers on a node's own features; the baseline that sees no edges.
+    """Logits = relu(X W₁ + b₁) W₂ + b₂.
 
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.
-        hidden_size: width of the hidden layer.
-        dropout: probability of dropping before each layer.
+        hidden_size: width H of the hidden layer.
+        dropout: dropout probability before each layer.
     """
 
     def __init__(

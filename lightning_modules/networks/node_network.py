@@ -1,56 +1,56 @@
-"""Base class of the networks that name the class of every node.
+"""Base class of the networks that classify the nodes of a graph.
 
-All are called as `network(x, edge_index)` and return logits [N, C]. Legend: N nodes, E edges, F features, C classes.
+A subclass is called as `network(x, edge_index)`, as PyG's networks are, and returns logits [N, C].
+Legend: N nodes, E edges, F features, C classes.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from lightning_modules.networks.checks import require
 from lightning_modules.networks.graph_cache import once_per_graph
 from lightning_modules.networks.sparse_matrix import SparseMatrix, entries_dtype
 
 
 class NodeNetwork(nn.Module):
-    """What the networks share: the check of the data's facts, and features that may be sparse.
-
-    `whole_graph` marks those that weigh by degrees, which a sampled neighbourhood does not show.
+    """Base class: sizes, dropout, and input features that may be dense or torch.sparse_csr.
 
     Args:
         num_features: width F of a node's features.
         num_classes: number C of classes.
-        dropout: probability that a feature is dropped before each layer, in training.
-        hops: number of layers that look at neighbours: how far a node sees.
+        dropout: dropout probability before each layer.
+        hops: number of layers that aggregate neighbours. The logits of a node depend on nodes up to this far away.
+
+    Attributes:
+        whole_graph: True if the network needs the degrees in the whole graph, so that neighbourhoods cannot be sampled.
 
     Raises:
-        ValueError: if the data do not tell their number of features or classes.
+        ValueError: if the data module defines no num_features or num_classes.
     """
 
     whole_graph = False
 
     def __init__(self, num_features: int, num_classes: int, dropout: float, hops: int) -> None:
         super().__init__()
-        if not num_features or not num_classes:
-            raise ValueError(f"{type(self).__name__} needs num_features and num_classes, and the data tell none")
+        require(self, num_features=num_features, num_classes=num_classes)
         self.num_features, self.num_classes, self.p, self.hops = num_features, num_classes, dropout, hops
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights, and so of dense features."""
+        """The dtype of the weights."""
         return next(self.parameters()).dtype
 
     def features(self, x: Tensor) -> Tensor | SparseMatrix:
-        """Return the input features after dropout; torch.sparse_csr ones as a SparseMatrix, made once for a tensor."""
+        """Return the input features [N, F] after dropout: dense ones as a tensor, sparse ones as a SparseMatrix."""
         if x.layout != torch.sparse_csr:
             return dropout(x.to(self.dtype), self.p, self.training)
         sparse = once_per_graph(sparse_features, x, entries_dtype(self.dtype))
         return sparse.dropout(self.p) if self.training else sparse
 
     def dense(self, x: Tensor) -> Tensor:
-        """Return the input features as a dense matrix, made once for a tensor."""
-        if x.layout != torch.sparse_csr:
-            return x.to(self.dtype)
-        return once_per_graph(dense_features, x, self.dtype)
+        """Return the input features [N, F] as a dense tensor, without dropout."""
+        return x.to(self.dtype) if x.layout != torch.sparse_csr else once_per_graph(dense_features, x, self.dtype)
 
     def drop(self, h: Tensor) -> Tensor:
         """Return features after dropout."""
@@ -58,10 +58,10 @@ class NodeNetwork(nn.Module):
 
 
 def sparse_features(x: Tensor, dtype: torch.dtype) -> SparseMatrix:
-    """Return torch.sparse_csr features [N, F] as a matrix that multiplies fast in both directions."""
+    """Return torch.sparse_csr features [N, F] as a SparseMatrix."""
     return SparseMatrix.from_csr(x.to(dtype))
 
 
 def dense_features(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return torch.sparse_csr features [N, F] as a dense matrix."""
+    """Return torch.sparse_csr features [N, F] as a dense tensor."""
     return x.to_dense().to(dtype)

@@ -1,4 +1,4 @@
-"""A sparse matrix that is quick on both sides of backpropagation: its rows and its columns in order."""
+"""A sparse matrix stored by rows and by columns, and a linear layer on sparse features."""
 
 from typing import Any, NamedTuple, Self
 
@@ -10,16 +10,17 @@ from kernels.dtypes import without_autocast
 
 
 class SparseMatrix(NamedTuple):
-    """A sparse matrix [N, M] beside its transpose, both in compressed rows: `matrix @ dense` with a fast gradient.
+    """A sparse matrix [N, M] and its transpose, both in CSR format: `matrix @ dense` with a fast backward pass.
 
-    torch's own product with a CSR matrix transposes it anew in every backward pass. No gradient goes to the values:
-    those that want one are refused. The product is taken in the matrix's precision, under autocast too, and given in
-    that of the dense matrix; torch has no 16-bit one on a CPU.
+    The backward pass of torch's own CSR product transposes the matrix each time. Here the transpose is kept.
+
+    The values get no gradient. The product is computed in the matrix's dtype, also under autocast, and returned in the
+    dtype of the dense matrix: on a CPU torch has no sparse product in 16 bits.
 
     Args:
         rows: the matrix, torch.sparse_csr [N, M].
         columns: its transpose, torch.sparse_csr [M, N].
-        order: place among the values of `rows` of each value of `columns`.
+        order: for each value of `columns`, its index among the values of `rows`.
     """
 
     rows: Tensor
@@ -28,45 +29,66 @@ class SparseMatrix(NamedTuple):
 
     @classmethod
     def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Self:
-        """Make one from the row, column and value of every entry [n]; those at one place are added.
+        """Return the matrix with the given row, column and value of each entry [n]; duplicates are summed.
 
         Raises:
-            ValueError: if the values want a gradient.
+            ValueError: if the values require a gradient.
         """
         matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape, check_invariants=False)
         return cls.from_csr(matrix.coalesce().to_sparse_csr())
 
     @classmethod
     def from_csr(cls, matrix: Tensor) -> Self:
-        """Make one from a torch.sparse_csr tensor.
+        """Return a torch.sparse_csr tensor as a SparseMatrix.
 
         Raises:
-            ValueError: if its values want a gradient.
+            ValueError: if its values require a gradient.
         """
         if matrix.requires_grad:
-            raise ValueError("a SparseMatrix passes no gradient to its values; take a dense matrix, or detach them")
+            raise ValueError("the values of a SparseMatrix get no gradient; use a dense matrix, or detach them")
+        # Transposing a matrix of the values' numbers gives their order. They start at 1, since zeros could be dropped.
         numbered = _with_values(matrix, torch.arange(1, matrix.values().numel() + 1, device=matrix.device))
-        numbered = numbered.t().to_sparse_csr()  # values from 1, so that none is a zero
+        numbered = numbered.t().to_sparse_csr()
         order = numbered.values() - 1
-        # detach() returns another tensor of the same values, so that what is kept of `matrix` does not keep it alive.
+        # detach() makes a new tensor of the same values: the cache must not keep the tensor itself alive.
         return cls(matrix.detach(), _with_values(numbered, matrix.values()[order]), order)
 
     def dropout(self, p: float) -> Self:
-        """Drop values with probability p and scale the others by 1/(1 − p); zeros stay zeros, as in any dropout."""
+        """Return the matrix with each value dropped with probability p, and the others scaled by 1/(1 − p)."""
         values = dropout(self.rows.values(), p)
         return type(self)(_with_values(self.rows, values), _with_values(self.columns, values[self.order]), self.order)
 
     def __matmul__(self, dense: Tensor) -> Tensor:
-        """Return the product […, N, K] with a dense matrix [M, K], or with each of several […, M, K]."""
+        """Return the product [N, K] with a dense matrix [M, K], or the products […, N, K] with several […, M, K]."""
         if dense.dim() <= 2:
             return _Product.apply(dense, self.rows, self.columns)
         flat = dense.movedim(-2, 0)  # [M, …, K]
         product = _Product.apply(flat.reshape(len(flat), -1), self.rows, self.columns)
         return product.view(-1, *flat.shape[1:]).movedim(0, -2)
 
-    def to(self, device: torch.device) -> Self:
-        """Return the matrix on a device."""
-        return type(self)(*(tensor.to(device) for tensor in self))
+
+class SparseLinear(nn.Module):
+    """A linear layer on features that may be sparse: x W + b, or x W without bias.
+
+    Args:
+        in_features: width of the input.
+        out_features: width of the output.
+        bias: whether to add b.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_features, out_features)))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor | SparseMatrix) -> Tensor:
+        """Return [N, out] for features [N, in]."""
+        return x @ self.weight if self.bias is None else x @ self.weight + self.bias
+
+
+def entries_dtype(dtype: torch.dtype | None = None) -> torch.dtype:
+    """Return the dtype for a matrix that multiplies features of `dtype` (torch's default if None): at least 32 bits."""
+    return torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
 
 
 def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
@@ -75,44 +97,14 @@ def _with_values(matrix: Tensor, values: Tensor) -> Tensor:
     )
 
 
-def entries_dtype(dtype: torch.dtype | None = None) -> torch.dtype:
-    """Return the dtype of a matrix's entries: that of what it multiplies, or the default; no less than 32 bits."""
-    return torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
-
-
-def check_edges(edge_index: Tensor, N: int) -> None:
-    """See that edges [2, E] join nodes 0 to N − 1: sparse matrices do not check it, and a node −1 would be the last.
-
-    Raises:
-        ValueError: if one does not.
-    """
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.is_floating_point():
-        raise ValueError(f"edge_index must be whole numbers [2, E], got {edge_index.dtype} {[*edge_index.shape]}")
-    if edge_index.numel():
-        least, greatest = map(int, edge_index.aminmax())
-        if least < 0 or greatest >= N:
-            raise ValueError(f"edges must join nodes 0..{N - 1}, got {least if least < 0 else greatest}")
-
-
-class SparseLinear(nn.Module):
-    """A linear layer on features that may be sparse: x W + b, or x W."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(in_features, out_features)))
-        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-
-    def forward(self, x: Tensor | SparseMatrix) -> Tensor:
-        """Return [N, out]."""
-        return x @ self.weight if self.bias is None else x @ self.weight + self.bias
-
-
 def _multiply(matrix: Tensor, dense: Tensor) -> Tensor:
     with without_autocast(dense.device):
         return (matrix @ dense.to(matrix.dtype)).to(dense.dtype)
 
 
 class _Product(torch.autograd.Function):
+    """Y = A X, and the gradient ∂L/∂X = Aᵀ ∂L/∂Y."""
+
     @staticmethod
     def forward(ctx: Any, dense: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         ctx.columns = columns

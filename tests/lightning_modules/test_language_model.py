@@ -144,8 +144,8 @@ def test_a_cell_of_ones_own_has_no_samples(train: Train, monkeypatch: pytest.Mon
     assert not (RUN / "samples.md").exists()
     for layer, line in {
         "torch.nn.LSTM": "CharacterModel needs a layer of kernels, time first (no batch_first)",
-        "kernels.LSTM --model.network.layer.bidirectional true": "a bidirectional layer reads the characters that a "
-        "language model is to name; leave it out",
+        "kernels.LSTM --model.network.layer.bidirectional true": "a language model cannot be bidirectional: it "
+        "would read the characters it has to predict",
         "kernels.LSTM --model.network.bidirectional true": "unknown key model.network.bidirectional; did you mean "
         "model.network.layer.bidirectional?",
     }.items():

@@ -27,7 +27,7 @@ NETWORKS = "lightning_modules.networks"
             "layer: Expected 'builtins.int' to be a subclass of Module",
         ),
         (["--model.network.layer", "torch.nn.Linear"], "cannot run torch.nn.modules.linear.Linear, which has"),
-        (["--model.network.layer", "torch.nn.LSTM"], "take a layer of kernels, such as kernels.LSTM"),
+        (["--model.network.layer", "torch.nn.LSTM"], "use a layer of kernels, such as kernels.LSTM"),
         (["--model.network.layer", "kernels.layer.RecurrentLayer"], "RecurrentLayer defines no shapes"),
         (["--model.network", "builtins.int"], "Import path builtins.int does not correspond to a subclass of Module"),
         (["--model.network", "torch.nn.Identity"], "Expected key network.init_args."),
@@ -55,7 +55,7 @@ def test_layers_of_a_network_of_texts(train: Train, layer: str) -> None:
     words = ("--config", "text_graph_lstm.yaml", "--model.network.layer", layer, "--trainer.accelerator", "cpu")
     status, _, err = train(*words, small=False)
     assert (status, err.count("\n")) == (2, 1), err
-    assert "take a layer of kernels" in err
+    assert "use a layer of kernels" in err
 
 
 @pytest.mark.parametrize("name", ["a\0b", "", "folder", "x" * 300, "x" * 5000, "broken", "loop", "pipe", "a\nb", "f/x"])

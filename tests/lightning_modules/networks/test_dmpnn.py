@@ -9,7 +9,7 @@ F, G, K = 5, 3, 2
 
 
 def test_an_edge_in_one_direction_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="need every edge in both directions"):
+    with pytest.raises(ValueError, match="needs every edge in both directions"):
         DMPNN(F, G, K)(
             torch.randn(3, F), torch.tensor([[0, 1, 1], [1, 0, 2]]), torch.randn(3, G), torch.zeros(3).long(), 1
         )

@@ -126,10 +126,10 @@ def test_the_matrix_is_made_once_where_no_gradient_of_the_weights_is_asked_for(m
     [
         ([[0, 5], [1, 0]], None, "edges must join nodes 0..4, got 5"),
         ([[0, -1], [1, 0]], None, "edges must join nodes 0..4, got -1"),
-        ([[0, 1], [1, 0], [2, 3]], None, "edge_index must be whole numbers [2, E], got torch.int64 [3, 2]"),
-        ([[0.0, 1.0], [1.0, 0.0]], None, "edge_index must be whole numbers [2, E], got torch.float32 [2, 2]"),
-        ([[0, 1], [1, 0]], [1.0], "edge_weight must be [2], one for each edge, got [1]"),
-        ([[0, 1], [1, 2]], [1.0, -3.0], "the weights of the edges to node 2 add up to -2, less than 0"),
+        ([[0, 1], [1, 0], [2, 3]], None, "edge_index must be integers [2, E], got torch.int64 [3, 2]"),
+        ([[0.0, 1.0], [1.0, 0.0]], None, "edge_index must be integers [2, E], got torch.float32 [2, 2]"),
+        ([[0, 1], [1, 0]], [1.0], "edge_weight must be [2], one per edge, got [1]"),
+        ([[0, 1], [1, 2]], [1.0, -3.0], "the weights of the edges to node 2 sum to -2, which is negative"),
     ],
 )
 @pytest.mark.parametrize("form", FORMS)

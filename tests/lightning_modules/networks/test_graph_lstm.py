@@ -89,7 +89,7 @@ def test_any_layer_of_kernels() -> None:
 
 
 def test_it_asks_for_the_datas_facts() -> None:
-    with pytest.raises(ValueError, match="GraphLSTM needs vocab_size and num_classes"):
+    with pytest.raises(ValueError, match="GraphLSTM needs vocab_size, which the data module does not define"):
         GraphLSTM(None, 3)
 
 

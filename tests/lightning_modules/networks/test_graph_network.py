@@ -98,6 +98,6 @@ def test_any_graph_has_gradients_of_all_its_features(kind: type[GraphNetwork], e
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_facts_that_the_data_do_not_tell(kind: type[GraphNetwork]) -> None:
-    with pytest.raises(ValueError, match=f"{kind.__name__} needs a set of graphs"):
+def test_sizes_must_be_defined(kind: type[GraphNetwork]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} needs num_edge_features, which the data"):
         kind(F, None, K)  # type: ignore[call-arg, arg-type]

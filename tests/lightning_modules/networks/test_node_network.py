@@ -81,8 +81,8 @@ def test_nodes_alone_and_equal_edges(name: str, edges: list) -> None:
     torch.testing.assert_close(*outputs, atol=1e-12, rtol=1e-12)
 
 
-def test_data_must_tell_their_sizes() -> None:
-    with pytest.raises(ValueError, match="GCN needs num_features and num_classes"):
+def test_sizes_must_be_defined() -> None:
+    with pytest.raises(ValueError, match="GCN needs num_features, which the data module does not define"):
         GCN(None, 3)
     with pytest.raises(ValueError, match="two layers or more, got num_layers 1"):
         GCN(3, 3, num_layers=1)

@@ -42,10 +42,10 @@ def test_dropout_acts_in_training_alone() -> None:
     assert network.eval()(tokens).any()
 
 
-@pytest.mark.parametrize("facts", [(None, 2), (3, None)])
-def test_facts_that_are_missing_are_refused(facts: tuple[int | None, int | None]) -> None:
-    with pytest.raises(ValueError, match="needs vocab_size and num_classes"):
-        RecurrentClassifier(*facts)
+@pytest.mark.parametrize(("sizes", "missing"), [((None, 2), "vocab_size"), ((3, None), "num_classes")])
+def test_sizes_must_be_defined(sizes: tuple[int | None, int | None], missing: str) -> None:
+    with pytest.raises(ValueError, match=f"needs {missing}, which the data module does not define"):
+        RecurrentClassifier(*sizes)
 
 
 @pytest.mark.parametrize("layer", [partial(LSTM, num_layers=2, bidirectional=True), LSTM])
@@ -61,5 +61,5 @@ def test_two_directions_are_read_to_their_ends(layer: type[nn.Module]) -> None:
 
 def test_dropout_between_layers_is_the_networks() -> None:
     assert RecurrentClassifier(5, 3, dropout=0.5, num_layers=2).layer.dropout == 0.5
-    with pytest.raises(ValueError, match=r"acts between layers, and there is one; give --model\.network\.dropout"):
+    with pytest.raises(ValueError, match=r"acts between layers, and there is only one; set --model\.network\.dropout"):
         RecurrentClassifier(5, 3, partial(LSTM, dropout=0.5))

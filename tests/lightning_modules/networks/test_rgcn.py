@@ -50,7 +50,7 @@ def test_any_graph_as_pyg_does(edges: list, dtype: torch.dtype) -> None:
     [
         ([[0], [5]], [0], "edges must join nodes 0..4, got 5"),
         ([[0], [1]], [3], "edge_type must be 0..2, got 3..3"),
-        ([[0], [1]], [0, 1], "edge_type must be [1], one for each edge, got [2]"),
+        ([[0], [1]], [0, 1], "edge_type must be [1], one per edge, got [2]"),
     ],
 )
 def test_what_is_no_graph_is_refused(edges: list, types: list, message: str) -> None:
