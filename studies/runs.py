@@ -78,7 +78,7 @@ class StudyRun:
         return bool(saved) and saved[0] in self._same() and not (saved[0] / "summary.json").exists()
 
     def _same(self) -> list[Path]:
-        return find_runs(self.folder, self.settings, aside=MAY_DIFFER)[0]
+        return find_runs(self.folder, self.settings, may_differ=MAY_DIFFER)[0]
 
 
 def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides: list[str]) -> list[StudyRun]:

@@ -1,16 +1,17 @@
-"""Whether a run can start from a checkpoint: same network, same data, and all states of a training."""
+"""Checks whether a run can start from a checkpoint: same network, same data, and complete states of a training."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lightning_modules.callbacks.checkpoints import rng_states
 from lightning_modules.errors import UserError
 
 TRAINING_KEYS = {"state_dict", "loops", "optimizer_states", "lr_schedulers", "callbacks", "rng_states", "global_step"}
 
-# What optimizers know of a weight: tensors of its shape.
+# The states that an optimizer keeps for a weight, with the shape of the weight.
 STATES = {
     torch.optim.Adam: ("exp_avg", "exp_avg_sq"),  # and AdamW
     torch.optim.Adagrad: ("sum",),
@@ -18,16 +19,79 @@ STATES = {
 }
 
 
-def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
-    """See that a checkpoint was trained on the split that it is to be tested on, wherever its files lie.
+def check_model(checkpoint: dict[str, Any], model: nn.Module, path: Path) -> None:
+    """Check that the weights of a checkpoint are those of this model.
 
     Raises:
-        UserError: if it was another one.
+        UserError: if weights are missing, unknown or of another shape, or a language model has another alphabet.
     """
-    state, ours = checkpoint.get(type(data).__qualname__), getattr(data, "split", {})
+    described, network = checkpoint.get("language_model"), getattr(model, "network", None)
+    vocabulary = getattr(network, "vocabulary", None)
+    if vocabulary is not None and isinstance(described, dict) and described.get("vocabulary") != vocabulary:
+        raise UserError(f"{path} belongs to another text: its characters are not those of this one")
+    theirs, ours = checkpoint["state_dict"], model.state_dict()
+    for name in sorted(ours.keys() | theirs.keys(), key=str):
+        if name not in theirs or name not in ours:
+            raise UserError(f"{path} belongs to another model: {name} is in only one of the two")
+        if _shape(theirs[name]) != list(ours[name].shape):
+            shapes = f"{_shape(theirs[name])} there and {list(ours[name].shape)} here"
+            raise UserError(f"{path} belongs to another model: {name} is {shapes}")
+
+
+def check_training(checkpoint: dict[str, Any], path: Path) -> None:
+    """Check that a checkpoint has every state that continuing a training needs.
+
+    Raises:
+        UserError: if one is missing or damaged.
+    """
+    states = checkpoint.get("rng_states")
+    if not isinstance(states, dict) or not {"torch", "numpy", "python"} <= states.keys():
+        raise UserError(f"{path} cannot be continued: it lacks the states of the random number generators")
+    for name, state in rng_states().items():
+        if name in states and _shape(states[name])[1:] != list(state.shape):
+            raise UserError(f"{path} cannot be continued: its state of {name}'s random number generator is damaged")
+    if missing := TRAINING_KEYS - checkpoint.keys():
+        raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")
+    step = checkpoint["global_step"]
+    if type(step) is not int or step < 0 or not checkpoint["optimizer_states"]:
+        raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")
+
+
+def check_optimizers(optimizers: list[torch.optim.Optimizer], path: Path) -> None:
+    """Check the states that optimizers have loaded from a checkpoint; torch compares only the number of weights.
+
+    Raises:
+        UserError: if they are another optimizer's, of another shape or type, or missing.
+    """
+    for optimizer in optimizers:
+        refused = f"{path} cannot be continued: "
+        foreign = UserError(f"{refused}its optimizer is not {type(optimizer).__name__}")
+        for group in optimizer.param_groups:
+            if optimizer.defaults.keys() - group.keys():
+                raise foreign
+            if not isinstance(group["lr"], float | int | Tensor):
+                raise UserError(f"{refused}the learning rate of its optimizer is no number: {group['lr']!r}")
+        names = next((names for known, names in STATES.items() if isinstance(optimizer, known)), ())
+        if names and not any(optimizer.state.values()):
+            raise UserError(f"{refused}it lacks the state of its optimizer")
+        for weight, state in optimizer.state.items():
+            for name in names if state else ():
+                if name not in state:
+                    raise foreign
+                if _shape(state[name]) != list(weight.shape):
+                    shapes = f"{_shape(state[name])}, and a weight of this model {list(weight.shape)}"
+                    raise UserError(f"{refused}{name} of its optimizer is {shapes}")
+
+
+def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
+    """Check that a checkpoint was trained on the split of this data module, wherever the files are.
+
+    Raises:
+        UserError: if the settings of the split or the content of the data differ.
+    """
+    ours, theirs = getattr(data, "split", {}), _data_state(checkpoint, data).get("split")
     if not ours:
         return
-    theirs = state.get("split") if isinstance(state, dict) else None
     if not isinstance(theirs, dict):
         raise UserError(f"{path} was not trained on a {type(data).__qualname__}: it does not say on which split")
     settings = sorted((ours.keys() | theirs.keys()) - {"name", "content"}, key=str)
@@ -43,7 +107,7 @@ def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
 
 
 def check_carried(checkpoint: dict[str, Any], data: object, processes: int, path: Path) -> None:
-    """See that states which a checkpoint carries on belong to the batches that come.
+    """Check that the states of text streams in a checkpoint belong to the batches that will follow.
 
     Args:
         checkpoint: its content.
@@ -52,14 +116,12 @@ def check_carried(checkpoint: dict[str, Any], data: object, processes: int, path
         path: of the checkpoint.
 
     Raises:
-        UserError: if they belong to other ones.
+        UserError: if the number or the step of the streams, or the number of processes, differs.
     """
-    state = checkpoint.get(type(data).__qualname__)
-    theirs = state.get("carried") if isinstance(state, dict) else None
-    ours = data.carried(processes) if hasattr(data, "carried") else {}
-    if not isinstance(theirs, dict) or not theirs or not ours:
+    theirs = _data_state(checkpoint, data).get("carried")
+    if not isinstance(theirs, dict) or not theirs or not hasattr(data, "carried"):
         return
-    for name, value in ours.items():
+    for name, value in data.carried(processes).items():
         if theirs.get(name) != value:
             raise UserError(
                 f"{path} carries on the states of its streams and was trained with {name} {theirs.get(name)}, here "
@@ -67,61 +129,12 @@ def check_carried(checkpoint: dict[str, Any], data: object, processes: int, path
             )
 
 
-def check_fits(checkpoint: dict[str, Any], model: torch.nn.Module, path: Path, training: bool) -> None:
-    """See that a checkpoint belongs to this model, and can continue its training.
-
-    Raises:
-        UserError: if weights are missing, unknown or of another shape, characters are others, or the state of the
-            training is missing.
-    """
-    described, vocabulary = (
-        checkpoint.get("language_model"),
-        getattr(getattr(model, "network", None), "vocabulary", None),
-    )
-    if vocabulary is not None and isinstance(described, dict) and described.get("vocabulary") != vocabulary:
-        raise UserError(f"{path} belongs to another text: its characters are not those of this one")
-    theirs, ours = checkpoint["state_dict"], model.state_dict()
-    for name in sorted(ours.keys() | theirs.keys(), key=str):
-        if name not in theirs or name not in ours:
-            raise UserError(f"{path} belongs to another model: {name} is in only one of the two")
-        shape = getattr(theirs[name], "shape", None)
-        if shape != ours[name].shape:
-            has = list(shape) if shape is not None else "no tensor"
-            raise UserError(f"{path} belongs to another model: {name} is {has} there and {list(ours[name].shape)} here")
-    states = checkpoint.get("rng_states")
-    if training and not (isinstance(states, dict) and {"torch", "numpy", "python"} <= states.keys()):
-        raise UserError(f"{path} cannot be continued: it lacks the states of the random number generators")
-    for name, state in rng_states().items() if training else ():
-        if name in states and getattr(states[name], "shape", ())[1:] != state.shape:  # type: ignore[operator,index]
-            raise UserError(f"{path} cannot be continued: its state of {name}'s random number generator is damaged")
-    missing = TRAINING_KEYS - checkpoint.keys()
-    if training and missing:
-        raise UserError(f"{path} cannot be continued: it lacks {', '.join(sorted(missing))}")
-    step = checkpoint.get("global_step")
-    if training and (type(step) is not int or step < 0 or not checkpoint["optimizer_states"]):
-        raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")
+def _data_state(checkpoint: dict[str, Any], data: object) -> dict[str, Any]:
+    """Return what a data module of this class has saved in a checkpoint."""
+    state = checkpoint.get(type(data).__qualname__)
+    return state if isinstance(state, dict) else {}
 
 
-def check_optimizers(optimizers: list[torch.optim.Optimizer], path: Path) -> None:
-    """See that the states which optimizers got from a checkpoint are theirs; torch counts the weights and no more.
-
-    Raises:
-        UserError: if they are another optimizer's, of another shape, or missing.
-    """
-    for optimizer in optimizers:
-        kind = type(optimizer).__name__
-        foreign = UserError(f"{path} cannot be continued: its optimizer is not {kind}")
-        if any(optimizer.defaults.keys() - group.keys() for group in optimizer.param_groups):
-            raise foreign
-        names = next((names for known, names in STATES.items() if isinstance(optimizer, known)), ())
-        if names and not any(optimizer.state.values()):
-            raise UserError(f"{path} cannot be continued: it lacks the state of its optimizer")
-        for weight, state in optimizer.state.items():
-            for name in names if state else ():
-                if name not in state:
-                    raise foreign
-                shape = getattr(state[name], "shape", None)
-                if shape != weight.shape:
-                    has = list(shape) if shape is not None else "no tensor"
-                    expected = f"and a weight of this model {list(weight.shape)}"
-                    raise UserError(f"{path} cannot be continued: {name} of its optimizer is {has}, {expected}")
+def _shape(value: object) -> Any:
+    """Return the shape of a tensor as a list, and "no tensor" for anything else."""
+    return list(value.shape) if isinstance(value, Tensor) else "no tensor"

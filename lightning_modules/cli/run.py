@@ -20,7 +20,7 @@ from lightning_modules.callbacks.stop_on_signal import StopOnSignal
 from lightning_modules.callbacks.summary import Summary
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.cli.checkpoint_checks import check_carried, check_fits, check_split
+from lightning_modules.cli.checkpoint_checks import check_carried, check_model, check_split, check_training
 from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.cli.foreign_errors import early_stopping_errors, memory_errors
 from lightning_modules.cli.loops import RunLoop
@@ -146,9 +146,10 @@ class Run:
         if self.checkpoint is None:
             return {}
         content = read_checkpoint(self.checkpoint)
-        check_fits(content, self.cli.model, self.checkpoint, training=self.training)
+        check_model(content, self.cli.model, self.checkpoint)
         check_split(content, self.cli.datamodule, self.checkpoint)
         if self.training:
+            check_training(content, self.checkpoint)
             self._refuse_finished(content)
             if self.folder is not None:
                 check_rows(self.folder / "metrics.csv", content, self.checkpoint)

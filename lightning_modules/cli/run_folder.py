@@ -1,4 +1,4 @@
-"""Where a run lives: runs/<config>/version_<n>/, one folder for everything that a run leaves behind."""
+"""Run folders, runs/<config>/version_<n>/: making, locking, removing and finding them."""
 
 import contextlib
 import shutil
@@ -12,26 +12,19 @@ from filelock import FileLock, Timeout
 from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
 
-# What may differ between a run and its continuation: where it ends, what it shows and how often it saves.
-ASIDE = (
-    "ckpt_path",
-    "stage",
-    "checkpoints",
-    "solved",
-    "trainer.max_steps",
-    "trainer.max_epochs",
-    "trainer.max_time",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-)
-DOWNLOAD = "data.init_args.download"  # whether data may be fetched makes no other run
+# Settings that may differ between a run and its continuation: its length, what it shows and how often it saves.
+MAY_DIFFER = (
+    "ckpt_path", "stage", "checkpoints", "solved", "trainer.max_steps", "trainer.max_epochs", "trainer.max_time",
+    "trainer.enable_progress_bar", "trainer.log_every_n_steps",
+)  # fmt: skip
+DOWNLOAD = "data.init_args.download"  # may always differ: it does not change the data
 
 
 def new_run(folder: Path) -> Path:
-    """Make and return the next free `version_<n>` in `folder`; two processes never get the same one.
+    """Create the next free `version_<n>` in `folder` and return it. Two processes never get the same one.
 
     Raises:
-        UserError: if the folder cannot be made, as when a file is in its place.
+        UserError: if the folder cannot be created, for example because a file is in its place.
     """
     number = max((version_number(path) + 1 for path in folder.glob("version_*")), default=0)
     while True:
@@ -53,10 +46,10 @@ def new_run(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def running(run: Path) -> Iterator[None]:
-    """Mark a run's folder as in use by this process.
+    """Hold the lock of a run's folder.
 
     Raises:
-        UserError: if another process is running it.
+        UserError: if another process holds it.
     """
     try:
         with _locked(run, timeout=1):  # `is_running` holds the lock for a moment
@@ -66,7 +59,7 @@ def running(run: Path) -> Iterator[None]:
 
 
 def is_running(run: Path) -> bool:
-    """Tell whether a process is running a run."""
+    """Return whether a process is running a run."""
     try:
         with _locked(run, timeout=0) if (run / ".lock").exists() else contextlib.nullcontext():
             return False
@@ -76,17 +69,17 @@ def is_running(run: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(run: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock of a run's folder; the system gives it back if the process is killed."""
+    """Hold the lock file. The system releases it when the process ends, however it ends."""
     with FileLock(run / ".lock", timeout=timeout):
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # Windows keeps an open file; FileLock removes it there
+            with contextlib.suppress(OSError):  # Windows does not remove an open file; FileLock does it there
                 (run / ".lock").unlink()
 
 
 def drop_run(run: Path) -> None:
-    """Remove the folder of a run that could not start, and the folders around it that it leaves empty."""
+    """Remove the folder of a run that could not start, and the folders above it that are then empty."""
     shutil.rmtree(run)
     for folder in (run.parent, run.parent.parent):
         with contextlib.suppress(OSError):
@@ -99,16 +92,16 @@ def version_number(run: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASIDE) -> tuple[list[Path], str]:
-    """Return the runs in `folder` that have this config, newest first, and why the newest other run is none of them.
+def find_runs(folder: Path, config: dict[str, Any], may_differ: tuple[str, ...] = MAY_DIFFER) -> tuple[list[Path], str]:
+    """Return the runs in `folder` with this config, newest first, and why the newest of the others does not match.
 
     Args:
         folder: runs/<config>.
         config: the settings of the command.
-        aside: dotted keys that may differ.
+        may_differ: dotted keys that may differ.
 
     Raises:
-        UserError: if a file is in the place of `folder`.
+        UserError: if `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} must be a folder for the runs, and a file is in its place")
@@ -118,7 +111,7 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
             stored = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
                 raise ValueError("a config is `key: value` lines")
-            differing = _differences(stored, config, (*aside, DOWNLOAD))
+            differing = _differences(stored, config, (*may_differ, DOWNLOAD))
         except (OSError, ValueError, yaml.YAMLError, RecursionError):
             reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
             continue
@@ -130,10 +123,10 @@ def find_runs(folder: Path, config: dict[str, Any], aside: tuple[str, ...] = ASI
 
 
 def find_last(folder: Path, config: dict[str, Any]) -> Path:
-    """Return `last.ckpt` of the newest run in `folder` with this config, its length and display set aside.
+    """Return `last.ckpt` of the newest run in `folder` with this config, but for the settings in `MAY_DIFFER`.
 
     Raises:
-        UserError: if there is none; the line names the keys that differ.
+        UserError: if there is none; the line names the settings that differ.
     """
     runs, reason = find_runs(folder, config)
     for run in runs:
@@ -144,11 +137,12 @@ def find_last(folder: Path, config: dict[str, Any]) -> Path:
     )
 
 
-def _differences(stored: Any, config: dict[str, Any], aside: tuple[str, ...]) -> list[str]:
+def _differences(stored: Any, config: dict[str, Any], may_differ: tuple[str, ...]) -> list[str]:
     """Return `key (theirs, here ours)` for every setting in which two configs differ."""
     theirs, ours = flat(stored), flat(config)
     return [
         f"{key} ({theirs.get(key)}, here {ours.get(key)})".replace("init_args.", "")
         for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key) and not any(key == name or key.startswith(f"{name}.") for name in aside)
+        if theirs.get(key) != ours.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in may_differ)
     ]

@@ -1,10 +1,11 @@
-"""One check of all settings after they are parsed: what their types let pass and no run can use."""
+"""Checks of parsed settings for values that their types allow but no run can use."""
 
 import contextlib
 import inspect
 import os
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pydoc import locate
 from typing import Any, cast, get_args, get_type_hints
 
@@ -19,28 +20,28 @@ from lightning_modules.callbacks.checkpoints import Checkpoints
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.errors import UserError
 
-# The most that a number may be, by the end of its name: more would not fail but take memory or hours first.
+# Upper bounds of numbers, by the end of their names. Larger ones would take all memory or hours before they fail.
 MOST = {"layers": 1000, "batch_size": 10_000_000, "devices": 1024, "num_nodes": 100_000}
 
-# The least that a number of the Trainer's may be, where Lightning lets anything pass.
+# Lower bounds of the Trainer's numbers that Lightning does not check.
 LEAST = {
     "accumulate_grad_batches": 1, "num_nodes": 1, "check_val_every_n_epoch": 1, "max_steps": 1, "max_epochs": 1,
     "min_steps": 0, "min_epochs": 0, "limit_train_batches": 0, "limit_val_batches": 0, "limit_test_batches": 0,
     "limit_predict_batches": 0, "overfit_batches": 0, "val_check_interval": 0, "num_sanity_val_steps": 0,
     "log_every_n_steps": 0, "gradient_clip_val": 0, "reload_dataloaders_every_n_epochs": 0, "fast_dev_run": 0,
 }  # fmt: skip
-ALSO_MINUS_ONE = ("max_steps", "max_epochs", "num_sanity_val_steps")  # Lightning's word for "all"
-NOT_ZERO = ("limit_train_batches", "val_check_interval")  # a share may be as small as one likes, but not 0
-GROUPS = {"trainer": Trainer, "checkpoints": Checkpoints, "solved": Solved}  # keys that hold settings of one class
+ALSO_MINUS_ONE = ("max_steps", "max_epochs", "num_sanity_val_steps")  # -1 means all
+NOT_ZERO = ("limit_train_batches", "val_check_interval")  # as a fraction of the batches any number above 0
+GROUPS = {"trainer": Trainer, "checkpoints": Checkpoints, "solved": Solved}  # keys that hold the settings of one class
 
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def check_groups(config: Namespace) -> None:
-    """See that the groups of settings are there, each with all of its settings.
+    """Check that each group of settings is present and complete; a config may have overwritten it by another value.
 
     Raises:
-        UserError: naming the one that is not.
+        UserError: if one is not; the line names it.
     """
     for group, owner in GROUPS.items():
         wanted = inspect.signature(owner).parameters.keys()
@@ -49,7 +50,7 @@ def check_groups(config: Namespace) -> None:
 
 
 def check_pair(config: Namespace) -> None:
-    """See that the training system takes the batches that the data module gives.
+    """Check that the training system takes the batches that the data module gives.
 
     Raises:
         UserError: if it does not.
@@ -62,14 +63,14 @@ def check_pair(config: Namespace) -> None:
 
 
 def check_settings(config: Namespace, from_data: tuple[str, ...]) -> None:
-    """See that a parsed command line can be run: numbers are finite and not too large, and Lightning takes its part.
+    """Check every setting: numbers are finite and within their bounds, and Lightning accepts those of the trainer.
 
     Args:
         config: the settings, with defaults.
-        from_data: arguments that the data fill in later.
+        from_data: names of arguments whose values come from the data module later.
 
     Raises:
-        UserError: naming the setting, what it is and what it may be.
+        UserError: if one is wrong; the line names the setting, its value and what is allowed.
     """
     for key, value, parameter in _settings(config):
         name = key.rpartition(".")[2]
@@ -103,40 +104,36 @@ def _check_least(name: str, value: Any, least: int) -> None:
 
 
 def _try_trainer(settings: Namespace) -> None:
-    """Make a trainer of the settings that are plain values, and drop it: what Lightning refuses, it refuses here."""
-    made_elsewhere = ("callbacks", "logger", "plugins")
-    plain = {
-        name: value
-        for name, value in vars(settings).items()
-        if name not in made_elsewhere and not isinstance(value, Namespace)
-    }
+    """Construct a trainer from the settings that are plain values, so that Lightning refuses them before any work."""
+    objects = ("callbacks", "logger", "plugins")
+    plain = {name: value for name, value in vars(settings).items()
+             if name not in objects and not isinstance(value, Namespace)}  # fmt: skip
+    if isinstance(settings.max_time, dict):
+        try:
+            timedelta(**settings.max_time)
+        except (TypeError, OverflowError) as error:
+            raise UserError(f"trainer.max_time: {error}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come again with the trainer of the run
+            warnings.simplefilter("ignore")  # the run's own trainer repeats them
             trainer = Trainer(**plain, logger=False)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        ImportError,
-        MisconfigurationException,
-    ) as error:  # nothing of ours ran
+    except (ValueError, ImportError, MisconfigurationException) as error:  # ImportError: of TPUs, DeepSpeed
         message = " ".join(str(error).split())
-        given = f" It is {settings.devices!r}." if "`devices`" in message else ""  # Lightning does not say what it got
+        given = f" It is {settings.devices!r}." if "`devices`" in message else ""  # Lightning's line lacks the value
         raise UserError(f"trainer: {message}{given}") from error
-    processors = max(2, os.cpu_count() or 1)  # two processes can share one, as a test of several does
+    processors = max(2, os.cpu_count() or 1)  # two processes may share one, to try out several
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > processors:
         raise UserError(
             f"trainer.devices must be at most {processors}, the number of processors, got {settings.devices}"
         )
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set, without an annotation
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     timers = (callback for callback in callbacks if isinstance(callback, Timer))
     if any((timer.time_remaining() or 0) <= 0 for timer in timers):
         raise UserError(f"trainer.max_time must be more than no time, got {settings.max_time}")
 
 
 def _settings(config: Namespace) -> Iterator[tuple[str, Any, inspect.Parameter | None]]:
-    """Yield the dotted key and the value of every setting, and the constructor's parameter that it is for."""
+    """Yield the dotted key and the value of every setting, and its parameter in the signature of a constructor."""
     for name, value in vars(config).items():
         if name != "config":
             yield name, value, None
@@ -161,7 +158,7 @@ def _below(key: str, value: Any, owner: Any) -> Iterator[tuple[str, Any, inspect
 
 
 def _parameter(owner: Any, name: str) -> inspect.Parameter | None:
-    """Return a parameter of a class's constructor, or of that of a base which takes what the class hands on."""
+    """Return the parameter of a class's constructor, or of a base's constructor that the class passes arguments to."""
     makers = [vars(base).get("__init__") for base in owner.__mro__] if inspect.isclass(owner) else [owner]
     for maker in filter(callable, makers):
         with contextlib.suppress(ValueError):  # builtins have no signature
@@ -171,7 +168,7 @@ def _parameter(owner: Any, name: str) -> inspect.Parameter | None:
 
 
 def _resolved(parameter: inspect.Parameter, maker: Any) -> inspect.Parameter:
-    """Return a parameter whose annotation was written as a text with the type that it names, if that is to be had."""
+    """Return a parameter with its annotation, which is a string, replaced by the type; Any if that cannot be found."""
     with contextlib.suppress(NameError, TypeError):
         return parameter.replace(annotation=get_type_hints(maker)[parameter.name])
     return parameter.replace(annotation=Any)
@@ -183,5 +180,5 @@ def _may_be_null(parameter: inspect.Parameter) -> bool:
 
 
 def _whole(value: Any) -> int:
-    """Return a whole number, also one in a text, as devices may be; 0 for anything else."""
+    """Return a whole number, also one in a string, as `devices` may be; 0 for anything else."""
     return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0

@@ -11,11 +11,7 @@ import pytest
 import torch
 from jsonargparse.typing import PositiveFloat
 
-from datamodules.node_graphs import Karate
-from datamodules.social_graphs import SocialGraph
-from datamodules.toy_tasks import BinaryPalindrome
 from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.cli.checkpoint_checks import check_fits, check_split
 from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO, plain
 from lightning_modules.errors import UserError
 
@@ -155,48 +151,3 @@ def test_missing_truncated_and_unreadable(tmp_path: Path) -> None:
         (tmp_path / "x.ckpt").write_bytes(whole[:length])
         with pytest.raises(UserError, match="is not a checkpoint"):
             read_checkpoint(tmp_path / "x.ckpt")
-
-
-@pytest.mark.parametrize(
-    ("state_dict", "message"),
-    [
-        ({"weight": torch.zeros(3, 2)}, "bias is in only one of the two"),
-        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(3), "more": torch.zeros(1)}, "more is in only one"),
-        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(3)}, r"weight is \[2, 3\] there and \[3, 2\] here"),
-        ({"weight": "zeros", "bias": torch.zeros(3)}, "weight is no tensor there"),
-        (
-            {"weight": torch.zeros(3, 2), "bias": torch.zeros(3)},
-            "cannot be continued: it lacks the states of the random",
-        ),
-    ],
-)
-def test_checkpoints_of_another_model(state_dict: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        check_fits({"state_dict": state_dict}, torch.nn.Linear(2, 3), Path("x.ckpt"), training=True)
-
-
-def edges(path: Path, last: str) -> SocialGraph:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(f"{n} {n + 1}\n" for n in range(40)) + f"0 {last}\n")
-    return SocialGraph(str(path))
-
-
-def test_the_same_split_by_another_path(own_folder: Path) -> None:
-    checkpoint = {"SocialGraph": edges(own_folder / "edges.txt", "9").state_dict()}
-    for data in (SocialGraph("edges.txt"), SocialGraph("./edges.txt", seed=7), edges(own_folder / "other" / "e", "9")):
-        check_split(checkpoint, data, Path("last.ckpt"))
-    check_split({}, BinaryPalindrome(), Path("last.ckpt"))  # drawn anew: nothing to tell
-
-
-def test_another_split_is_refused_and_says_what_differs(own_folder: Path) -> None:
-    checkpoint = {"SocialGraph": edges(own_folder / "edges.txt", "9").state_dict()}
-    drawn_otherwise = SocialGraph("edges.txt", val_fraction=0.2, split_seed=3)
-    with pytest.raises(
-        UserError, match=r"examples: split_seed is 0 there and 3 here, val_fraction is 0\.05 there and 0\.2"
-    ):
-        check_split(checkpoint, drawn_otherwise, Path("last.ckpt"))
-    other_content = edges(own_folder / "edges.txt", "11")
-    with pytest.raises(UserError, match=r"the content of .*edges\.txt there is not that of .*edges\.txt here"):
-        check_split(checkpoint, other_content, Path("last.ckpt"))
-    with pytest.raises(UserError, match="was not trained on a Karate: it does not say on which split"):
-        check_split(checkpoint, Karate(), Path("last.ckpt"))

@@ -63,47 +63,6 @@ def test_early_stopping_on_an_unknown_metric_names_those_there_are(train: Train)
     assert "val/loss" in err
 
 
-def change(key: str) -> Callable[[dict[str, Any]], None]:
-    def shape(optimizer: dict[str, Any]) -> None:
-        optimizer["state"][0]["exp_avg"] = torch.zeros(2, 2)
-
-    def text(optimizer: dict[str, Any]) -> None:
-        optimizer["state"][0]["exp_avg"] = "hello"
-
-    def another(optimizer: dict[str, Any]) -> None:
-        for state in optimizer["state"].values():
-            state["square_avg"] = state.pop("exp_avg")
-
-    def none(optimizer: dict[str, Any]) -> None:
-        optimizer["state"] = {}
-
-    def settings(optimizer: dict[str, Any]) -> None:
-        optimizer["param_groups"][0].pop("betas")
-
-    return locals()[key]
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ("shape", "exp_avg of its optimizer is [2, 2], and a weight of this model [3, 4]"),
-        ("text", "exp_avg of its optimizer is no tensor"),
-        ("another", "its optimizer is not Adam"),
-        ("none", "it lacks the state of its optimizer"),
-        ("settings", "its optimizer is not Adam"),
-    ],
-)
-def test_states_of_another_optimizer(train: Train, key: str, message: str) -> None:
-    assert train("--trainer.max_steps", "2")[0] == 0
-    checkpoint = torch.load(LAST, weights_only=True)
-    change(key)(checkpoint["optimizer_states"][0])
-    torch.save(checkpoint, "changed.ckpt")
-    status, _, err = train("--trainer.max_steps", "4", "--ckpt_path", "changed.ckpt")
-    assert (status, err.count("\n")) == (2, 1), err
-    assert f"changed.ckpt cannot be continued: {message}" in err
-    assert [path.name for path in LAST.parent.parent.iterdir()] == ["version_0"]
-
-
 def test_a_bug_in_a_continued_run_is_a_traceback(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train("--trainer.max_steps", "2")[0] == 0
 

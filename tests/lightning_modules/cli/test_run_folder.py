@@ -121,4 +121,4 @@ def test_whether_data_may_be_fetched_makes_no_other_run(tmp_path: Path) -> None:
     (tmp_path / "version_0").mkdir()
     (tmp_path / "version_0" / "config.yaml").write_text("data: {init_args: {name: Cora, download: true}}")
     config = {"data": {"init_args": {"name": "Cora", "download": False}}}
-    assert find_runs(tmp_path, config, aside=())[0] == [tmp_path / "version_0"]
+    assert find_runs(tmp_path, config, may_differ=())[0] == [tmp_path / "version_0"]

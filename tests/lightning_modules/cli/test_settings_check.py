@@ -102,7 +102,7 @@ def test_every_number_of_the_trainer_has_its_range() -> None:
         (["--trainer.limit_test_batches", "-1"], "trainer.limit_test_batches must be 0 or more, got -1"),
         (["--trainer.max_steps", "-2"], "trainer.max_steps must be 1 or more, or -1 for no limit, got -2"),
         (["--trainer.max_time", "{days: -1}"], "trainer.max_time must be more than no time"),
-        (["--trainer.max_time", "{weeks_: 1}"], "trainer: 'weeks_' is an invalid keyword"),
+        (["--trainer.max_time", "{weeks_: 1}"], "trainer.max_time: 'weeks_' is an invalid keyword"),
         (["--trainer.devices", "-1"], "trainer: `devices`"),
         (["--trainer.devices", "abc"], "abc"),
         (["--trainer.devices", "1000"], "the number of processors, got 1000"),
