@@ -67,7 +67,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     gives = "labelled texts"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its settings, each an option of the command line
         self,
         name: Literal["torch", "R8", "R52", "MR", "Ohsumed"] = "torch",
         download: bool = False,

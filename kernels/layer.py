@@ -62,7 +62,7 @@ class RecurrentLayer(TorchAttributes):
     cell_options: tuple[Any, ...] = ()  # what the cell's functions take beside tensors
     weight_ih_l0: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the arguments of torch.nn's layers
         self,
         input_size: int,
         hidden_size: int,
