@@ -12,7 +12,7 @@ runs/study/<name>/: table.md, curves.png (mean ± standard deviation over the se
 import signal
 import sys
 
-from lightning_modules.errors import UserError
+from lightning_modules.errors import UserError, print_error
 from studies.options import parse
 from studies.processes import LocalProcesses
 from studies.report import write_report
@@ -34,8 +34,8 @@ def main() -> int:
         if finished := {run: folder for run in runs if (folder := run.finished())}:
             write_report(finished, out)
     except UserError as error:
-        print(f"study.py: error: {error}", file=sys.stderr)
-        return 1 if started else 2
+        status = print_error("study.py", error)
+        return 1 if started else status
     for run, log in failed.items():
         print(f"failed: {run}, see {log}", file=sys.stderr)
     return 1 if failed else 0

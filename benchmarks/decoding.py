@@ -19,7 +19,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kernels.decode import Decoder
 from lightning_modules.networks.language_model import CharacterModel
 
 CASES = {"1 sample, 1 thread": (1, 1), "64 samples, 2 threads": (64, 2)}
@@ -28,7 +27,7 @@ ROUNDS = 7
 
 def ours(model: CharacterModel, N: int, dtype: torch.dtype) -> Callable[[int], Tensor]:
     """Return a function that draws so many characters with the decoding loop of `kernels`."""
-    decoder = Decoder(model.layer, model.embedding.weight, model.head.weight, model.head.bias, dtype)
+    decoder = model.decoder(dtype)
     decoder.read(torch.zeros(1, 1, dtype=torch.int64))
     decoder.repeat(N)
     return lambda length: decoder.sample(torch.rand(length, N))[0]

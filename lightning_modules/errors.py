@@ -1,10 +1,9 @@
 """Errors that are the user's to mend: one line on the terminal, never a traceback."""
 
-import argparse
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import NoReturn
 
 
 class UserError(Exception):
@@ -20,15 +19,10 @@ class UserError(Exception):
         self.status = status
 
 
-class LineParser(argparse.ArgumentParser):
-    """ArgumentParser without abbreviations, whose error is one line; exit status 2."""
-
-    def __init__(self, prog: str, **options: object) -> None:
-        super().__init__(prog, allow_abbrev=False, **options)  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit."""
-        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+def print_error(script: str, error: object) -> int:
+    """Print a mistake of the user's as one line on stderr; return the exit status of a mistake in a command."""
+    print(f"{script}: error: {error}", file=sys.stderr)
+    return 2
 
 
 def one_line(message: str) -> str:

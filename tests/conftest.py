@@ -39,6 +39,7 @@ SMALL = [
     "cpu",
 ]
 SMALL += ["--model.network.hidden_size", "8", "--model.network.embedding_size", "4"]
+ALPHABET = "\n abcdefgh'"  # of a small language model
 SUMMARY = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
 
 
@@ -100,6 +101,22 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+@pytest.fixture
+def language_model(own_folder: Path) -> Path:
+    """Make a checkpoint of a small language model; return its path."""
+    import torch
+
+    from lightning_modules.networks.language_model import CharacterModel
+
+    torch.manual_seed(0)
+    network = CharacterModel(ALPHABET, embedding_size=4, hidden_size=6)
+    with torch.no_grad():
+        network.head.weight.mul_(10)
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "language_model": network.description()}, "last.ckpt")
+    return Path("last.ckpt")
 
 
 @pytest.fixture

@@ -37,7 +37,10 @@ RUNS = Path("runs/palindrome_lstm")
             ("--config", "palindrome_lstm.yaml", "--name", "a:b"),
             "argument --name: 'a:b' is not valid on every file system; 'a-b-6783a31e' would be",
         ),
-        (("--config", "palindrome_lstm.yaml", "--jobs", "0"), "argument --jobs: '0' is not a positive number"),
+        (
+            ("--config", "palindrome_lstm.yaml", "--jobs", "0"),
+            "argument --jobs: '0' is not a whole number of 1 or more",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -10,7 +10,6 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch.utils.tensorboard import SummaryWriter
 
-from kernels.decode import Decoder
 from kernels.dtypes import without_autocast
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.files import write_whole
@@ -34,7 +33,7 @@ class Samples(Callback):
         steps = trainer.estimated_stepping_batches
         self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
         try:
-            _decoder(pl_module.network)  # type: ignore[arg-type]
+            pl_module.network.decoder()  # type: ignore[union-attr, operator]
         except ValueError as error:
             self._when = set()
             print(f"no samples: {error}", flush=True)
@@ -54,29 +53,25 @@ class Samples(Callback):
                 writer.add_text("samples", text, step)
 
 
-def _decoder(network: CharacterModel) -> Decoder:
-    return Decoder(network.layer, network.embedding.weight, network.head.weight, network.head.bias)
-
-
 @torch.no_grad()
 def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
     was_training = network.training
     network.eval()
     with without_autocast(network.head.weight.device):
-        decoder = _decoder(network)
+        decoder = network.decoder()
         alphabet, device = network.vocabulary, network.head.weight.device
         first = [character for character in FIRST if character in alphabet] or list(alphabet[:4])
         lines = ["Greedy:", ""]
         for length in LENGTHS:
-            decoder.read(torch.tensor([[alphabet.index(character) for character in first]], device=device))
+            decoder.read(network.encode("".join(first))[None])
             tokens, _ = decoder.sample(torch.zeros(length - 1, len(first), device=device), greedy=True)
-            lines += [f"- ``{character + _text(tokens[:, n], alphabet)!r}``" for n, character in enumerate(first)]
+            lines += [f"- ``{character + network.decode(tokens[:, n])!r}``" for n, character in enumerate(first)]
         for tau in TEMPERATURES:
-            decoder.read(torch.tensor([[alphabet.index(first[0])]], device=device))
+            decoder.read(network.encode(first[0])[None])
             uniforms = torch.from_numpy(np.random.Generator(np.random.Philox(0)).random((FREE - 1, 1))).float()
             tokens, _ = decoder.sample(uniforms.to(device), tau)
-            drawn = first[0] + _text(tokens[:, 0], alphabet)
+            drawn = first[0] + network.decode(tokens[:, 0])
             lines += ["", f"τ = {tau:g}:", "", *(f"    {line}" for line in drawn.splitlines())]
     network.train(was_training)
     return "\n".join(lines)
@@ -88,7 +83,3 @@ def write_section(path: Path, step: int, text: str) -> None:
     before = path.read_text(encoding="utf-8") if path.exists() else "# Samples\n"
     before = before.partition(title)[0].rstrip("\n")
     write_whole(path, f"{before}\n\n{title}\n{text}\n")
-
-
-def _text(tokens: torch.Tensor, alphabet: str) -> str:
-    return "".join(alphabet[token] for token in tokens.tolist())

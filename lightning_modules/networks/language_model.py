@@ -4,24 +4,17 @@ Legend: B batch, T time steps, I embedding size, H hidden units, V vocabulary.
 """
 
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from inspect import signature
 from typing import Any, cast
 
+import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 
-import kernels
 from kernels import LSTM
+from kernels.decode import Decoder
 from kernels.layer import RecurrentLayer
-from lightning_modules.checkpoint_file import read_checkpoint
-from lightning_modules.errors import UserError
 from lightning_modules.networks.checks import require
-
-CELLS = ("LSTM", "GRU", "RNN", "PeepholeLSTM")  # whose checkpoints need no config
-CELL_OPTIONS = ("bias", "nonlinearity", "peephole", "candidate")
-SIZES = ("embedding_size", "hidden_size", "num_layers")
-MOST = {"embedding_size": 1 << 16, "hidden_size": 1 << 16, "num_layers": 1 << 8}  # larger ones are no such network's
 
 
 class CharacterModel(nn.Module):
@@ -75,37 +68,34 @@ class CharacterModel(nn.Module):
         hidden, state = self.layer.forward_ids(tokens.T, self.embedding.weight, state)
         return self.head(self.dropout(hidden)).transpose(0, 1), state
 
+    def encode(self, text: str) -> Tensor:
+        """Return the tokens [T] of a text of known characters, on the device of the weights."""
+        index = {character: token for token, character in enumerate(self.vocabulary)}
+        return torch.tensor([index[character] for character in text], device=self.head.weight.device)
+
+    def decode(self, tokens: Tensor) -> str:
+        """Return the text of tokens [T]."""
+        return "".join(self.vocabulary[token] for token in tokens.tolist())
+
+    def decoder(self, dtype: torch.dtype | None = None) -> Decoder:
+        """Return a sampler of this network; see `kernels.decode`.
+
+        Args:
+            dtype: dtype of the matrix products; None takes that of the weights.
+        """
+        return Decoder(self.layer, self.embedding.weight, self.head.weight, self.head.bias, dtype)
+
     def description(self) -> dict[str, Any]:
         """Return the arguments that rebuild this network, as plain values for a checkpoint."""
-        cell = {name: getattr(self.layer, name) for name in CELL_OPTIONS if hasattr(self.layer, name)}
-        return {"vocabulary": self.vocabulary, "cell": type(self.layer).__name__, "cell_options": cell, **self.sizes}
+        values = {name: getattr(self.layer, name, None) for name in own_options(type(self.layer))}
+        options = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
+        return {"vocabulary": self.vocabulary, "cell": type(self.layer).__name__, "cell_options": options, **self.sizes}
 
 
-def load_model(path: Path) -> CharacterModel:
-    """Return the language model of a checkpoint, from the file alone. Class names in it are looked up in a list.
+def own_options(layer: type[RecurrentLayer]) -> list[str]:
+    """Return the names of the constructor's arguments that change a layer's equations, such as `nonlinearity`.
 
-    Raises:
-        UserError: if it is no checkpoint, none of a language model, or of a cell that is not in `kernels`.
+    These are `bias` and all arguments that other recurrent layers lack. A layer keeps each as an attribute.
     """
-    checkpoint = read_checkpoint(path)
-    description = checkpoint.get("language_model")
-    if not isinstance(description, dict) or not isinstance(description.get("vocabulary"), str):
-        raise UserError(f"{path} is not a language model's: it has no vocabulary")
-    if description.get("cell") not in CELLS:
-        raise UserError(f"{path} has the cell {description.get('cell')!r}, which is none of {', '.join(CELLS)}")
-    try:
-        if not all(0 < int(description[name]) <= MOST[name] for name in SIZES):
-            raise ValueError(f"sizes of {', '.join(f'{name} {description[name]}' for name in SIZES)}")
-        vocabulary = description["vocabulary"]
-        if len(set(vocabulary)) < len(vocabulary) or not vocabulary.encode():  # ValueError for half a character
-            raise ValueError("a vocabulary has every character once")
-        options = {name: value for name, value in description["cell_options"].items() if name in CELL_OPTIONS}
-        layer = partial(getattr(kernels, description["cell"]), **options)
-        model = CharacterModel(vocabulary, layer, **{name: int(description[name]) for name in SIZES})
-        model.load_state_dict(
-            {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is damaged: its model cannot be made ({reason})") from error
-    return model
+    common = signature(RecurrentLayer).parameters.keys() - {"bias"}
+    return [name for name in signature(layer).parameters if name not in common]

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.callbacks.samples import write_section
 from lightning_modules.language_model import LanguageModel
-from lightning_modules.networks.language_model import CharacterModel, load_model
+from lightning_modules.networks.language_model import CharacterModel
+from lightning_modules.saved_language_model import load_language_model
 
 Train = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -31,7 +32,7 @@ def text(own_folder: Path) -> str:
 def test_a_run_tests_the_whole_held_out_text(train: Train, text: str) -> None:
     status, out, err = train(*WORDS, "--data.test_fraction", "0.2", small=False)
     assert (status, err) == (0, "")
-    network = load_model(RUN / "last.ckpt")
+    network = load_language_model(RUN / "last.ckpt")
     tokens = torch.tensor([network.vocabulary.index(character) for character in text[720:]])
     logits, _ = network(tokens[None, :-1])
     loss = cross_entropy(logits[0], tokens[1:]).item()
@@ -107,7 +108,7 @@ def test_a_checkpoint_suffices(train: Train) -> None:
         words += [word for key, value in options.items() for word in (f"--model.network.layer.{key}", value)]
         status, _, err = train(*words, "--trainer.default_root_dir", cell, small=False)
         assert (status, err) == (0, "")
-        network = load_model(Path(cell) / RUN / "last.ckpt")
+        network = load_language_model(Path(cell) / RUN / "last.ckpt")
         assert type(network.layer).__name__ == cell
         assert {key: getattr(network.layer, key) for key in options} == options
 

@@ -1,0 +1,179 @@
+"""Text from a character language model: sampling, streaming and scoring after a prompt. Needs no trainer.
+
+Legend: N samples, T characters.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels import processor
+from lightning_modules.errors import UserError
+from lightning_modules.networks.language_model import CharacterModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of matrix products
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How characters are chosen.
+
+    Args:
+        tau: multiplies the logits: above 1 sharpens the distribution, below 1 flattens it. Most tools divide by their
+            temperature, which is 1 / tau.
+        greedy: take the most likely character each time; the other settings have no effect then.
+        top_k: choose from the `top_k` most likely characters; 0 for all.
+        top_p: choose from the fewest characters whose probabilities sum to `top_p` (Holtzman et al. 2020,
+            arXiv 1904.09751).
+        stops: texts before which a sample ends.
+    """
+
+    tau: float = 1.0
+    greedy: bool = False
+    top_k: int = 0
+    top_p: float = 1.0
+    stops: tuple[str, ...] = ()
+
+
+class Sample(TypedDict):
+    """A sampled text, and the log-probability of each of its characters at tau = 1."""
+
+    text: str
+    log_probabilities: list[float]
+
+
+class Score(TypedDict):
+    """How likely a text is after another: mean negative log-probability, and that of each character in nats."""
+
+    text: str
+    after: str
+    nats_per_character: float
+    bits_per_character: float
+    log_probabilities: list[float]
+
+
+class TextGenerator:
+    """Samples and scores text after a prompt.
+
+    Args:
+        network: the language model, on the device to compute on; it is set to evaluation without gradients.
+        prompt: text of known characters. If it is empty, the text starts after a line feed or, where the model knows
+            none, after the first character of its vocabulary.
+        dtype: dtype of the matrix products.
+
+    Raises:
+        UserError: if the cell cannot be sampled from, or the logits are not finite.
+    """
+
+    def __init__(self, network: CharacterModel, prompt: str, dtype: torch.dtype = torch.float32) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.start = prompt or ("\n" if "\n" in network.vocabulary else network.vocabulary[0])
+        try:
+            self._decoder = network.decoder(dtype)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        _check_finite(self._decoder.read(network.encode(self.start)[:, None]))
+        self._after_prompt = self._decoder.state()
+
+    def samples(self, number: int, length: int, seed: int, sampling: Sampling) -> list[Sample]:
+        """Return samples of at most `length` characters, drawn in one batch.
+
+        A sample depends on the seed and its own number, not on how many are drawn.
+        """
+        self._decoder.restore(self._after_prompt)
+        self._decoder.repeat(number)
+        tokens, log_probs = self._draw(self._uniforms(seed, range(number), length), sampling)
+        samples = []
+        for n in range(number):
+            text = before_stop(self.network.decode(tokens[:, n]), sampling.stops)
+            samples.append(Sample(text=text, log_probabilities=log_probs[: len(text), n].tolist()))
+        return samples
+
+    def stream(self, sample: int, length: int, seed: int, sampling: Sampling) -> Iterator[str]:
+        """Yield the text of one sample in parts as they are drawn; together they are that sample of `samples`.
+
+        What may be the beginning of a stop is held back until it is clear whether it is one.
+        """
+        self._decoder.restore(self._after_prompt)
+        stops, held = sampling.stops, ""
+        for uniform in self._uniforms(seed, range(sample, sample + 1), length).split(1):
+            tokens, _ = self._draw(uniform, sampling)
+            held += self.network.decode(tokens[:, 0])
+            if complete := [stop for stop in stops if held.endswith(stop)]:
+                held = held[: -max(map(len, complete))]
+                break
+            kept = max((k for stop in stops for k in range(1, len(stop)) if held.endswith(stop[:k])), default=0)
+            yield held[: len(held) - kept]
+            held = held[len(held) - kept :]
+        yield held
+
+    def score(self, text: str) -> Score:
+        """Return how likely a text is after the prompt."""
+        tokens = self.network.encode(self.start + text)
+        logits = self._decoder.read(tokens[:-1, None])[-len(text) :, 0]
+        log_probs = torch.log_softmax(logits, 1).gather(1, tokens[-len(text) :, None])[:, 0]
+        _check_finite(log_probs)
+        nats = -float(log_probs.mean())
+        return Score(
+            text=text,
+            after=self.start,
+            nats_per_character=nats,
+            bits_per_character=nats / math.log(2),
+            log_probabilities=log_probs.tolist(),
+        )
+
+    def _draw(self, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+        """Return tokens and log-probabilities, both [T, N], chosen by random numbers in [0, 1)."""
+        tokens, log_probs = self._decoder.sample(
+            uniforms, sampling.tau, sampling.greedy, sampling.top_k, sampling.top_p
+        )
+        _check_finite(log_probs)
+        return tokens, log_probs
+
+    def _uniforms(self, seed: int, numbers: range, length: int) -> Tensor:
+        """Return random numbers in [0, 1) for samples of these numbers, [T, N]."""
+        generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, n)))) for n in numbers]
+        columns = np.stack([generator.random(length) for generator in generators], 1)
+        uniforms = torch.from_numpy(columns).float().clamp_(max=1 - 2**-24)  # float32 may round up to 1
+        return uniforms.to(self.network.head.weight.device)
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device that can compute.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch.device, and a build of torch without CUDA
+        reason = str(error).split(". ")[0].splitlines()[0]
+        raise UserError(f"--device {name}: {reason}") from error
+    if device.type == "meta":
+        raise UserError("--device meta computes nothing; use cpu or cuda")
+    return device
+
+
+def is_slow(dtype: torch.dtype, device: torch.device) -> bool:
+    """Return whether a device lacks the instructions for matrix products of a dtype, and so emulates them."""
+    return dtype != torch.float32 and not processor.computes(dtype, device.type)
+
+
+def before_stop(text: str, stops: tuple[str, ...]) -> str:
+    """Return a text up to the stop that is complete first; of several that end there, the longest counts."""
+    ends = {stop: text.find(stop) + len(stop) for stop in stops if stop in text}
+    if not ends:
+        return text
+    first = min(ends.values())
+    return text[: first - max(len(stop) for stop, end in ends.items() if end == first)]
+
+
+def _check_finite(values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise UserError("the model's logits are not finite; its training has diverged")

@@ -1,0 +1,22 @@
+"""Where samples end, and parts of a stream."""
+
+from pathlib import Path
+
+from lightning_modules.saved_language_model import load_language_model
+from lightning_modules.text_generation import Sampling, TextGenerator, before_stop
+
+
+def test_the_stop_that_is_complete_first() -> None:
+    stops = ("cde", "bc", "abc", "x")
+    assert before_stop("zabcde", stops) == "z"
+    assert before_stop("zbcde", stops) == "z"
+    assert before_stop("zcde", stops) == "z"
+    assert before_stop("zz", stops) == "zz"
+
+
+def test_samples_begin_after_the_prompt_however_often_they_are_drawn(language_model: Path) -> None:
+    generator = TextGenerator(load_language_model(language_model), "ab")
+    first = generator.samples(2, 20, 3, Sampling())
+    assert len(generator.score("cd")["log_probabilities"]) == 2
+    assert "".join(generator.stream(1, 20, 3, Sampling())) == first[1]["text"]
+    assert generator.samples(2, 20, 3, Sampling()) == first
