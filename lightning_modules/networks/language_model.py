@@ -97,5 +97,12 @@ def own_options(layer: type[RecurrentLayer]) -> list[str]:
 
     These are `bias` and all arguments that other recurrent layers lack. A layer keeps each as an attribute.
     """
-    common = signature(RecurrentLayer).parameters.keys() - {"bias"}
-    return [name for name in signature(layer).parameters if name not in common]
+    parameters = [
+        parameter
+        for parent in reversed(layer.__mro__)
+        if issubclass(parent, RecurrentLayer) and "__init__" in vars(parent)
+        for parameter in signature(parent.__init__).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    common = signature(RecurrentLayer.__init__).parameters.keys() - {"bias"}
+    return list(dict.fromkeys(parameter.name for parameter in parameters if parameter.name not in common))

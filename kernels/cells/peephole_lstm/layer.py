@@ -37,6 +37,8 @@ class PeepholeLSTM(RecurrentLayer):
     gates i, f, o. With zeros there it is the LSTM.
 
     Args:
+        input_size: width I of an input vector.
+        hidden_size: width H of the state.
         *arguments: as in `RecurrentLayer`.
         peephole: "full" or "diagonal".
         candidate: the candidate's function, "sigmoid" or "tanh"; by default the study's sigmoid for full, tanh for
@@ -51,6 +53,8 @@ class PeepholeLSTM(RecurrentLayer):
 
     def __init__(
         self,
+        input_size: int,
+        hidden_size: int,
         *arguments: Any,
         peephole: Literal["full", "diagonal"] = "full",
         candidate: Literal["sigmoid", "tanh"] | None = None,
@@ -63,7 +67,7 @@ class PeepholeLSTM(RecurrentLayer):
         self.peephole = peephole
         self.candidate = candidate or ("sigmoid" if peephole == "full" else "tanh")
         self.cell_options = (self.candidate,)
-        super().__init__(*arguments, **options)
+        super().__init__(input_size, hidden_size, *arguments, **options)
 
     @property
     def cell(self) -> Cell:  # type: ignore[override]  # of a class elsewhere, here of its form
