@@ -131,22 +131,22 @@ def run(options: argparse.Namespace, prompt: str) -> None:
 
 def print_samples(generator: "TextGenerator", prompt: str, options: argparse.Namespace) -> None:
     """Draw samples and print them, at the end or as they come."""
-    from lightning_modules.text_generation import Sampling
+    from kernels.decode import Sampling
 
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     tau = options.temperature or 1.0
-    sampling = Sampling(tau, options.greedy, options.top_k or 0, options.top_p or 1.0, tuple(options.stop))
+    sampling = Sampling(tau, options.greedy, options.top_k or 0, options.top_p or 1.0)
     if not options.greedy:
         log(f"tau {tau:g}: logits times {tau:g} (most other tools: temperature {1 / tau:g}); seed {seed}")
     echo = "" if options.no_echo else prompt
     if options.stream:
         for n in range(options.num_samples):
             print("---\n" * (n > 0) + echo, end="")
-            for part in generator.stream(n, options.length, seed, sampling):
+            for part in generator.stream(n, options.length, seed, sampling, tuple(options.stop)):
                 print(part, end="", flush=True)
             print()
         return
-    samples = generator.samples(options.num_samples, options.length, seed, sampling)
+    samples = generator.samples(options.num_samples, options.length, seed, sampling, tuple(options.stop))
     if options.json:
         facts = {"prompt": prompt, "samples": samples, "tau": None if options.greedy else tau, "seed": seed}
         facts |= {name: getattr(options, name) for name in ("greedy", "top_k", "top_p", "length", "stop", "dtype")}

@@ -5,7 +5,6 @@ Legend: N samples, T characters.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -13,31 +12,11 @@ import torch
 from torch import Tensor
 
 from kernels import processor
+from kernels.decode import Sampling
 from lightning_modules.errors import UserError
 from lightning_modules.networks.language_model import CharacterModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of matrix products
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How characters are chosen.
-
-    Args:
-        tau: multiplies the logits: above 1 sharpens the distribution, below 1 flattens it. Most tools divide by their
-            temperature, which is 1 / tau.
-        greedy: take the most likely character each time; the other settings have no effect then.
-        top_k: choose from the `top_k` most likely characters; 0 for all.
-        top_p: choose from the fewest characters whose probabilities sum to `top_p` (Holtzman et al. 2020,
-            arXiv 1904.09751).
-        stops: texts before which a sample ends.
-    """
-
-    tau: float = 1.0
-    greedy: bool = False
-    top_k: int = 0
-    top_p: float = 1.0
-    stops: tuple[str, ...] = ()
 
 
 class Sample(TypedDict):
@@ -67,41 +46,47 @@ class TextGenerator:
         dtype: dtype of the matrix products.
 
     Raises:
-        UserError: if the cell cannot be sampled from, or the logits are not finite.
+        UserError: if the logits are not finite.
     """
 
     def __init__(self, network: CharacterModel, prompt: str, dtype: torch.dtype = torch.float32) -> None:
         self.network = network.eval().requires_grad_(False)
         self.start = prompt or ("\n" if "\n" in network.vocabulary else network.vocabulary[0])
-        try:
-            self._decoder = network.decoder(dtype)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        self._decoder = network.decoder(dtype)
         _check_finite(self._decoder.read(network.encode(self.start)[:, None]))
         self._after_prompt = self._decoder.state()
 
-    def samples(self, number: int, length: int, seed: int, sampling: Sampling) -> list[Sample]:
-        """Return samples of at most `length` characters, drawn in one batch.
+    def samples(
+        self, number: int, length: int, seed: int, sampling: Sampling, stops: tuple[str, ...] = ()
+    ) -> list[Sample]:
+        """Return samples, drawn in one batch.
 
-        A sample depends on the seed and its own number, not on how many are drawn.
+        Args:
+            number: how many; a sample depends on the seed and its index, not on this number.
+            length: largest number of characters of a sample.
+            seed: of the random numbers.
+            sampling: how a character is chosen.
+            stops: texts before which a sample ends.
         """
         self._decoder.restore(self._after_prompt)
         self._decoder.repeat(number)
         tokens, log_probs = self._draw(self._uniforms(seed, range(number), length), sampling)
         samples = []
         for n in range(number):
-            text = before_stop(self.network.decode(tokens[:, n]), sampling.stops)
+            text = before_stop(self.network.decode(tokens[:, n]), stops)
             samples.append(Sample(text=text, log_probabilities=log_probs[: len(text), n].tolist()))
         return samples
 
-    def stream(self, sample: int, length: int, seed: int, sampling: Sampling) -> Iterator[str]:
-        """Yield the text of one sample in parts as they are drawn; together they are that sample of `samples`.
+    def stream(
+        self, index: int, length: int, seed: int, sampling: Sampling, stops: tuple[str, ...] = ()
+    ) -> Iterator[str]:
+        """Yield the text of sample `index` in parts, as they are drawn; together they are that sample of `samples`.
 
         What may be the beginning of a stop is held back until it is clear whether it is one.
         """
         self._decoder.restore(self._after_prompt)
-        stops, held = sampling.stops, ""
-        for uniform in self._uniforms(seed, range(sample, sample + 1), length).split(1):
+        held = ""
+        for uniform in self._uniforms(seed, range(index, index + 1), length).split(1):
             tokens, _ = self._draw(uniform, sampling)
             held += self.network.decode(tokens[:, 0])
             if complete := [stop for stop in stops if held.endswith(stop)]:
@@ -129,15 +114,13 @@ class TextGenerator:
 
     def _draw(self, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
         """Return tokens and log-probabilities, both [T, N], chosen by random numbers in [0, 1)."""
-        tokens, log_probs = self._decoder.sample(
-            uniforms, sampling.tau, sampling.greedy, sampling.top_k, sampling.top_p
-        )
+        tokens, log_probs = self._decoder.sample(uniforms, *sampling)
         _check_finite(log_probs)
         return tokens, log_probs
 
-    def _uniforms(self, seed: int, numbers: range, length: int) -> Tensor:
-        """Return random numbers in [0, 1) for samples of these numbers, [T, N]."""
-        generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, n)))) for n in numbers]
+    def _uniforms(self, seed: int, indices: range, length: int) -> Tensor:
+        """Return random numbers in [0, 1) for samples of these indices, [T, N]."""
+        generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, n)))) for n in indices]
         columns = np.stack([generator.random(length) for generator in generators], 1)
         uniforms = torch.from_numpy(columns).float().clamp_(max=1 - 2**-24)  # float32 may round up to 1
         return uniforms.to(self.network.head.weight.device)

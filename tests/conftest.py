@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
+    from lightning_modules.networks.language_model import CharacterModel
     from studies.runs import StudyRun
 
 # Triton's kernels are interpreted, on the CPU; TRITON_INTERPRET=0 compiles them, for the tests marked gpu.
@@ -41,6 +42,15 @@ SMALL = [
 SMALL += ["--model.network.hidden_size", "8", "--model.network.embedding_size", "4"]
 ALPHABET = "\n abcdefgh'"  # of a small language model
 SUMMARY = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
+
+
+def save_language_model(network: "CharacterModel") -> Path:
+    """Save what generate.py reads of a checkpoint; return its path."""
+    import torch
+
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "language_model": network.description()}, "last.ckpt")
+    return Path("last.ckpt")
 
 
 def finish(run: "StudyRun", version: int = 0, summary: str = json.dumps(SUMMARY)) -> Path:
@@ -114,9 +124,7 @@ def language_model(own_folder: Path) -> Path:
     network = CharacterModel(ALPHABET, embedding_size=4, hidden_size=6)
     with torch.no_grad():
         network.head.weight.mul_(10)
-    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": weights, "language_model": network.description()}, "last.ckpt")
-    return Path("last.ckpt")
+    return save_language_model(network)
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import generate
+from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.saved_language_model import load_language_model
-from tests.conftest import ALPHABET
+from tests.conftest import ALPHABET, save_language_model
+from tests.kernels.all_cells import Leaky
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -113,6 +115,17 @@ def test_greedy_takes_the_likeliest(run: Run, language_model: Path) -> None:
         logits, _ = network(torch.tensor([[ALPHABET.index(character) for character in text]]))
         text += ALPHABET[int(logits[0, -1].argmax())]
     assert out == text + "\n"
+
+
+def test_a_cell_of_ones_own(run: Run) -> None:
+    save_language_model(CharacterModel(ALPHABET, Leaky, embedding_size=4, hidden_size=6))
+    words = ("--prompt", "ab", "--seed", "1", "--length", "20")
+    status, out, err = run(*words, "--layer", "leaky_cell.Leaky")
+    assert (status, len(out)) == (0, 23), err
+    assert run(*words, "--layer", "leaky_cell.Leaky", "--stream")[1] == out
+    status, _, err = run(*words)
+    assert status == 2
+    assert "for a cell of your own give its class: --layer my_cells.MyCell" in err
 
 
 def test_streams_are_what_is_printed_at_once(run: Run) -> None:

@@ -32,11 +32,6 @@ class Samples(Callback):
         """Settle when it is time; a run without a set end has no thirds."""
         steps = trainer.estimated_stepping_batches
         self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
-        try:
-            pl_module.network.decoder()  # type: ignore[union-attr, operator]
-        except ValueError as error:
-            self._when = set()
-            print(f"no samples: {error}", flush=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from kernels.decode import Sampling
 from lightning_modules.saved_language_model import load_language_model
-from lightning_modules.text_generation import Sampling, TextGenerator, before_stop
+from lightning_modules.text_generation import TextGenerator, before_stop
+
+SAMPLING = Sampling(temperature=1.0, greedy=False, top_k=0, top_p=1.0)
 
 
 def test_the_stop_that_is_complete_first() -> None:
@@ -16,7 +19,7 @@ def test_the_stop_that_is_complete_first() -> None:
 
 def test_samples_begin_after_the_prompt_however_often_they_are_drawn(language_model: Path) -> None:
     generator = TextGenerator(load_language_model(language_model), "ab")
-    first = generator.samples(2, 20, 3, Sampling())
+    first = generator.samples(2, 20, 3, SAMPLING)
     assert len(generator.score("cd")["log_probabilities"]) == 2
-    assert "".join(generator.stream(1, 20, 3, Sampling())) == first[1]["text"]
-    assert generator.samples(2, 20, 3, Sampling()) == first
+    assert "".join(generator.stream(1, 20, 3, SAMPLING)) == first[1]["text"]
+    assert generator.samples(2, 20, 3, SAMPLING) == first
