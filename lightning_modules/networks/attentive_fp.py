@@ -21,15 +21,10 @@ class AttentiveFP(GraphNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_edge_features: int,
-        num_outputs: int,
-        hidden_size: PositiveInt = 64,
-        num_layers: PositiveInt = 2,
-        num_timesteps: PositiveInt = 2,
+        self, num_features: int, num_edge_features: int, num_outputs: int,
+        hidden_size: PositiveInt = 64, num_layers: PositiveInt = 2, num_timesteps: PositiveInt = 2,
         dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_edge_features, num_outputs, dropout)
         self.network = PyGAttentiveFP(
             num_features, hidden_size, num_outputs, num_edge_features, num_layers, num_timesteps, dropout

@@ -34,15 +34,10 @@ class BilinearDecoder(nn.Module, ABC):
     """
 
     def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_size: PositiveInt = 200,
-        dropout: ClosedUnitInterval = 0.0,
-        rgcn_layers: NonNegativeInt = 0,
-        num_bases: PositiveInt = 8,
-        scale: NonNegativeFloat = 1e-3,
-    ) -> None:
+        self, num_nodes: int, num_relations: int,
+        hidden_size: PositiveInt = 200, dropout: ClosedUnitInterval = 0.0, rgcn_layers: NonNegativeInt = 0,
+        num_bases: PositiveInt = 8, scale: NonNegativeFloat = 1e-3,
+    ) -> None:  # fmt: skip
         super().__init__()
         require(self, num_nodes=num_nodes, num_relations=num_relations)
         self.p = dropout

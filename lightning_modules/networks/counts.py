@@ -20,13 +20,9 @@ class Counts(GraphNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_edge_features: int,
-        num_outputs: int,
-        hidden_size: NonNegativeInt = 128,
-        dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+        self, num_features: int, num_edge_features: int, num_outputs: int,
+        hidden_size: NonNegativeInt = 128, dropout: ClosedUnitInterval = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_edge_features, num_outputs, dropout)
         counts = num_features + num_edge_features
         self.norm = BatchNorm(counts, affine=False, allow_single_element=True)  # counts differ widely in scale

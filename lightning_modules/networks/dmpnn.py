@@ -26,14 +26,9 @@ class DMPNN(GraphNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_edge_features: int,
-        num_outputs: int,
-        hidden_size: PositiveInt = 128,
-        num_layers: PositiveInt = 4,
-        dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+        self, num_features: int, num_edge_features: int, num_outputs: int,
+        hidden_size: PositiveInt = 128, num_layers: PositiveInt = 4, dropout: ClosedUnitInterval = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_edge_features, num_outputs, dropout)
         self.num_layers = num_layers
         self.first = nn.Linear(num_features + num_edge_features, hidden_size)

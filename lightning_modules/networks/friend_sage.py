@@ -27,12 +27,9 @@ class FriendSAGE(nn.Module):
     """
 
     def __init__(
-        self,
-        num_nodes: int,
-        hidden_size: PositiveInt = 128,
-        num_layers: NonNegativeInt = 1,
-        dropout: ClosedUnitInterval = 0.5,
-    ) -> None:
+        self, num_nodes: int,
+        hidden_size: PositiveInt = 128, num_layers: NonNegativeInt = 1, dropout: ClosedUnitInterval = 0.5,
+    ) -> None:  # fmt: skip
         super().__init__()
         require(self, num_nodes=num_nodes)
         self.p = dropout

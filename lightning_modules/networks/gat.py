@@ -34,15 +34,10 @@ class GAT(NodeNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        hidden_size: PositiveInt = 8,
-        heads: PositiveInt = 8,
-        last_heads: PositiveInt = 1,
-        dropout: ClosedUnitInterval = 0.6,
-        version: Literal[1, 2] = 1,
-    ) -> None:
+        self, num_features: int, num_classes: int,
+        hidden_size: PositiveInt = 8, heads: PositiveInt = 8, last_heads: PositiveInt = 1,
+        dropout: ClosedUnitInterval = 0.6, version: Literal[1, 2] = 1,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_classes, dropout, hops=2)
         width, make = heads * hidden_size, GATConv if version == 1 else GATv2Conv
         # PyG's layers need dense features. So W is applied before the first one, whose own W becomes the identity.

@@ -40,14 +40,10 @@ class GCN(NodeNetwork):
     whole_graph = True
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        hidden_size: PositiveInt = 16,
-        num_layers: PositiveInt = 2,
-        dropout: ClosedUnitInterval = 0.5,
+        self, num_features: int, num_classes: int,
+        hidden_size: PositiveInt = 16, num_layers: PositiveInt = 2, dropout: ClosedUnitInterval = 0.5,
         form: Form = "sparse",
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_classes, dropout, hops=num_layers)
         if num_layers < 2:
             raise ValueError(f"GCN needs two layers or more, got num_layers {num_layers}")

@@ -32,15 +32,10 @@ class GCNII(NodeNetwork):
     whole_graph = True
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        hidden_size: PositiveInt = 64,
-        num_layers: PositiveInt = 64,
-        dropout: ClosedUnitInterval = 0.6,
-        alpha: ClosedUnitInterval = 0.1,
-        theta: PositiveFloat = 0.5,
-    ) -> None:
+        self, num_features: int, num_classes: int,
+        hidden_size: PositiveInt = 64, num_layers: PositiveInt = 64, dropout: ClosedUnitInterval = 0.6,
+        alpha: ClosedUnitInterval = 0.1, theta: PositiveFloat = 0.5,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_classes, dropout, hops=num_layers)
         self.first = SparseLinear(num_features, hidden_size)
         self.layers = nn.ModuleList(

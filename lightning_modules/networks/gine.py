@@ -21,14 +21,9 @@ class GINE(GraphNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_edge_features: int,
-        num_outputs: int,
-        hidden_size: PositiveInt = 64,
-        num_layers: PositiveInt = 4,
-        dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+        self, num_features: int, num_edge_features: int, num_outputs: int,
+        hidden_size: PositiveInt = 64, num_layers: PositiveInt = 4, dropout: ClosedUnitInterval = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_edge_features, num_outputs, dropout)
         H = hidden_size
         self.first = nn.Linear(num_features, H)

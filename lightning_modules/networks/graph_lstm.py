@@ -49,17 +49,12 @@ class GraphLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        vocab_size: int,
-        num_classes: int,
-        embedding_size: PositiveInt = 128,
-        hidden_size: PositiveInt = 64,
-        graph_layers: NonNegativeInt = 1,
+        self, vocab_size: int, num_classes: int,
+        embedding_size: PositiveInt = 128, hidden_size: PositiveInt = 64, graph_layers: NonNegativeInt = 1,
         layer: Callable[[int, int], nn.Module] | None = bidirectional_lstm,
-        pooling: Literal["attention", "mean"] = "attention",
-        dropout: ClosedUnitInterval = 0.3,
+        pooling: Literal["attention", "mean"] = "attention", dropout: ClosedUnitInterval = 0.3,
         word_dropout: ClosedUnitInterval = 0.5,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         require(self, vocab_size=vocab_size, num_classes=num_classes)
         self.num_classes, self.p, self.word_dropout = num_classes, dropout, word_dropout

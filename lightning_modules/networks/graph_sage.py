@@ -30,14 +30,10 @@ class GraphSAGE(NodeNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        hidden_size: PositiveInt = 64,
-        num_layers: PositiveInt = 2,
-        dropout: ClosedUnitInterval = 0.5,
+        self, num_features: int, num_classes: int,
+        hidden_size: PositiveInt = 64, num_layers: PositiveInt = 2, dropout: ClosedUnitInterval = 0.5,
         aggregate: Literal["mean", "max", "lstm"] = "mean",
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_classes, dropout, hops=num_layers)
         widths = [num_features, *[hidden_size] * (num_layers - 1), num_classes]
         self.layers = nn.ModuleList(

@@ -36,14 +36,10 @@ class CharacterModel(nn.Module):
     """
 
     def __init__(
-        self,
-        vocabulary: str,
-        layer: Callable[[int, int], nn.Module] = LSTM,
-        embedding_size: PositiveInt = 64,
-        hidden_size: PositiveInt = 256,
-        num_layers: PositiveInt = 2,
-        dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+        self, vocabulary: str,
+        layer: Callable[[int, int], nn.Module] = LSTM, embedding_size: PositiveInt = 64,
+        hidden_size: PositiveInt = 256, num_layers: PositiveInt = 2, dropout: ClosedUnitInterval = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         require(self, vocabulary=vocabulary)
         self.vocabulary = vocabulary

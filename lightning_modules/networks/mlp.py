@@ -19,12 +19,9 @@ class MLP(NodeNetwork):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        hidden_size: PositiveInt = 64,
-        dropout: ClosedUnitInterval = 0.5,
-    ) -> None:
+        self, num_features: int, num_classes: int,
+        hidden_size: PositiveInt = 64, dropout: ClosedUnitInterval = 0.5,
+    ) -> None:  # fmt: skip
         super().__init__(num_features, num_classes, dropout, hops=0)
         self.first = SparseLinear(num_features, hidden_size)
         self.last = nn.Linear(hidden_size, num_classes)

@@ -38,16 +38,11 @@ class RecurrentClassifier(nn.Module):
     """
 
     def __init__(
-        self,
-        vocab_size: int,
-        num_classes: int,
-        layer: Callable[[int, int], nn.Module] = LSTM,
-        embedding_size: PositiveInt = 64,
-        hidden_size: PositiveInt = 256,
-        num_layers: PositiveInt = 1,
-        bidirectional: bool = False,
+        self, vocab_size: int, num_classes: int,
+        layer: Callable[[int, int], nn.Module] = LSTM, embedding_size: PositiveInt = 64,
+        hidden_size: PositiveInt = 256, num_layers: PositiveInt = 1, bidirectional: bool = False,
         dropout: ClosedUnitInterval = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         require(self, vocab_size=vocab_size, num_classes=num_classes)
         self.num_classes = num_classes
