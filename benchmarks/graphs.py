@@ -1,14 +1,16 @@
-"""Graph networks: time of an epoch beside PyG's GCN, the sampler alone, and a step's time and memory against size.
+"""Graph networks: time of an epoch and of a sparse product beside PyG's, the sampler, and a step against graph size.
 
     python -m benchmarks.graphs epoch                    # training steps of a GCN on Cora and CiteSeer
-    python -m benchmarks.graphs sampler                  # seeds a second on 4 million edges, one core
-    python -m benchmarks.graphs size                     # 10⁴ to 10⁶ nodes: edge list, CSR, sampled; also a picture
+    python -m benchmarks.graphs products                 # forward and backward pass of Â H, three ways
+    python -m benchmarks.graphs sampler                  # sampled seeds per second from 4 million edges, one core
+    python -m benchmarks.graphs size                     # time and memory at 10⁴ to 10⁶ nodes, table and picture
 
-An epoch of full-batch training is one step: forward, backward, Adam. Both GCNs have 64 hidden units and drop out the
-input; PyG's gets the features dense, as its Planetoid data set gives them, or sparse, and times are medians of rounds
-that take all ways in another order each. `size` draws random graphs with 20 edges a node, 100 features, 256 hidden
-units and 47 classes, and takes each step in a process of its own: `memory` is by how much its resident memory grows at
-most over what the graph itself takes, `resident` the whole of it.
+`epoch`: an epoch of full-batch training is one step: forward pass, backward pass, Adam. Both GCNs have 64 hidden units
+and dropout on the input. PyG's gets the features dense, as its Planetoid data set returns them, or sparse. `epoch` and
+`products` print the median over rounds that run all ways in random order.
+
+`size`: random graphs with 20 edges per node, 100 features, 256 hidden units and 47 classes; each step runs in its own
+process. `memory` is the peak growth of the resident memory beyond the graph, `resident` the peak as a whole.
 """
 
 import json
@@ -18,12 +20,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
+from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
 from torch_geometric.loader import NodeLoader
 from torch_geometric.nn.models import GCN as PyGGCN
@@ -33,18 +37,18 @@ from benchmarks.recurrent import peak_memory, process_status
 from datamodules.neighbor_sampler import NeighborSampler
 from datamodules.node_graphs import Citations
 from lightning_modules.callbacks.colours import colour, marker
-from lightning_modules.networks.gcn import GCN
+from lightning_modules.networks.gcn import GCN, sparse_adjacency
 from lightning_modules.networks.graph_sage import GraphSAGE
 
 ROUNDS = 60
-F, H, C, DEGREE = 100, 256, 47, 20  # of the random graphs
+F, H, C, DEGREE = 100, 256, 47, 20  # random graphs
 SEEDS, FAN_OUTS = 1024, [15, 10]
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-LARGEST = {"edges": 100_000, "sparse": 1_000_000, "sampled": 1_000_000}  # edges: 4 GB at 100,000 nodes
+LARGEST = {"edges": 100_000, "sparse": 1_000_000, "sampled": 1_000_000}  # nodes; edges need 4 GB at 100,000
 
 
 class PyGNetwork(nn.Module):
-    """PyG's GCN model with the input's dropout, which it lacks."""
+    """PyG's GCN model with dropout on the input, which it lacks."""
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -56,7 +60,7 @@ class PyGNetwork(nn.Module):
 
 
 def epoch(download: bool) -> None:
-    """Print the time of a training step of both GCNs on the citation graphs."""
+    """Print the time of a training step of both GCNs on Cora and CiteSeer."""
     print("| data | network | ms an epoch | of PyG's GCN |\n| --- | --- | --- | --- |")
     for name in ("Cora", "CiteSeer"):
         data = Citations(name, download)
@@ -73,6 +77,37 @@ def compare(name: str, sparse: Data, sizes: tuple[int, int]) -> None:
         "ours": stepper(GCN(*sizes, hidden_size=64), lambda: sparse),
         "ours, dense features": stepper(GCN(*sizes, hidden_size=64), lambda: dense),
     }
+    times = interleaved(ways)
+    peer = times["PyG's GCN"]
+    for way in ways:
+        print(f"| {name} | {way} | {times[way]:.1f} | {times[way] / peer:.2f} |", flush=True)
+
+
+def matrix_products(download: bool) -> None:
+    """Print the time of the forward and backward pass of Â H, H [N, 64], on Cora and CiteSeer."""
+    print("| data | way | ms a product |\n| --- | --- | --- |")
+    for name in ("Cora", "CiteSeer"):
+        graph = Citations(name, download).graph
+        matrix = sparse_adjacency(graph.edge_index, len(graph.y))
+        index = EdgeIndex(matrix.rows).fill_cache_()
+        h = torch.randn(len(graph.y), 64, requires_grad=True)
+        products: dict[str, Callable[[Tensor], Tensor]] = {
+            "ours, SparseMatrix": matrix.__matmul__,
+            "torch_geometric.EdgeIndex": partial(index.matmul, input_value=matrix.rows.values()),
+            "torch.sparse_csr": matrix.rows.__matmul__,
+        }
+        times = interleaved({way: partial(differentiate, product, h) for way, product in products.items()})
+        for way in products:
+            print(f"| {name} | {way} | {times[way]:.2f} |", flush=True)
+
+
+def differentiate(product: Callable[[Tensor], Tensor], h: Tensor) -> None:
+    """Run a product forwards and backwards."""
+    product(h).sum().backward()
+
+
+def interleaved(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Return the median time of each function in ms, over rounds that call all of them in random order."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     order = random.Random(0)
     for _ in range(ROUNDS):
@@ -81,10 +116,7 @@ def compare(name: str, sparse: Data, sizes: tuple[int, int]) -> None:
             start = time.perf_counter()
             ways[way]()
             times[way].append(1000 * (time.perf_counter() - start))
-    peer = statistics.median(times["PyG's GCN"])
-    for way in ways:
-        median = statistics.median(times[way])
-        print(f"| {name} | {way} | {median:.1f} | {median / peer:.2f} |", flush=True)
+    return {way: statistics.median(own) for way, own in times.items()}
 
 
 def stepper(network: nn.Module, batch: Callable[[], Data]) -> Callable[[], None]:
@@ -102,7 +134,7 @@ def stepper(network: nn.Module, batch: Callable[[], Data]) -> Callable[[], None]
 
 
 def sampler() -> None:
-    """Print how many seeds a second are sampled."""
+    """Print the number of seeds sampled per second."""
     torch.set_num_threads(1)
     N = 200_000
     made = NeighborSampler(torch.randint(0, N, (2, DEGREE * N)), N, FAN_OUTS)
@@ -113,14 +145,14 @@ def sampler() -> None:
         made._sample(seeds)
         times.append(time.perf_counter() - start)
     print(
-        f"{SEEDS / statistics.median(times):,.0f} seeds a second, fan-outs {FAN_OUTS}, {DEGREE * N:,} edges, one thread"
+        f"{SEEDS / statistics.median(times):,.0f} seeds per second, fan-outs {FAN_OUTS}, {DEGREE * N:,} edges, 1 thread"
     )
 
 
 def size(out: Path) -> None:
-    """Print, save and draw time and memory of a step against the size of the graph, a process each."""
+    """Print, save and draw time and memory of a training step against the size of the graph."""
     rows = []
-    print("| nodes | edges | way | s a step | memory, MB | resident, MB |\n| --- | --- | --- | --- | --- | --- |")
+    print("| nodes | edges | way | s per step | memory, MB | resident, MB |\n| --- | --- | --- | --- | --- | --- |")
     for N in SIZES:
         for way, largest in LARGEST.items():
             if largest >= N:
@@ -136,7 +168,7 @@ def size(out: Path) -> None:
 
 
 def one(N: int, way: str) -> dict[str, Any]:
-    """Return time and memory of training steps on a random graph of N nodes; all that a step needs is in its time."""
+    """Return time and memory of training steps on a random graph of N nodes; the time includes the sampling."""
     torch.manual_seed(0)
     edge_index = torch.randint(0, N, (2, DEGREE * N))
     graph = Data(
@@ -166,26 +198,26 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    names = {"edges": "GCN, a message an edge", "sparse": "GCN, CSR", "sampled": f"GraphSAGE, {SEEDS} sampled seeds"}
+    names = {"edges": "GCN, a message per edge", "sparse": "GCN, CSR", "sampled": f"GraphSAGE, {SEEDS} sampled seeds"}
     for axes, key, label in zip(figure.subplots(1, 2), ("memory", "seconds"), ("MB", "seconds"), strict=True):
         for number, (way, name) in enumerate(names.items()):
             own = [row for row in rows if row["way"] == way]
             style = {"color": colour(number), "marker": marker(number)}
             axes.plot([row["nodes"] for row in own], [row[key] for row in own], label=name, **style)
-        axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel=f"{label} a training step")
+        axes.set(xscale="log", yscale="log", xlabel="nodes", yylabel=f"{label} per training step")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
 
 
 def main() -> int:
-    """Measure what the command line asks for."""
+    """Run the chosen benchmark; `one` is a single step of `size`, which `size` runs in a process of its own."""
     parser = make_parser(__doc__)
-    parser.add_argument("what", choices=("epoch", "sampler", "size", "one"))
+    parser.add_argument("what", choices=("epoch", "products", "sampler", "size", "one"))
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/benchmarks/graphs"), help="folder of the results of size"
+        "--out", type=Path, default=Path("runs/benchmarks/graphs"), help="folder for the results of size"
     )
-    parser.add_argument("--nodes", type=int, default=10_000, help="of one, a single step of size")
-    parser.add_argument("--way", choices=LARGEST, default="sampled", help="of one")
+    parser.add_argument("--nodes", type=int, default=10_000, help="number of nodes, for one")
+    parser.add_argument("--way", choices=LARGEST, default="sampled", help="how to train, for one")
     options = parser.parse_args()
     if options.what == "size":
         size(options.out)
@@ -193,6 +225,8 @@ def main() -> int:
         print(json.dumps(one(options.nodes, options.way)))
     elif options.what == "epoch":
         epoch(options.download)
+    elif options.what == "products":
+        matrix_products(options.download)
     else:
         sampler()
     return 0

@@ -1,9 +1,9 @@
-"""Time to rank a knowledge graph's whole test split, filtered and from both sides, beside PyG's own evaluation.
+"""Time of the filtered ranking of a knowledge graph's whole test split, head and tail, beside PyG's evaluation.
 
     python -m benchmarks.link_ranking --data FB15k-237 --threads 1
 
-Weights as drawn: the time does not depend on them. PyG's `test` ranks tails only, unfiltered, a triple at a time; it
-runs on the first 200 triples, and its time is scaled to the split.
+The weights are the initial ones; the time does not depend on them. PyG's `test` ranks tails only, unfiltered, one
+triple at a time; it runs on the first 200 triples, and its time is scaled to the whole split.
 """
 
 import sys
@@ -19,12 +19,12 @@ from lightning_modules.networks.complex import ComplEx
 from lightning_modules.networks.distmult import DistMult
 from lightning_modules.ranking import RankMetrics, mid_ranks
 
-SAMPLE = 200  # triples for PyG
+SAMPLE = 200  # triples that PyG ranks
 
 
 @torch.no_grad()
 def rank_all(data: KnowledgeGraph, network: torch.nn.Module) -> int:
-    """Rank every test triple from both sides; return the number of ranks."""
+    """Rank head and tail of every test triple; return the number of ranks."""
     metrics, ranks = RankMetrics([1, 3, 10], []), 0
     for batch in data.test_dataloader():
         scores = network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
@@ -47,13 +47,13 @@ def main() -> int:
     data = KnowledgeGraph(options.data, options.download)
     head, relation, tail = data.links.triples["test"][: len(data.links.triples["test"]) // 2].T
     print(f"{options.data}, {len(head)} test triples, H {options.hidden_size}, threads {options.threads}", end="\n\n")
-    print("| decoder | ours, s | CPU s | PyG's, one side, unfiltered, CPU s |\n| --- | --- | --- | --- |")
+    print("| decoder | ours, s | ours, CPU s | PyG's, tails only, unfiltered, CPU s |\n| --- | --- | --- | --- |")
     for make, peer in ((DistMult, PyGDistMult), (ComplEx, PyGComplEx)):
         network = make(data.num_nodes, data.num_relations, options.hidden_size)
         start, wall = time.process_time(), time.monotonic()
         assert rank_all(data, network) == 2 * len(head)
         own, wall = time.process_time() - start, time.monotonic() - wall
-        width = options.hidden_size // (2 if make is ComplEx else 1)  # PyG counts complex numbers
+        width = options.hidden_size // (2 if make is ComplEx else 1)  # PyG's width counts complex numbers
         other = peer(data.num_nodes, data.num_relations, width).eval()
         start = time.process_time()
         other.test(head[:SAMPLE], relation[:SAMPLE], tail[:SAMPLE], batch_size=20000, log=False)

@@ -1,4 +1,4 @@
-"""What the scorers of links share: sizes from the data, and how far an encoder sees."""
+"""Networks for link prediction: required sizes, and how far the R-GCN encoder sees."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from lightning_modules.networks.friend_sage import FriendSAGE
 
 
 @pytest.mark.parametrize("make", [DistMult, ComplEx, FriendSAGE])
-def test_data_without_facts_are_refused(make: type) -> None:
+def test_sizes_must_be_defined(make: type) -> None:
     with pytest.raises(ValueError, match=f"{make.__name__} needs num_nodes.*, which the data module does not define"):
         make(num_nodes=None, **({} if make is FriendSAGE else {"num_relations": None}))
 

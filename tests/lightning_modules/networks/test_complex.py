@@ -1,4 +1,4 @@
-"""Scores of ComplEx against the equation."""
+"""Score and penalty of ComplEx against their equations."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ def test_complex() -> None:
     torch.testing.assert_close(network(HEADS, RELATIONS, EDGES, TYPES), expected)
     tails = torch.tensor([3, 3, 0])
     triples = (nodes[HEADS], relations[RELATIONS], nodes[tails])
-    cubes = sum(part.abs().pow(3).sum(1).mean() for part in triples)
-    torch.testing.assert_close(network.n3(HEADS, RELATIONS, tails), cubes)
+    penalty = sum(part.abs().pow(3).sum(1).mean() for part in triples)
+    torch.testing.assert_close(network.n3(HEADS, RELATIONS, tails), penalty)
 
 
 def test_complex_needs_pairs() -> None:

@@ -1,4 +1,4 @@
-"""Scores of DistMult against the equation."""
+"""The score of DistMult against its equation."""
 
 import torch
 

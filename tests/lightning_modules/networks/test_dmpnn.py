@@ -1,4 +1,4 @@
-"""DMPNN needs every edge in both directions, and finds each one's opposite."""
+"""The reverse edges of DMPNN."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from lightning_modules.networks.dmpnn import DMPNN, reverse_edges
 F, G, K = 5, 3, 2
 
 
-def test_an_edge_in_one_direction_alone_is_refused() -> None:
+def test_an_edge_without_its_reverse_is_refused() -> None:
     with pytest.raises(ValueError, match="needs every edge in both directions"):
         DMPNN(F, G, K)(
             torch.randn(3, F), torch.tensor([[0, 1, 1], [1, 0, 2]]), torch.randn(3, G), torch.zeros(3).long(), 1

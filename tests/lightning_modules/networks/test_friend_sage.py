@@ -1,4 +1,4 @@
-"""FriendSAGE beside PyG's layer."""
+"""FriendSAGE against PyG's SAGEConv."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ EDGES, TYPES = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), torch.tensor([0, 1, 0
 HEADS, RELATIONS = torch.tensor([0, 2, 1]), torch.tensor([1, 0, 1])
 
 
-def test_graph_sage_is_pygs_layer() -> None:
+def test_outputs_equal_pygs() -> None:
     network = FriendSAGE(3, 4, num_layers=2).eval()
     h = network.nodes
     for depth, (own, neighbours) in enumerate(zip(network.own, network.neighbours, strict=True)):
@@ -23,7 +23,7 @@ def test_graph_sage_is_pygs_layer() -> None:
 
 @pytest.mark.parametrize("edges", [[[], []], [[0, 0, 2], [1, 1, 2]]], ids=["no edge", "twice and a loop"])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
-def test_nodes_alone_and_equal_edges_as_pyg_does(edges: list, dtype: torch.dtype) -> None:
+def test_unusual_graphs_equal_pygs(edges: list, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     network, layer = FriendSAGE(3, 4).double().eval(), SAGEConv(4, 4).double()
     layer.lin_r.weight, layer.lin_l.bias = network.own[0].weight, network.own[0].bias
@@ -35,7 +35,7 @@ def test_nodes_alone_and_equal_edges_as_pyg_does(edges: list, dtype: torch.dtype
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
 
 
-def test_an_edge_to_no_node_is_refused() -> None:
+def test_an_edge_to_a_missing_node_is_refused() -> None:
     with pytest.raises(ValueError, match=r"edges must join nodes 0\.\.2, got 3"):
         FriendSAGE(3, 4).encode(torch.tensor([[0], [3]]))
 

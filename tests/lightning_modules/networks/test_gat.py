@@ -1,4 +1,4 @@
-"""Attention of GAT and GATv2, and PyG's layers."""
+"""Attention weights of GAT and GATv2, against PyG's layers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from lightning_modules.networks.gat import GAT
 F, C = 7, 3
 
 
-def test_attention_sums_to_one_and_is_a_mean_without_a_vector() -> None:
+def test_attention_sums_to_one_and_is_uniform_for_a_zero_vector() -> None:
     torch.manual_seed(0)
     network, x = GAT(F, C).eval(), torch.randn(6, F)
     edges, weights = network.attention(x, six_nodes())
@@ -27,7 +27,7 @@ def test_attention_sums_to_one_and_is_a_mean_without_a_vector() -> None:
 
 
 @pytest.mark.parametrize(("version", "theirs", "ends"), [(1, GATConv, ["lin"]), (2, GATv2Conv, ["lin_l", "lin_r"])])
-def test_features_are_projected_as_pyg_does(version: Any, theirs: Any, ends: list[str]) -> None:
+def test_outputs_equal_pygs(version: Any, theirs: Any, ends: list[str]) -> None:
     torch.manual_seed(0)
     network, x = GAT(F, C, version=version).eval(), torch.randn(6, F)
     layer, state = theirs(F, 8, heads=8), network.first.state_dict()
@@ -39,12 +39,12 @@ def test_features_are_projected_as_pyg_does(version: Any, theirs: Any, ends: lis
     torch.testing.assert_close(network.hidden(x, six_nodes()), elu(layer(x, six_nodes())))
 
 
-def test_only_version_two_orders_neighbours_anew_for_every_node() -> None:
+def test_only_gatv2_ranks_neighbours_differently_per_node() -> None:
     torch.manual_seed(0)
     everybody = torch.cartesian_prod(torch.arange(6), torch.arange(6)).T
 
     def favourites(version: Any) -> set[int]:
-        """Return the neighbours to which some node attends most; every node sees every one."""
+        """Return how many different neighbours get a node's largest attention, for 20 seeds; all nodes are linked."""
         seen = set()
         for seed in range(20):
             torch.manual_seed(seed)

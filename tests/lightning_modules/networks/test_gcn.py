@@ -1,4 +1,4 @@
-"""The graph convolution: three forms, PyG's, the matrix's properties, and the practical's six nodes."""
+"""GraphConvolution: its three forms against PyG's GCNConv, properties of Â, and the practical's graph of six nodes."""
 
 import re
 
@@ -22,7 +22,7 @@ FORMS: tuple[Form, ...] = ("dense", "edges", "sparse")
 
 
 def random_graph(seed: int = 0) -> torch.Tensor:
-    """Return a directed graph in which node 29 has no edge."""
+    """Return the edges of a directed graph in which node 29 is isolated."""
     edges = torch.randint(0, N - 1, (2, 90), generator=torch.Generator().manual_seed(seed))
     return torch.unique(remove_self_loops(edges)[0], dim=1)
 
@@ -30,7 +30,7 @@ def random_graph(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_equals_pygs_layer_with_all_gradients(form: str, loops: bool, weighted: bool) -> None:
+def test_outputs_and_gradients_equal_pygs(form: str, loops: bool, weighted: bool) -> None:
     torch.manual_seed(0)
     edges = random_graph()
     if loops:
@@ -66,7 +66,7 @@ GRAPHS = {  # edges and weights; nodes 0..6
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("given", ["int64", "int32, not contiguous"])
 @pytest.mark.parametrize("shape", [(7, F), (2, 3, 7, F)], ids=str)
-def test_any_graph_as_pyg_does(form: Form, graph: str, given: str, shape: tuple[int, ...]) -> None:
+def test_unusual_graphs_equal_pygs(form: Form, graph: str, given: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     rows, weights = GRAPHS[graph]
     edges = torch.tensor(rows, dtype=torch.int64).view(2, -1)
@@ -76,7 +76,7 @@ def test_any_graph_as_pyg_does(form: Form, graph: str, given: str, shape: tuple[
         ours.weight.copy_(theirs.lin.weight.T)
         ours.bias.copy_(theirs.bias.uniform_())
     x, towards = torch.randn(shape, dtype=torch.float64), torch.randn(*shape[:-1], OUT, dtype=torch.float64)
-    for learned in (True, False):  # the gradient that the weights want, and the product that is kept
+    for learned in (True, False):  # weights with a gradient, and the cached matrix
         results = []
         for layer, own in ((theirs, edges), (ours, own_edges)):
             inputs = [x.clone().requires_grad_(), torch.tensor(weights, dtype=torch.float64, requires_grad=learned)]
@@ -90,7 +90,7 @@ def test_any_graph_as_pyg_does(form: Form, graph: str, given: str, shape: tuple[
             torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12, equal_nan=True)
 
 
-def test_the_gradient_of_a_weight_at_a_degree_of_0() -> None:
+def test_gradient_of_a_weight_at_a_node_of_degree_0() -> None:
     def output(weights: torch.Tensor) -> torch.Tensor:
         edges = torch.tensor([[3, 0, 4, 1], [3, 1, 3, 2]])
         return GraphConvolution.forward(layer, x, edges, torch.cat([weights.new_zeros(1), weights]))
@@ -101,17 +101,17 @@ def test_the_gradient_of_a_weight_at_a_degree_of_0() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_that_are_learned_take_several_backward_passes(form: Form) -> None:
+def test_learned_edge_weights_get_a_gradient_each_step(form: Form) -> None:
     layer, x, edges = GraphConvolution(F, OUT, form), torch.randn(N, F), random_graph()
     weights = torch.rand(edges.shape[1], requires_grad=True)
     with torch.no_grad():
-        layer(x, edges, weights)  # what an evaluation keeps has no gradient to give
+        layer(x, edges, weights)  # cached without a gradient
     gradients = [torch.autograd.grad(layer(x, edges, weights).square().sum(), weights)[0] for _ in range(2)]
     assert gradients[0].abs().min() > 0
     torch.testing.assert_close(*gradients)
 
 
-def test_the_matrix_is_made_once_where_no_gradient_of_the_weights_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_matrix_is_computed_once_if_the_weights_need_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(gcn, "sparse_adjacency", lambda *of: made.append(of) or sparse_adjacency(*of))
     layer, x, edges = GraphConvolution(F, OUT), torch.randn(N, F), random_graph()
@@ -133,18 +133,18 @@ def test_the_matrix_is_made_once_where_no_gradient_of_the_weights_is_asked_for(m
     ],
 )
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_no_graph_is_refused(form: Form, edges: list, weights: list | None, message: str) -> None:
+def test_wrong_graphs_are_refused(form: Form, edges: list, weights: list | None, message: str) -> None:
     given = None if weights is None else torch.tensor(weights)
     with pytest.raises(ValueError, match=re.escape(message)):
         GraphConvolution(F, OUT, form)(torch.randn(5, F), torch.tensor(edges), given)
 
 
-def test_the_matrix() -> None:
+def test_the_matrix_is_symmetric_with_largest_eigenvalue_1() -> None:
     edges = six_nodes()
     matrix = dense_adjacency(edges, 6).double()
     torch.testing.assert_close(matrix, matrix.T)
     degree = torch.bincount(edges[1], minlength=6) + 1
-    torch.testing.assert_close(matrix @ degree.double().sqrt(), degree.double().sqrt())  # the eigenvalue 1 …
+    torch.testing.assert_close(matrix @ degree.double().sqrt(), degree.double().sqrt())  # eigenvalue 1 …
     assert torch.linalg.eigvalsh(matrix).abs().max() == pytest.approx(1)  # … is the largest
     expected = (torch.eye(6) + torch.zeros(6, 6).index_put_(tuple(edges), torch.tensor(1.0))) / degree.outer(
         degree
@@ -152,7 +152,7 @@ def test_the_matrix() -> None:
     torch.testing.assert_close(matrix.float(), expected)
 
 
-def test_sparse_has_the_dense_entries() -> None:
+def test_sparse_and_dense_matrix_are_equal() -> None:
     edges = random_graph()
     sparse = sparse_adjacency(edges, N)
     torch.testing.assert_close(sparse.rows.to_dense(), dense_adjacency(edges, N))
@@ -160,7 +160,7 @@ def test_sparse_has_the_dense_entries() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_node_alone_keeps_itself(form: str) -> None:
+def test_an_isolated_node_keeps_its_own_features(form: str) -> None:
     layer, x = GraphConvolution(F, OUT, form), torch.randn(N, F)
     torch.testing.assert_close(layer(x, random_graph())[29], x[29] @ layer.weight + layer.bias)
 
@@ -173,7 +173,7 @@ def test_a_self_loop_counts_once() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_another_graph_is_not_taken_for_the_last(form: str) -> None:
+def test_two_graphs_are_not_confused(form: str) -> None:
     layer, x = GraphConvolution(F, OUT, form), torch.randn(N, F)
     first = layer(x, random_graph(0))
     second = layer(x, random_graph(1))

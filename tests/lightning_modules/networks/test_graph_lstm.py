@@ -1,4 +1,4 @@
-"""GraphLSTM: its equations, what each part may be left out, and what a text's neighbours in a batch do not change."""
+"""GraphLSTM: its equations, its parts left out one by one, and texts that are independent of the rest of the batch."""
 
 import pytest
 import torch
@@ -52,8 +52,8 @@ def test_every_part_can_be_left_out(options: dict, absent: str) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
-def test_a_text_is_read_alone() -> None:
-    """Neither the other texts of its batch nor what stands behind its end change it."""
+def test_a_text_does_not_depend_on_its_batch() -> None:
+    """Neither the other texts nor the padding change its logits."""
     torch.manual_seed(0)
     network = GraphLSTM(V, C, embedding_size=4, hidden_size=5).eval()
     words, lengths, *graph = batch()
@@ -64,8 +64,8 @@ def test_a_text_is_read_alone() -> None:
     assert not counts[1, 3:].any()
 
 
-def test_the_graph_makes_neighbours_alike() -> None:
-    """A word that is in no text to train on but has neighbours there gets something of theirs."""
+def test_the_graph_passes_gradients_to_neighbours() -> None:
+    """So a word that occurs in no training text is trained through its neighbours."""
     torch.manual_seed(0)
     network = GraphLSTM(V, C, embedding_size=4, hidden_size=5)
     network.word_vectors(EDGES, WEIGHTS)[1].sum().backward()
@@ -73,7 +73,7 @@ def test_the_graph_makes_neighbours_alike() -> None:
     assert touched == [1, 2]
 
 
-def test_word_dropout_hides_words_in_training_alone() -> None:
+def test_word_dropout_hides_words_in_training_only() -> None:
     torch.manual_seed(0)
     network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, dropout=0.0, word_dropout=1.0)
     words, lengths, *graph = batch()
@@ -88,13 +88,13 @@ def test_any_layer_of_kernels() -> None:
     assert network(*batch()).shape == (2, C)
 
 
-def test_it_asks_for_the_datas_facts() -> None:
+def test_sizes_must_be_defined() -> None:
     with pytest.raises(ValueError, match="GraphLSTM needs vocab_size, which the data module does not define"):
         GraphLSTM(None, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
-def test_the_weights_of_the_edges_have_a_gradient(dtype: torch.dtype) -> None:
+def test_edge_weights_get_a_gradient(dtype: torch.dtype) -> None:
     def scores(weights: torch.Tensor) -> torch.Tensor:
         return network(words, lengths, edges.to(dtype), weights)
 

@@ -1,4 +1,4 @@
-"""Networks of whole graphs: the order of the nodes and the company in a batch change nothing."""
+"""All networks on whole graphs: invariance to the order of nodes and to the rest of the batch; unusual graphs."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ NETWORKS = [GINE, DMPNN, AttentiveFP, Counts]
 
 
 def ring(nodes: int, chord: bool = False) -> Data:
-    """A ring with random features, and perhaps one more edge across it; alone, a node without edges."""
+    """Return a ring with random features, with one more edge across it on request; a ring of one node has no edge."""
     edges = [(v, (v + 1) % nodes) for v in range(nodes)] if nodes > 2 else []
     edges += [(0, nodes // 2)] if chord else []
     edge_index = torch.tensor([*edges, *[(w, v) for v, w in edges]]).reshape(-1, 2).T
@@ -37,7 +37,7 @@ def graphs() -> list[Data]:
 
 def made(kind: type[GraphNetwork], graphs: list[Data]) -> GraphNetwork:
     network = kind(F, G, K)  # type: ignore[call-arg]
-    call(network, graphs)  # statistics of the batch norms
+    call(network, graphs)  # sets the running statistics of the batch norms
     return network.eval()
 
 
@@ -46,7 +46,7 @@ def test_the_order_of_nodes_and_edges_does_not_matter(kind: type[GraphNetwork], 
     network = made(kind, graphs)
     shuffled = []
     for graph in graphs:
-        order = torch.randperm(graph.num_nodes)  # the old number of each new node
+        order = torch.randperm(graph.num_nodes)  # the old index of each new node
         new_number = torch.empty_like(order)
         new_number[order] = torch.arange(len(order))
         edges = torch.randperm(graph.num_edges)
@@ -57,7 +57,7 @@ def test_the_order_of_nodes_and_edges_does_not_matter(kind: type[GraphNetwork], 
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_batch_is_its_graphs_one_by_one(kind: type[GraphNetwork], graphs: list[Data]) -> None:
+def test_a_batch_equals_its_graphs_one_by_one(kind: type[GraphNetwork], graphs: list[Data]) -> None:
     network = made(kind, graphs)
     alone = torch.cat([call(network, [graph]) for graph in graphs])
     assert alone.shape == (4, K)
@@ -65,8 +65,8 @@ def test_a_batch_is_its_graphs_one_by_one(kind: type[GraphNetwork], graphs: list
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
-    """A path and a star of four alike nodes have the same counts of nodes and edges."""
+def test_only_counts_ignores_how_a_graph_is_connected(kind: type[GraphNetwork]) -> None:
+    """A path and a star of four equal nodes have the same counts of nodes and edges."""
     torch.manual_seed(0)
     path, star = [(0, 1), (1, 2), (2, 3)], [(0, 1), (0, 2), (0, 3)]
     both = [
@@ -84,7 +84,7 @@ def test_who_sees_the_structure(kind: type[GraphNetwork]) -> None:
 @pytest.mark.parametrize("edges", [[[], []], [[0, 0, 1, 1], [1, 1, 0, 0]], [[2], [2]]], ids=["none", "twice", "loop"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_any_graph_has_gradients_of_all_its_features(kind: type[GraphNetwork], edges: list) -> None:
-    """Of three graphs the second has no node, and most nodes have no edge."""
+    """The second of the three graphs has no node, and most nodes have no edge."""
     torch.manual_seed(0)
     network = kind(F, G, K).double().eval()  # type: ignore[call-arg]
     x = torch.randn(4, F, dtype=torch.float64, requires_grad=True)
@@ -94,7 +94,7 @@ def test_any_graph_has_gradients_of_all_its_features(kind: type[GraphNetwork], e
     for features in (x, edge_attr):
         assert features.grad is not None
         assert features.grad.isfinite().all()
-        assert len(features) < 2 or features.grad.abs().sum() > 0  # attention to one neighbour is always 1
+        assert len(features) < 2 or features.grad.abs().sum() > 0  # a single neighbour's attention is always 1
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

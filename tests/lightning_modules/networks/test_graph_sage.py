@@ -1,11 +1,11 @@
-"""Aggregation by an LSTM."""
+"""LSTMAggregation."""
 
 import torch
 
 from lightning_modules.networks.graph_sage import LSTMAggregation
 
 
-def test_the_lstm_reads_a_nodes_neighbours() -> None:
+def test_a_nodes_vector_is_the_last_state_over_its_neighbours() -> None:
     torch.manual_seed(0)
     aggregate = LSTMAggregation(4)
     x, index = torch.randn(5, 4), torch.tensor([0, 0, 2, 2, 2])

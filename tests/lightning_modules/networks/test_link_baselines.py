@@ -1,4 +1,4 @@
-"""Baselines on a graph of five nodes, counted by hand."""
+"""Baselines on a graph of five nodes, against scores counted by hand."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 
 from lightning_modules.networks.link_baselines import BASELINES
 
-# 0–1, 0–2, 1–2, 1–3, 2–3; node 4 alone.
+# 0–1, 0–2, 1–2, 1–3, 2–3; node 4 is isolated.
 PAIRS = torch.tensor([[0, 0, 1, 1, 2], [1, 2, 2, 3, 3]])
 EDGES = torch.cat([PAIRS, PAIRS.flip(0)], 1)
 HEADS = torch.tensor([0, 4])
@@ -26,7 +26,7 @@ def test_friends(name: str, expected: list[list[float]], mixed: bool) -> None:
     zeros = torch.zeros(10, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         scores = BASELINES[name](HEADS, torch.zeros(2, dtype=torch.int64), EDGES, zeros, 5)
-        if name != "popularity":  # neighbours are a set, however many links there are to each
+        if name != "popularity":  # repeated links count once
             twice = BASELINES[name](HEADS, zeros[:2], EDGES.repeat(1, 2), zeros.repeat(2), 5)
             assert torch.equal(twice, scores)
     torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float32))

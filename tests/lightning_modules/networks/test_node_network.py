@@ -1,4 +1,4 @@
-"""All networks on nodes: sparse features, permutations, precisions, copies."""
+"""All networks on nodes: sparse features, order of the nodes, precisions, copies and the cache."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def make(name: str) -> tuple[NodeNetwork, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sparse_features_are_dense_ones(name: str) -> None:
+def test_sparse_and_dense_features_are_equal(name: str) -> None:
     network, x = make(name)
     gradients = []
     for given in (x, x.to_sparse_csr()):
@@ -50,16 +50,16 @@ def test_sparse_features_are_dense_ones(name: str) -> None:
         torch.testing.assert_close(sparse, dense, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "sage_lstm"])  # an LSTM sees an order
-def test_nodes_have_no_order(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "sage_lstm"])  # depends on the edges' order
+def test_the_order_of_nodes_does_not_matter(name: str) -> None:
     network, x = make(name)
     order = torch.randperm(6)
-    place = torch.argsort(order)  # node i is now at place[i]
+    place = torch.argsort(order)  # node i moves to place[i]
     torch.testing.assert_close(network(x[order], place[six_nodes()]), network(x, six_nodes())[order])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_dropout_in_training_alone(name: str) -> None:
+def test_dropout_in_training_only(name: str) -> None:
     network, x = make(name)
     network.train()
     given = x.to_sparse_csr()
@@ -68,7 +68,7 @@ def test_dropout_in_training_alone(name: str) -> None:
 
 @pytest.mark.parametrize("edges", [[[], []], [[0, 0, 4], [1, 1, 4]]], ids=["no edge", "twice and a loop"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_nodes_alone_and_equal_edges(name: str, edges: list) -> None:
+def test_isolated_nodes_and_repeated_edges(name: str, edges: list) -> None:
     network, x = make(name)
     network.double()
     outputs = []
@@ -109,7 +109,7 @@ def test_other_precisions(name: str, precision: str | torch.dtype, sparse: bool)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_that_ran_can_be_copied(name: str) -> None:
+def test_a_network_can_be_copied_after_use(name: str) -> None:
     network, x = make(name)
     expected = network(x.to_sparse_csr(), six_nodes())
     for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
@@ -117,18 +117,18 @@ def test_a_network_that_ran_can_be_copied(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gcn", "gcn_edges", "gcnii"])
-def test_what_is_kept_of_a_graph_follows_it(name: str) -> None:
+def test_a_changed_graph_is_noticed(name: str) -> None:
     network, x = make(name)
     edges = six_nodes()
     network(x, edges)
-    edges[1, 1] = 5  # the same tensor, another graph
+    edges[1, 1] = 5  # changed in place
     assert torch.equal(network(x, edges), network(x, edges.clone()))
-    more = torch.cat([x, x[:1]])  # the same edges, a node more
+    more = torch.cat([x, x[:1]])  # the same edges, one node more
     assert torch.equal(network(more, edges)[:6], network(x, edges.clone()))
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "gcn_dense"])
-def test_what_is_made_in_an_evaluation_serves_a_training(name: str) -> None:
+def test_training_after_an_evaluation_in_inference_mode(name: str) -> None:
     network = (partial(GCN, form="dense") if name == "gcn_dense" else NETWORKS[name])(F, C)
     x, edges = torch.randn(6, F).to_sparse_csr(), six_nodes()
     with torch.inference_mode():

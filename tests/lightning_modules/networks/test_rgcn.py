@@ -1,4 +1,4 @@
-"""R-GCN's layer beside PyG's, which passes messages relation by relation."""
+"""RelationalConvolution against PyG's RGCNConv."""
 
 import re
 
@@ -9,10 +9,10 @@ from torch_geometric.nn import RGCNConv
 from lightning_modules.networks.rgcn import RelationalConvolution
 
 
-def test_pygs_layer_agrees() -> None:
+def test_outputs_and_gradients_equal_pygs() -> None:
     torch.manual_seed(0)
     N, E, R = 9, 40, 5
-    edges, types = torch.randint(N - 1, (2, E)), torch.randint(R - 1, (E,))  # a node and a relation without an edge
+    edges, types = torch.randint(N - 1, (2, E)), torch.randint(R - 1, (E,))  # one node and one relation have no edge
     ours, theirs = RelationalConvolution(6, 4, R, 3), RGCNConv(6, 4, R, 3)
     names = {"root": "root", "bases": "weight", "shares": "comp", "bias": "bias"}
     theirs.load_state_dict({names[name]: value for name, value in ours.state_dict().items()})
@@ -30,7 +30,7 @@ def test_pygs_layer_agrees() -> None:
 
 @pytest.mark.parametrize("edges", [[[], []], [[0, 0, 1], [1, 1, 1]], [[3, 3], [3, 0]]], ids=["none", "twice", "loop"])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
-def test_any_graph_as_pyg_does(edges: list, dtype: torch.dtype) -> None:
+def test_unusual_graphs_equal_pygs(edges: list, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     edge_index = torch.tensor(edges, dtype=torch.int64).view(2, -1)
     types = torch.zeros(edge_index.shape[1], dtype=torch.int64)
@@ -53,7 +53,7 @@ def test_any_graph_as_pyg_does(edges: list, dtype: torch.dtype) -> None:
         ([[0], [1]], [0, 1], "edge_type must be [1], one per edge, got [2]"),
     ],
 )
-def test_what_is_no_graph_is_refused(edges: list, types: list, message: str) -> None:
+def test_wrong_graphs_are_refused(edges: list, types: list, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         RelationalConvolution(6, 4, 3, 2)(torch.randn(5, 6), torch.tensor(edges), torch.tensor(types))
 

@@ -1,4 +1,4 @@
-"""Products with a sparse matrix, their gradients, and dropout of its values."""
+"""SparseMatrix: products, gradients and dropout."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from lightning_modules.networks.sparse_matrix import SparseMatrix
 
 
-def test_sparse_matrix() -> None:
+def test_it_equals_the_dense_matrix() -> None:
     torch.manual_seed(0)
     dense = torch.randn(5, 8) * (torch.rand(5, 8) < 0.4)
     dense[2] = 0
