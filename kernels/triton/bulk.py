@@ -20,20 +20,16 @@ from kernels.layout import selected_rows
 from kernels.operator import Named
 
 
-def project(tensors: Named, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def project(tensors: Named) -> tuple[Tensor, Tensor | None]:
     """Return W x + b of the inputs [T, B, G] and None; or of tokens the table [V, G], and the tokens.
 
     Args:
         tensors: inputs, embedding, weight_ih and bias of an operator; the embedding has the accumulation dtype.
-        bias: in the place of theirs.
 
     Raises:
         IndexError: if a token is not in 0…V − 1; on a GPU an assertion fails there.
     """
-    inputs, embedding, weight, bias = (
-        *(tensors[name] for name in ("inputs", "embedding", "weight_ih")),
-        _bias(tensors, bias),
-    )
+    inputs, embedding, weight, bias = (tensors[name] for name in ("inputs", "embedding", "weight_ih", "bias"))
     if embedding is None:
         return linear(inputs, weight, bias), None
     bias = None if bias is None else bias.to(embedding.dtype)
@@ -41,33 +37,27 @@ def project(tensors: Named, bias: Tensor | None = None) -> tuple[Tensor, Tensor 
     return linear(embedding, weight.to(embedding.dtype), bias), inputs
 
 
-def _bias(tensors: Named, bias: Tensor | None) -> Tensor | None:
-    return tensors.get("bias") if bias is None else bias
-
-
-def project_all(tensors: Named, dtype: torch.dtype, bias: Tensor | None = None) -> Tensor:
-    """Return W x + b of all steps [T, B, G] in a dtype, also for tokens; arguments as in `project`."""
-    projected, tokens = project(tensors, bias)
+def project_all(tensors: Named, dtype: torch.dtype) -> Tensor:
+    """Return W x + b of all steps [T, B, G] in a dtype, also for tokens; arguments as of `project`."""
+    projected, tokens = project(tensors)
     return projected if tokens is None else take_rows(tokens, projected.to(dtype))
 
 
-def input_gradients(deltas: Tensor, tensors: Named, wanted: bool) -> dict[str, Any]:
+def input_gradients(grad_gates: Tensor, tensors: Named, wanted: bool) -> dict[str, Any]:
     """Return the gradients of inputs, embedding, weight_ih and bias by name.
 
     Args:
-        deltas: gradient of the gates [T, B, G], in the dtype of the products.
-        tensors: as in `project`.
+        grad_gates: gradient of the gates [T, B, G], in the dtype of the products.
+        tensors: as of `project`.
         wanted: whether vectors need a gradient.
     """
-    inputs, embedding, weight, flat = (
-        *(tensors[name] for name in ("inputs", "embedding", "weight_ih")),
-        deltas.flatten(0, 1),
-    )
+    inputs, embedding, weight = (tensors[name] for name in ("inputs", "embedding", "weight_ih"))
+    flat = grad_gates.flatten(0, 1)
     if embedding is None:
         return {
             "inputs": (flat @ weight).view_as(inputs) if wanted else None,
             "weight_ih": flat.T @ inputs.flatten(0, 1),
-            "bias": flat.sum(0, dtype=accumulation_dtype(deltas.dtype)),
+            "bias": flat.sum(0, dtype=accumulation_dtype(grad_gates.dtype)),
         }
     one_hot = inputs.flatten() == torch.arange(len(embedding), device=inputs.device)[:, None]  # [V, T B]
     table = (one_hot.to(flat.dtype) @ flat).to(embedding.dtype)
@@ -86,17 +76,17 @@ def states_before(states: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
     return before
 
 
-def add_recurrent(rows: Tensor, before: Tensor, weight: Tensor) -> None:
-    """Add W s(t − 1) to rows [T, B, G] of all steps; `before` [T, B, H] are these states, W is [G, H]."""
-    rows.view(-1, len(weight)).addmm_(before.flatten(0, 1), weight.T)
+def add_recurrent(gates: Tensor, before: Tensor, weight: Tensor) -> None:
+    """Add W s(t − 1) to the gates [T, B, G] of all steps; `before` [T, B, H] are these states, W is [G, H]."""
+    gates.view(-1, len(weight)).addmm_(before.flatten(0, 1), weight.T)
 
 
-def recurrent_gradient(rows: Tensor, before: Tensor) -> Tensor:
-    """Return Σ_t rows(t)ᵀ s(t − 1) [G, H]; arguments as of `add_recurrent`."""
-    return rows.flatten(0, 1).T @ before.flatten(0, 1)
+def recurrent_gradient(grad_gates: Tensor, before: Tensor) -> Tensor:
+    """Return Σ_t δ(t)ᵀ s(t − 1) [G, H], with gradients δ of the gates [T, B, G]; `before` as of `add_recurrent`."""
+    return grad_gates.flatten(0, 1).T @ before.flatten(0, 1)
 
 
-def last_gradient(grad: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a new tensor with the gradient of a last state [B, H], zeros for None."""
-    start = torch.zeros_like(like, dtype=dtype, memory_format=torch.contiguous_format)
+def last_gradient(grad: Tensor | None, states: Tensor) -> Tensor:
+    """Return a new tensor with the gradient of the last of some states [T, B, H], zeros for None, in float32."""
+    start = states.new_zeros(states.shape[1:], dtype=accumulation_dtype(states.dtype))
     return start if grad is None else start.copy_(grad)

@@ -27,6 +27,7 @@ MAX_RESIDENT_BLOCKS = 4  # blocks are halved until there are so many; with an od
 STREAMED_BLOCK_H, STREAMED_BLOCK_K = 32, 64
 SPLIT_SUMS = 64  # sums of one thread, at most, where each warp computes a part of every sum
 BLOCKS_B = (16, 32)
+COUNTER_STRIDE = 32  # int32 between the counters of two groups, so that each has a cache line of its own
 PRECISION = {2: "ieee", 4: "tf32", 8: "tf32x3"}  # of tl.dot, by the bytes of a weight on the chip
 
 

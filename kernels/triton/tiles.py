@@ -1,169 +1,186 @@
-"""What all kernels share: their place in the grid, tiles of states and weights, functions, the meeting of a group."""
+"""What the time loops in loops.py consist of: a program's place, tiles, products, functions, the barrier of a group."""
+
+# ruff: noqa: RUF005 # Triton cannot unpack a tuple into another one
+
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
-from kernels.triton import launch
+from kernels.triton import plan as planner
 
-COUNTERS = tl.constexpr(launch.COUNTERS)
+COUNTER_STRIDE = tl.constexpr(planner.COUNTER_STRIDE)
+
+
+class Place(NamedTuple):
+    """The part of a batch and of a layer that a program computes.
+
+    Args:
+        B: rows of the batch.
+        counter: address of the group's counter.
+        rows: rows of the batch [BLOCK_B, 1].
+        first_unit: the program's first unit.
+        units: its units [1, BLOCK_H].
+        own: its elements of an array [B, H], as offsets [BLOCK_B, BLOCK_H].
+        mask: which of them exist.
+        step: distance of two steps in an array [T, B, H].
+    """
+
+    B: tl.tensor
+    counter: tl.tensor
+    rows: tl.tensor
+    first_unit: tl.tensor
+    units: tl.tensor
+    own: tl.tensor
+    mask: tl.tensor
+    step: tl.tensor
 
 
 @triton.jit
-def place(
-    counters: tl.tensor, first_tile: tl.tensor, PROGRAMS: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return the group's counter, its rows of the batch [ROWS, 1], the program's first unit and units [1, UNITS]."""
+def find_place(run: tl.tuple, plan: tl.constexpr) -> Place:
+    """Return the place of this program; `run` is a `launch.Run`."""
     program = tl.program_id(0)
-    group = program // PROGRAMS
-    rows = (first_tile + group) * ROWS + tl.arange(0, ROWS)
-    first_unit = program % PROGRAMS * UNITS
-    units = first_unit + tl.arange(0, UNITS)
-    return counters + group * COUNTERS, rows[:, None].to(tl.int64), first_unit, units[None, :]
+    group = program // plan.programs
+    rows = (run.first_tile + group) * plan.BLOCK_B + tl.arange(0, plan.BLOCK_B)
+    first_unit = program % plan.programs * plan.BLOCK_H
+    units = first_unit + tl.arange(0, plan.BLOCK_H)
+    rows, units = rows[:, None].to(tl.int64), units[None, :]
+    counter, mask = run.counters + group * COUNTER_STRIDE, (rows < run.B) & (units < plan.H)
+    return Place(run.B, counter, rows, first_unit, units, rows * plan.H + units, mask, run.B.to(tl.int64) * plan.H)
 
 
 @triton.jit
-def fetch(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
-    """Return values, 0 outside the mask. What a step reads is fetched all at once, and only then made float32."""
+def load(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
+    """Return values, 0 outside the mask."""
     return tl.load(array, mask=mask, other=0.0)
 
 
 @triton.jit
-def read(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
+def load_float32(array: tl.tensor, mask: tl.tensor) -> tl.tensor:
     """Return values in float32, 0 outside the mask."""
-    return fetch(array, mask).to(tl.float32)
+    return load(array, mask).to(tl.float32)
 
 
 @triton.jit
-def factor(x: tl.tensor, dtype: tl.constexpr, PRECISION: tl.constexpr) -> tl.tensor:
-    """Return values as they are multiplied: in a dtype, and for TF32 rounded to its 10 bits, or others would be cut."""
+def load_gates(array: tl.tensor, rows: tl.tensor, at: Place, GATES: tl.constexpr, plan: tl.constexpr) -> tl.tuple:
+    """Return the program's units of each gate in some rows of an array [..., GATES * H]."""
+    gates: tl.tuple = ()
+    for gate in tl.static_range(GATES):
+        gates = gates + (load(array + rows * (GATES * plan.H) + gate * plan.H + at.units, at.mask),)
+    return gates
+
+
+@triton.jit
+def before(initial: tl.tensor, states: tl.tensor, t: tl.tensor, at: Place) -> tl.tensor:
+    """Return the address of the states [B, H] before step t: `initial`, or step t - 1 of `states` [T, B, H]."""
+    return initial if t == 0 else states + (t - 1) * at.step
+
+
+@triton.jit
+def as_factor(x: tl.tensor, dtype: tl.constexpr, plan: tl.constexpr) -> tl.tensor:
+    """Return values as they are multiplied: in a dtype, for TF32 rounded to its 10 bits, which hardware would cut."""
     x = x.to(dtype)
-    if PRECISION == "tf32":
+    if plan.precision == "tf32":
         bits = x.to(tl.int32, bitcast=True)
-        bits = tl.where(x == x, (bits + 0x1000) & -0x2000, bits)  # of a NaN nothing but 0 might be left
+        bits = tl.where(x == x, (bits + 0x1000) & -0x2000, bits)  # rounding could turn a NaN into a 0
         x = bits.to(tl.float32, bitcast=True)
     return x
 
 
 @triton.jit
-def share_rows(tokens: tl.tensor, t: tl.tensor, rows: tl.tensor, B: tl.tensor) -> tl.tensor:
-    """Return the rows of the inputs' share of the gates in step t: of the table where there are tokens."""
-    own = t * B.to(tl.int64) + rows
-    if tokens is not None:
-        own = tl.load(tokens + own, mask=rows < B, other=0).to(tl.int64)
-    return own
+def state_tile(states: tl.tensor, k: tl.tensor, at: Place, factors: tl.constexpr, plan: tl.constexpr) -> tl.tensor:
+    """Return units k ... k + BLOCK_K - 1 of each of the `inner` vectors in the program's rows; 0 beyond B and H.
 
-
-@triton.jit
-def write_state(
-    state: tl.tensor, states: tl.tensor, told: tl.tensor, t: tl.tensor, slab: tl.tensor, own: tl.tensor,
-    mask: tl.tensor, dtype: tl.constexpr, PRECISION: tl.constexpr
-) -> None:  # fmt: skip
-    """Write the states after step t, and what the group is to multiply, where that is not the same."""
-    tl.store(states + t * slab + own, state, mask=mask)
-    if told is not None:
-        tl.store(told + (t + 1) * slab + own, factor(state, dtype, PRECISION), mask=mask)
-
-
-@triton.jit
-def before(first: tl.tensor, states: tl.tensor, t: tl.tensor, slab: tl.tensor) -> tl.tensor:
-    """Return the address of the states before step t: `first` before step 0, slabs of `states` after it."""
-    return first if t == 0 else states + (t - 1) * slab
-
-
-@triton.jit
-def state_tile(
-    states: tl.tensor, rows: tl.tensor, k: tl.tensor, B: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr,
-    INNER: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr
-) -> tl.tensor:  # fmt: skip
-    """Return some rows of an array whose rows are STRIDE long; 0 beyond B and H.
-
-    Of each of the INNER vectors of H that stand side by side in a row, it has units k … k + BLOCK − 1:
-    [ROWS, INNER · BLOCK], or these columns in SPLIT parts [SPLIT, ROWS, INNER · BLOCK / SPLIT].
+    Its shape is [BLOCK_B, inner * BLOCK_K]; if sums are split, [split_k, BLOCK_B, inner * BLOCK_K / split_k].
     """
-    PART: tl.constexpr = INNER * BLOCK // SPLIT
-    if SPLIT == 1:
+    PART: tl.constexpr = factors.inner * plan.BLOCK_K // plan.split_k
+    rows = at.rows
+    if plan.split_k == 1:
         column = tl.arange(0, PART)[None, :]
     else:
-        column = tl.arange(0, SPLIT)[:, None, None] * PART + tl.arange(0, PART)[None, None, :]
+        column = tl.arange(0, plan.split_k)[:, None, None] * PART + tl.arange(0, PART)[None, None, :]
         rows = rows[None, :, :]
-    unit = k + column % BLOCK
-    return tl.load(states + rows * STRIDE + column // BLOCK * H + unit, mask=(rows < B) & (unit < H), other=0.0)
+    unit = k + column % plan.BLOCK_K
+    offsets = factors.state_offset + rows * factors.state_stride + column // plan.BLOCK_K * plan.H + unit
+    return load(states + offsets, (rows < at.B) & (unit < plan.H))
 
 
 @triton.jit
-def weight_tile(
-    weight: tl.tensor, k: tl.tensor, first_unit: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr,
-    INNER: tl.constexpr, OUTER: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr
-) -> tl.tensor:  # fmt: skip
-    """Return the transpose of a program's part of a weight [OUTER · H, INNER · H], whose rows are STRIDE apart.
+def weight_tile(weight: tl.tensor, k: tl.tensor, at: Place, factors: tl.constexpr, plan: tl.constexpr) -> tl.tensor:
+    """Return the weights from the units of `state_tile` to the program's units in `outer` gates; 0 beyond H.
 
-    Its rows are the program's units in each of the OUTER gates, its columns those of `state_tile`:
-    [INNER · BLOCK, OUTER · UNITS], or [SPLIT, INNER · BLOCK / SPLIT, OUTER · UNITS]; 0 beyond H.
+    Its shape is [inner * BLOCK_K, outer * BLOCK_H], or [split_k, inner * BLOCK_K / split_k, outer * BLOCK_H].
     """
-    PART: tl.constexpr = INNER * BLOCK // SPLIT
-    if SPLIT == 1:
-        row, column = tl.arange(0, OUTER * UNITS)[None, :], tl.arange(0, PART)[:, None]
+    PART: tl.constexpr = factors.inner * plan.BLOCK_K // plan.split_k
+    WIDTH: tl.constexpr = factors.outer * plan.BLOCK_H
+    if plan.split_k == 1:
+        row, column = tl.arange(0, WIDTH)[None, :], tl.arange(0, PART)[:, None]
     else:
-        row = tl.arange(0, OUTER * UNITS)[None, None, :]
-        column = tl.arange(0, SPLIT)[:, None, None] * PART + tl.arange(0, PART)[None, :, None]
-    to, source = first_unit + row % UNITS, k + column % BLOCK
-    own = (row // UNITS * H + to) * STRIDE + column // BLOCK * H + source
-    return tl.load(weight + own, mask=(to < H) & (source < H), other=0.0)
+        row = tl.arange(0, WIDTH)[None, None, :]
+        column = tl.arange(0, plan.split_k)[:, None, None] * PART + tl.arange(0, PART)[None, :, None]
+    unit, source = at.first_unit + row % plan.BLOCK_H, k + column % plan.BLOCK_K
+    own = (row // plan.BLOCK_H * plan.H + unit) * factors.weight_stride + column // plan.BLOCK_K * plan.H + source
+    return load(weight + factors.weight_offset + own, (unit < plan.H) & (source < plan.H))
 
 
 @triton.jit
-def held_tiles(
-    weight: tl.tensor, first_unit: tl.tensor, H: tl.constexpr, STRIDE: tl.constexpr, INNER: tl.constexpr,
-    OUTER: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr, SPLIT: tl.constexpr,
-    PRECISION: tl.constexpr
-) -> tl.tuple:  # fmt: skip
-    """Return the tuple of all `weight_tile`s of a program, which it holds, as factors."""
-    held = ()
-    for piece in tl.static_range(PIECES):
-        tile = weight_tile(weight, piece * BLOCK, first_unit, H, STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
-        held = held + (factor(tile, weight.dtype.element_ty, PRECISION),)  # type: ignore[assignment] # noqa: RUF005
-    return held
+def load_weights(weight: tl.tensor, at: Place, FACTORS: tl.constexpr, plan: tl.constexpr) -> tl.tuple:
+    """Return for each product its resident `weight_tile`s as factors; no tiles if the weights are streamed."""
+    BLOCKS: tl.constexpr = plan.resident_blocks
+    resident: tl.tuple = ()
+    for product in tl.static_range(len(FACTORS)):
+        tiles: tl.tuple = ()
+        for block in tl.static_range(BLOCKS):
+            tile = weight_tile(weight, block * plan.BLOCK_K, at, FACTORS[product], plan)
+            tiles = tiles + (as_factor(tile, weight.dtype.element_ty, plan),)
+        resident = resident + (tiles,)
+    return resident
 
 
 @triton.jit
-def product(
-    own: tl.tensor, states: tl.tensor, held: tl.tuple, weight: tl.tensor, rows: tl.tensor, first_unit: tl.tensor,
-    B: tl.tensor, H: tl.constexpr, STATE_STRIDE: tl.constexpr, WEIGHT_STRIDE: tl.constexpr, INNER: tl.constexpr,
-    OUTER: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, BLOCK: tl.constexpr, PIECES: tl.constexpr,
-    SPLIT: tl.constexpr, PRECISION: tl.constexpr
+def multiply(
+    own: tl.tensor, states: tl.tensor, resident: tl.tuple, weight: tl.tensor, at: Place, factors: tl.constexpr,
+    plan: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Return states times weights [ROWS, OUTER · UNITS], a gate after the other, in float32.
+    """Return states times weights [BLOCK_B, outer * BLOCK_H], one gate after the other, in float32.
 
-    The states are the program's own [ROWS, INNER · UNITS], or None and read; the weights are held in PIECES, or None
-    and read, in blocks. Where columns come in parts, a warp multiplies each: it reads no states of other parts, and
-    chains of sums are short.
+    Args:
+        own: the states of a program that is alone in its group; None if `states` are read.
+        states: address of the states.
+        resident: the resident weights of this product.
+        weight: address of the weights, read if they are streamed.
+        at: the program's place.
+        factors: a `launch.Factors`.
+        plan: a `plan.Plan`. If it splits sums, each warp computes a part of them, and reads the states of that part.
     """
-    if SPLIT == 1:
-        result = tl.zeros([ROWS, OUTER * UNITS], tl.float32)
+    WIDTH: tl.constexpr = factors.outer * plan.BLOCK_H
+    BLOCKS: tl.constexpr = plan.resident_blocks
+    if plan.split_k == 1:
+        result = tl.full([plan.BLOCK_B, WIDTH], 0.0, tl.float32)
     else:
-        result = tl.zeros([SPLIT, ROWS, OUTER * UNITS], tl.float32)
-    if held is None:
-        for k in tl.range(0, H, BLOCK, num_stages=3):
-            x = state_tile(states, rows, k, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
-            w = weight_tile(weight, k, first_unit, H, WEIGHT_STRIDE, INNER, OUTER, UNITS, BLOCK, SPLIT)
-            result = tl.dot(x, w, result, input_precision=PRECISION)
+        result = tl.full([plan.split_k, plan.BLOCK_B, WIDTH], 0.0, tl.float32)
+    if BLOCKS == 0:
+        for k in tl.range(0, plan.H, plan.BLOCK_K, num_stages=3):
+            x = state_tile(states, k, at, factors, plan)
+            w = weight_tile(weight, k, at, factors, plan)
+            result = tl.dot(x, w, result, input_precision=plan.precision)
     else:
-        for piece in tl.static_range(PIECES):
+        for block in tl.static_range(BLOCKS):
             if own is None:
-                x = state_tile(states, rows, piece * BLOCK, B, H, STATE_STRIDE, INNER, BLOCK, SPLIT)
-            elif H < UNITS:  # of units beyond H anything may have been made: their weights are 0, but 0 times ∞ is NaN
-                x = tl.where(tl.arange(0, UNITS)[None, :] < H, own, 0.0)
+                x = state_tile(states, block * plan.BLOCK_K, at, factors, plan)
+            elif plan.H < plan.BLOCK_H:  # units beyond H may be infinite; their weights are 0, and 0 * inf is NaN
+                x = tl.where(at.units < plan.H, own, 0.0)
             else:
                 x = own
-            result = tl.dot(x, held[piece], result, input_precision=PRECISION)
-    return result if SPLIT == 1 else total(result, SPLIT, ROWS, OUTER * UNITS)
+            result = tl.dot(x, resident[block], result, input_precision=plan.precision)
+    return result if plan.split_k == 1 else sum_parts(result, plan.split_k, plan.BLOCK_B, WIDTH)
 
 
 @triton.jit
-def total(parts: tl.tensor, SPLIT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
-    """Return the sum [ROWS, WIDTH] of 4 or 8 parts [SPLIT, ROWS, WIDTH]; tl.sum would leave all of it to every warp."""
+def sum_parts(parts: tl.tensor, PARTS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
+    """Return the sum [ROWS, WIDTH] of 4 or 8 parts [PARTS, ROWS, WIDTH]; with tl.sum each warp would compute it all."""
     parts = tl.permute(parts, (1, 2, 0))
-    if SPLIT == 8:
+    if PARTS == 8:
         even, odd = tl.split(parts.reshape(ROWS, WIDTH, 4, 2))
         parts = even + odd
     even, odd = tl.split(parts.reshape(ROWS, WIDTH, 2, 2))
@@ -172,25 +189,24 @@ def total(parts: tl.tensor, SPLIT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.c
 
 
 @triton.jit
-def halves(x: tl.tensor, ROWS: tl.constexpr, UNITS: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
-    """Return two gates that stand side by side [ROWS, 2 · UNITS]."""
-    return tl.split(tl.permute(x.reshape(ROWS, 2, UNITS), (0, 2, 1)))
-
-
-@triton.jit
-def four_gates(
-    x: tl.tensor, ROWS: tl.constexpr, UNITS: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return four gates that stand side by side [ROWS, 4 · UNITS]."""
-    even, odd = tl.split(tl.permute(x.reshape(ROWS, 4, UNITS), (0, 2, 1)).reshape(ROWS, UNITS, 2, 2))
-    first, third = tl.split(even)
-    second, fourth = tl.split(odd)
-    return first, second, third, fourth
+def split_gates(x: tl.tensor, GATES: tl.constexpr, plan: tl.constexpr) -> tl.tuple:
+    """Return the 1, 2 or 4 gates that stand side by side in [BLOCK_B, GATES * BLOCK_H]."""
+    gates: tl.tuple = (x,)
+    if GATES == 2:
+        first, second = tl.split(tl.permute(x.reshape(plan.BLOCK_B, 2, plan.BLOCK_H), (0, 2, 1)))
+        gates = (first, second)
+    elif GATES == 4:
+        x = tl.permute(x.reshape(plan.BLOCK_B, 4, plan.BLOCK_H), (0, 2, 1))
+        even, odd = tl.split(x.reshape(plan.BLOCK_B, plan.BLOCK_H, 2, 2))
+        first, third = tl.split(even)
+        second, fourth = tl.split(odd)
+        gates = (first, second, third, fourth)
+    return gates
 
 
 @triton.jit
 def tanh(x: tl.tensor) -> tl.tensor:
-    """Return the hyperbolic tangent, as 2 σ(2x) − 1."""
+    """Return the hyperbolic tangent, as 2 σ(2x) - 1."""
     return 2.0 * tl.sigmoid(2.0 * x) - 1.0
 
 
@@ -207,17 +223,17 @@ def candidate_slope(value: tl.tensor, TANH: tl.constexpr) -> tl.tensor:
 
 
 @triton.jit
-def arrive(counter: tl.tensor, PROGRAMS: tl.constexpr) -> None:
-    """Tell the group that this program's results of a step are in memory."""
-    tl.debug_barrier()  # every warp has written its own; the release of one thread then covers them all
-    if PROGRAMS > 1:
-        tl.atomic_add(counter, 1, sem="release")
+def arrive(at: Place, plan: tl.constexpr) -> None:
+    """Count this program's results of a step as written."""
+    tl.debug_barrier()  # all warps have written; the release of one thread then covers them all
+    if plan.programs > 1:
+        tl.atomic_add(at.counter, 1, sem="release")
 
 
 @triton.jit
-def wait(counter: tl.tensor, steps: tl.tensor, PROGRAMS: tl.constexpr) -> None:
-    """Wait until the group's results of so many steps have been told of; all that they tell of can be read then."""
-    if PROGRAMS > 1:
-        while tl.atomic_add(counter, 0, sem="acquire") < steps * PROGRAMS:
+def wait(at: Place, steps: tl.tensor, plan: tl.constexpr) -> None:
+    """Wait until all programs of the group have written their results of `steps` steps."""
+    if plan.programs > 1:
+        while tl.atomic_add(at.counter, 0, sem="acquire") < steps * plan.programs:
             pass
         tl.debug_barrier()  # no warp reads before the acquire

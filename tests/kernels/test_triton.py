@@ -182,7 +182,7 @@ def test_few_sums_are_split_among_the_warps(H: int, B: int, reverse: bool, parts
 def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
     """Else a state of a second layer, at odd H and some batches, would compile them anew."""
     whole = torch.arange(9.0)
-    given, same, _ = launch._readable((whole[1:], whole, None))
+    (given,), same, _ = launch._readable(((whole[1:],), whole, None))
     assert given.data_ptr() % 16 == 0
     assert torch.equal(given, whole[1:])
     assert same is whole
@@ -191,10 +191,18 @@ def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
 @pytest.mark.parametrize("token", [-100, -1, 3])
 def test_tokens_beyond_the_table_are_refused(token: int) -> None:
     """By the operator itself, since a layer looks at tokens on a CPU alone."""
+    named = {"inputs": torch.tensor([[0, token]]), "embedding": torch.zeros(3, 4), "weight_ih": torch.zeros(8, 4)}
     with pytest.raises(IndexError):
-        bulk.project(
-            {"inputs": torch.tensor([[0, token]]), "embedding": torch.zeros(3, 4), "weight_ih": torch.zeros(8, 4)}
-        )
+        bulk.project({**named, "bias": None})
+
+
+def share(arguments: Any) -> None:
+    """Move all tensors among the arguments of a kernel to shared memory."""
+    for argument in arguments:
+        if isinstance(argument, torch.Tensor):
+            argument.share_memory_()
+        elif isinstance(argument, tuple):
+            share(argument)
 
 
 class AtOnce:
@@ -205,9 +213,7 @@ class AtOnce:
 
     def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
         def run(*arguments: Any, **options: Any) -> None:
-            for argument in arguments:
-                if isinstance(argument, torch.Tensor):
-                    argument.share_memory_()
+            share(arguments)
             programs = []
             try:
                 for program in range(*grid):
@@ -249,7 +255,7 @@ class AtOnce:
 )
 def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All steps in one launch, as on a GPU; they really wait for each other."""
-    module = importlib.import_module(f"kernels.cells.{cell}.triton")
+    module = importlib.import_module("kernels.triton.cell")
     for kernel in ("forward_kernel", "backward_kernel"):
         monkeypatch.setattr(module, kernel, AtOnce(getattr(module, kernel)))
     monkeypatch.setattr(available, "INTERPRETING", False)
@@ -257,7 +263,7 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
     monkeypatch.setattr(plan, "INTERPRETED", plan.Device(processors=6, memory=227 << 10))
     monkeypatch.setattr(plan, "RESIDENT_BYTES", (32 if cell == "lstm" else 24) << 10)
     plans, make_plan = [], plan.make_plan
-    monkeypatch.setattr(plan, "make_plan", lambda *sizes: plans.append(make_plan(*sizes)) or plans[-1])
+    monkeypatch.setattr(module, "make_plan", lambda *sizes: plans.append(make_plan(*sizes)) or plans[-1])
     torch.manual_seed(0)
     layers = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole_lstm": PeepholeLSTM}
     layer, x = layers[cell](2, 37), torch.randn(3, 20, 2)
@@ -282,7 +288,7 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
     state = torch.randn(3, 70)
     states, _ = layer(x, state[None])
     for t in range(4):
-        product = launch._rounded(state) @ launch._rounded(layer.weight_hh_l0).T
+        product = launch.round_to_tf32(state) @ launch.round_to_tf32(layer.weight_hh_l0).T
         state = torch.tanh(x[t] @ layer.weight_ih_l0.T + product)
         assert (states[t] - state).norm() < 3e-5 * state.norm()  # 1e-4 without rounding; a tie may fall otherwise
         state = states[t]

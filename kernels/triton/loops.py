@@ -1,0 +1,165 @@
+"""The two time loops of every cell: one forward, one backward. A cell supplies the equations of a step as functions.
+
+A program computes its part of the states for all steps. It reads the parts of the other programs of its group from
+memory, after all have written them; see plan.py. A row whose sequence has ended keeps its states; going back, it passes
+their gradients on unchanged.
+
+Legend: B batch, T time, H hidden, V vocabulary.
+"""
+
+# ruff: noqa: RUF005 # Triton cannot unpack a tuple into another one
+
+import triton
+import triton.language as tl
+
+from kernels.triton.tiles import (
+    arrive,
+    as_factor,
+    before,
+    find_place,
+    load,
+    load_float32,
+    load_gates,
+    load_weights,
+    multiply,
+    split_gates,
+    wait,
+)
+
+
+@triton.jit(do_not_specialize=["run"])
+def forward_kernel(
+    weight: tl.tensor, factor_states: tl.tensor, projected: tl.tensor, tokens: tl.tensor, vectors: tl.tuple,
+    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, run: tl.tuple, EQUATIONS: tl.constexpr,
+    GATES: tl.constexpr, OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill the states of some steps.
+
+    Args:
+        weight: recurrent weight [G, H].
+        factor_states: the first state [T + 1, B, H] as it is multiplied, if the states themselves cannot be.
+        projected: input projection [T, B, GATES * H], or with tokens [V, GATES * H].
+        tokens: [T, B] or None.
+        vectors: further parameters [H] of the cell.
+        lengths: valid steps of each row [B] or None.
+        initial: states before step 0 [B, H].
+        states: states of all steps [T, B, H], written. The first one is multiplied by the recurrent weight.
+        run: a `launch.Run`.
+        EQUATIONS: step(projected gates, recurrent products, states, vectors, OPTION) returns the next states.
+        GATES: gates of the input projection.
+        OPTION: the cell's choice of a function.
+        FACTORS: a `launch.Factors` for each recurrent product.
+        plan: a `plan.Plan`.
+    """
+    at = find_place(run, plan)
+    low = weight.dtype.element_ty
+    parameters = [load_float32(vector + at.units, at.units < plan.H) for vector in vectors]
+    state: tl.tuple = ()
+    for k in tl.static_range(len(states)):
+        state = state + (load(before(initial[k], states[k], run.first_step, at) + at.own, at.mask),)
+    if lengths is not None:
+        length = tl.load(lengths + at.rows, mask=at.rows < run.B, other=0)
+    resident = load_weights(weight, at, FACTORS, plan)
+    for t in range(run.first_step, run.end_step):
+        row = t * run.B.to(tl.int64) + at.rows
+        if tokens is not None:
+            row = tl.load(tokens + row, mask=at.rows < run.B, other=0).to(tl.int64)
+        x = load_gates(projected, row, at, GATES, plan)
+        wait(at, t - run.first_step, plan)
+        h = factor_states + t * at.step if factor_states is not None else before(initial[0], states[0], t, at)
+        recurrent: tl.tuple = ()
+        for k in tl.static_range(len(FACTORS)):
+            own = as_factor(state[0], low, plan) if plan.programs == 1 else None
+            product = multiply(own, h, resident[k], weight, at, FACTORS[k], plan)
+            recurrent = recurrent + split_gates(product, FACTORS[k].outer, plan)
+        x = [value.to(tl.float32) for value in x]  # after the wait, so that it does not delay the wait
+        new = EQUATIONS(x, recurrent, state, parameters, OPTION)
+        state = freeze(new, state, t < length if lengths is not None else None)
+        tl.store(states[0] + t * at.step + at.own, state[0], mask=at.mask)
+        if factor_states is not None:
+            tl.store(factor_states + (t + 1) * at.step + at.own, as_factor(state[0], low, plan), mask=at.mask)
+        arrive(at, plan)
+        for k in tl.static_range(1, len(states)):  # only this program reads them
+            tl.store(states[k] + t * at.step + at.own, state[k], mask=at.mask)
+
+
+@triton.jit(do_not_specialize=["run"])
+def backward_kernel(
+    weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tensor,
+    states: tl.tensor, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple, run: tl.tuple,
+    ACTIVATE: tl.constexpr, EQUATIONS: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
+    OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill the gradients of the gates, from the last step to the first.
+
+    Args:
+        weight: transpose of the recurrent weight [H, G].
+        gates: gates before their functions [T, B, GATES * H].
+        extra: one more of them [T, B, H] or None.
+        vectors: as in `forward_kernel`.
+        lengths: as in `forward_kernel`.
+        initial: before step 0 the state that the equations need [B, H].
+        states: this state of all steps [T, B, H].
+        grad_outputs: gradients of the first state [T, B, H], to be added.
+        grad_gates: gradients of the gates before their functions [T + 1, B, GRAD_GATES * H], written; those of step T
+            are 0.
+        grad_states: gradients of the states [B, H] after the last step. They become those before the first one, except
+            for its recurrent product.
+        run: a `launch.Run`.
+        ACTIVATE: function(gates, state before, state after, vectors, OPTION) returns what EQUATIONS needs.
+        EQUATIONS: function(values of ACTIVATE, gradients of the states, state before, vectors, OPTION) returns the
+            gradients of the gates, and of the states before the step without the recurrent product.
+        GATES: gates of `gates`.
+        GRAD_GATES: gates of `grad_gates`.
+        OPTION: as in `forward_kernel`.
+        FACTORS: as in `forward_kernel`.
+        plan: a `plan.Plan`.
+    """
+    at = find_place(run, plan)
+    low = grad_gates.dtype.element_ty
+    parameters = [load_float32(vector + at.units, at.units < plan.H) for vector in vectors]
+    grads = [load_float32(array + at.own, at.mask) for array in grad_states]
+    after = load(states + (run.end_step - 1) * at.step + at.own, at.mask)
+    if lengths is not None:
+        length = tl.load(lengths + at.rows, mask=at.rows < run.B, other=0)
+    resident = load_weights(weight, at, FACTORS, plan)
+    for step in range(run.first_step, run.end_step):
+        t = run.first_step + run.end_step - 1 - step
+        row = t * run.B.to(tl.int64) + at.rows
+        x = load_gates(gates, row, at, GATES, plan)
+        if extra is not None:
+            x = x + (load(extra + t * at.step + at.own, at.mask),)
+        state = load(before(initial, states, t, at) + at.own, at.mask)
+        grad = grads[0]
+        for k in tl.static_range(len(grad_outputs)):
+            grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
+        x = [value.to(tl.float32) for value in x]
+        values = ACTIVATE(x, state.to(tl.float32), after.to(tl.float32), parameters, OPTION)
+        wait(at, step - run.first_step, plan)
+        grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
+        for k in tl.static_range(len(FACTORS)):
+            grad += multiply(None, grad_gates_after, resident[k], weight, at, FACTORS[k], plan)
+        all_grads: tl.tuple = (grad,)
+        for k in tl.static_range(1, len(grad_states)):
+            all_grads = all_grads + (grads[k],)
+        gate_grads, new = EQUATIONS(values, all_grads, state.to(tl.float32), parameters, OPTION)
+        running = t < length if lengths is not None else None
+        grads = freeze(new, all_grads, running)
+        for gate in tl.static_range(len(gate_grads)):
+            gate_grad = gate_grads[gate] if running is None else tl.where(running, gate_grads[gate], 0.0)
+            own = grad_gates + row * (GRAD_GATES * plan.H) + gate * plan.H + at.units
+            tl.store(own, as_factor(gate_grad, low, plan), mask=at.mask)
+        arrive(at, plan)
+        after = state
+    for k in tl.static_range(len(grad_states)):
+        tl.store(grad_states[k] + at.own, grads[k], mask=at.mask)
+
+
+@triton.jit
+def freeze(new: tl.tuple, old: tl.tuple, running: tl.tensor) -> tl.tuple:
+    """Return the new values of running rows and the old ones of others, in the dtypes of the old ones."""
+    kept: tl.tuple = ()
+    for k in tl.static_range(len(new)):
+        value = new[k].to(old[k].dtype)
+        kept = kept + (value if running is None else tl.where(running, value, old[k]),)
+    return kept
