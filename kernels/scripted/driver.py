@@ -47,28 +47,12 @@ class Folded(NamedTuple):
     extra: list[Tensor]
 
 
-class Sizes(NamedTuple):
-    """T, B, H, and an empty tensor of the dtype of the products and of the sums."""
-
-    T: int
-    B: int
-    H: int
-    low: Tensor
-    high: Tensor
-
-    @property
-    def one_dtype(self) -> bool:
-        """Whether products and sums have the same dtype."""
-        return self.low.dtype == self.high.dtype
-
-
 class ScriptedCell(FusedCell):
     """A cell that the driver runs: two scripted loops, and what the driver needs to know about them.
 
     All widths are in units of H.
 
     Attributes:
-        recurrent_state: which state weight_hh multiplies.
         gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
             projection before the loop.
         keeps_gates: whether the backward loop reads the gates at all.
@@ -84,7 +68,6 @@ class ScriptedCell(FusedCell):
     """
 
     flags = ("keep",)
-    recurrent_state: ClassVar[int] = 0
     gates: ClassVar[tuple[int, ...]] = (1,)
     keeps_gates: ClassVar[bool] = True
     candidate: ClassVar[int] = 0
@@ -117,34 +100,29 @@ class ScriptedCell(FusedCell):
         return dict(zip(names, (weight_ih, weight_hh, bias, *extra), strict=False))
 
     def _scale(self, weights: Folded, H: int, factor: float) -> Folded:
-        rows = self.candidate * H, self.candidate * H + H
-        weight_ih, bias, weight_hh = (scale_rows(weight, factor, *rows) for weight in weights[:3])
+        weight_ih, bias, weight_hh = (scale_rows(weight, factor, self.candidate_rows(H)) for weight in weights[:3])
         return Folded(weight_ih, bias, weight_hh, weights.extra)
 
-    def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
-        """Compute the gates of a chunk again. By default the forward loop does; a cell may do all steps at once.
+    def candidate_rows(self, H: int) -> slice:
+        """Return the rows of the candidate in the weights, which are its columns in the first buffer."""
+        return slice(self.candidate * H, self.candidate * H + H)
 
-        Args:
-            chunk: the argument of the forward loop, its states those that were stored.
-            t: first step of the chunk.
-            states: all states [T, B, H].
-            initial: those before the first step [B, H].
+    def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
+        """Compute the gates of the chunk that begins at step t again, from all states [T, B, H] and the initial ones.
+
+        By default the forward loop runs again; a cell may compute all steps at once.
         """
         self.forward_loop(chunk._replace(states=[torch.empty_like(state) for state in chunk.states]))
 
     def collect_recurrent(
         self, total: Tensor, t: int, grads: Tensor, states: list[Tensor], initial: list[Tensor]
     ) -> None:
-        """Add a chunk's part to the gradient of the recurrent weight.
+        """Add the part of the chunk that begins at step t to the gradient of `Folded.weight_hh`, `total`.
 
-        Args:
-            total: the gradient, in the shape of `Folded.weight_hh`.
-            t: first step of the chunk.
-            grads: the gradient of the recurrent product [k, B, R].
-            states: all states [T, B, H].
-            initial: those before the first step [B, H].
+        `grads` is the gradient of the recurrent product [k, B, R]; states and initial ones are as in `rebuild`. A cell
+        whose recurrent weight is not one matrix on its first state overrides this.
         """
-        collect_recurrent(total, t, grads, states[self.recurrent_state], initial[self.recurrent_state])
+        collect_recurrent(total, t, grads, states[0], initial[0])
 
     def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:
         """Return the gradients of `Folded.extra` from one chunk, after its backward loop."""
@@ -154,12 +132,12 @@ class ScriptedCell(FusedCell):
         """Count outputs, last states, the one before, other states and kept gates."""
         return 2 * len(self.states) + int(self.returns_before_last) + (len(self.gates) if self.keeps_gates else 0)
 
-    def sizes(self, tensors: Named) -> Sizes:
-        """Return the sizes of a case."""
+    def sizes(self, tensors: Named) -> tuple[int, int, int, Tensor, Tensor]:
+        """Return T, B, H, and an empty tensor of the dtype of the products and of the sums."""
         low = tensors["weight_hh"].new_empty(0)
         high = low.new_empty(0, dtype=accumulation_dtype(low.dtype))
         T, B = tensors["inputs"].shape[:2]
-        return Sizes(T, B, tensors[self.states[0]].shape[1], low, high)
+        return T, B, tensors[self.states[0]].shape[1], low, high
 
     def fake(self, tensors: Named, options: Named) -> Results:
         """Return empty tensors like the results."""
@@ -176,17 +154,17 @@ class ScriptedCell(FusedCell):
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Run the forward loop over all chunks of steps."""
-        sizes = T, B, H, low, high = self.sizes(tensors)
+        T, B, H, low, high = self.sizes(tensors)
         lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
         folded = self.fold(tensors, factor)
         projection = Projection(tensors["inputs"], tensors["embedding"], folded.weight_ih, folded.bias)
-        weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, sizes)
+        weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, initial[0], high)
         states = [workspace(low if is_low else high, T, B, H) for is_low in self.low_states]
         keep, k = options["keep"] and self.keeps_gates, chunk_steps(T, B)
         kept = [workspace(low, T if keep else 0, B, width * H) for width in self.gates] if self.keeps_gates else []
-        in_place = keep and sizes.one_dtype  # the loop works on the kept gates themselves
+        in_place = keep and low.dtype == high.dtype  # the loop works on the kept gates themselves
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
-        ended, before = padding_after(lengths, T), initial
+        ended, before, candidate = padding_after(lengths, T), initial, self.candidate_rows(H)
         for t, end in chunks(T, B):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own = [state[t:end] for state in states]
@@ -194,37 +172,35 @@ class ScriptedCell(FusedCell):
             own_ended = None if ended is None else ended[t:end]
             self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, scratch))
             if keep and not in_place:
-                keep_gates([each[t:end] for each in kept], gates, self.candidate, H, factor)
+                keep_gates([each[t:end] for each in kept], gates, candidate, factor)
             before = [state[end - 1] for state in states]
         last = [last_rows(state, lengths) for state in states]
         if self.returns_before_last:
             last.append(_before_last(states[0], initial[0], lengths))
         return states[0], *last, *states[1:], *kept
 
-    def scratch(self, folded: Folded, sizes: Sizes) -> list[Tensor]:
+    def scratch(self, folded: Folded, initial: Tensor, high: Tensor) -> list[Tensor]:
         """Return the buffers that the forward loop overwrites."""
-        R = folded.weight_hh.numel() // folded.weight_hh.shape[-1]
-        return [
-            sizes.low.new_empty(sizes.B, R),
-            *(sizes.high.new_empty(sizes.B, sizes.H) for _ in range(self.forward_scratch)),
-        ]
+        (B, H), weight = initial.shape, folded.weight_hh
+        product = weight.new_empty(B, weight.numel() // weight.shape[-1])
+        return [product, *(high.new_empty(B, H) for _ in range(self.forward_scratch))]
 
     def backward(
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
     ) -> dict[str, Tensor | None]:
         """Run the backward loop over all chunks of steps, from the last to the first."""
-        sizes = T, B, H, low, high = self.sizes(tensors)
+        T, B, H, low, high = self.sizes(tensors)
         lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
         count, first_kept = len(self.states), 2 * len(self.states) + int(self.returns_before_last)
         states, kept = [results[0], *results[first_kept - count + 1 : first_kept]], results[first_kept:]
         keep, k = len(kept) > 0 and len(kept[0]) > 0, chunk_steps(T, B)
-        rebuilds, in_place = self.keeps_gates and not keep, keep and sizes.one_dtype
+        rebuilds, in_place = self.keeps_gates and not keep, keep and low.dtype == high.dtype
         gradient_factor = self.gradient_factor(options)
         folded = self.fold(tensors, gradient_factor)
         again = self.fold(tensors, factor) if rebuilds and factor != gradient_factor else folded
         projection = Projection(tensors["inputs"], tensors["embedding"], again.weight_ih, again.bias)
         projection.start_gradients(folded.weight_ih, high.dtype, wanted["inputs"])
-        forward_weights, scratch_again = [again.weight_hh.mT, *again.extra], self.scratch(again, sizes)
+        forward_weights, scratch_again = [again.weight_hh.mT, *again.extra], self.scratch(again, initial[0], high)
         ended = padding_after(lengths, T) if rebuilds else None
         weights = [folded.weight_hh, *folded.extra]
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
@@ -233,9 +209,9 @@ class ScriptedCell(FusedCell):
         widths = self.gates if self.keeps_gates else ()
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in widths]
         grad_gates = [workspace(high, k, B, self.grad_gates * H)]
-        grad_gates.append(grad_gates[0] if sizes.one_dtype else workspace(low, k, B, self.grad_gates * H))
+        grad_gates.append(grad_gates[0] if low.dtype == high.dtype else workspace(low, k, B, self.grad_gates * H))
         scratch = [low.new_empty(B, H), *(high.new_empty(B, H) for _ in range(self.backward_scratch))]
-        first, end_block = self.recurrent_blocks or (0, self.grad_gates)
+        (first, end_block), candidate = self.recurrent_blocks or (0, self.grad_gates), self.candidate_rows(H)
         for t, end in reversed(chunks(T, B)):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
@@ -245,7 +221,7 @@ class ScriptedCell(FusedCell):
                 rebuilt = ForwardChunk(gates, own, before, forward_weights, factor, own_ended, scratch_again)
                 self.rebuild(rebuilt, t, states, initial)
             elif gates and not in_place:
-                kept_gates(gates, [each[t:end] for each in kept], self.candidate, H, factor)
+                kept_gates(gates, [each[t:end] for each in kept], candidate, factor)
             pair = [each[: end - t] for each in grad_gates]
             chunk = BackwardChunk(
                 incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch
@@ -266,15 +242,7 @@ class ScriptedCell(FusedCell):
 
 
 class _Incoming:
-    """The gradients that reach the states from outside, and those that the backward loop carries along.
-
-    Args:
-        cell: the cell.
-        grads: gradients of the operator's results.
-        sizes: T, B and H.
-        lengths: number of valid steps of each row [B], None for T.
-        high: an empty tensor of the accumulation dtype.
-    """
+    """The gradients that reach the states from outside, and those that the backward loop carries along."""
 
     def __init__(
         self, cell: ScriptedCell, grads: Grads, sizes: tuple[int, int, int], lengths: Tensor | None, high: Tensor

@@ -105,20 +105,20 @@ class ScriptedGRU(ScriptedCell):
         bias, bias_n = None, weight_hh.new_zeros(H, dtype=tensors["h_0"].dtype)
         if bias_ih is not None:
             bias_n = factor * bias_hh[2 * H :]
-            bias = scale_rows(bias_ih, factor, 2 * H, 3 * H)
+            bias = scale_rows(bias_ih, factor, slice(2 * H, 3 * H))
             bias[: 2 * H] += bias_hh[: 2 * H]
             bias = bias.roll(H, 0)
-        weight_ih = scale_rows(tensors["weight_ih"], factor, 2 * H, 3 * H).roll(H, 0)
-        return Folded(weight_ih, bias, scale_rows(weight_hh, factor, 2 * H, 3 * H), [bias_n])
+        weight_ih = scale_rows(tensors["weight_ih"], factor, slice(2 * H, 3 * H)).roll(H, 0)
+        return Folded(weight_ih, bias, scale_rows(weight_hh, factor, slice(2 * H, 3 * H)), [bias_n])
 
     def unfold(self, gradients: Folded, H: int, factor: float) -> dict[str, Tensor | None]:
         """Undo `fold`: the order of the gates, the factor of the candidate, one bias for two."""
         assert gradients.bias is not None
         bias = gradients.bias.roll(-H, 0)  # of r, z, s
         return {
-            "weight_ih": scale_rows(gradients.weight_ih.roll(-H, 0), factor, 2 * H, 3 * H),
-            "weight_hh": scale_rows(gradients.weight_hh, factor, 2 * H, 3 * H),
-            "bias_ih": scale_rows(bias, factor, 2 * H, 3 * H),
+            "weight_ih": scale_rows(gradients.weight_ih.roll(-H, 0), factor, slice(2 * H, 3 * H)),
+            "weight_hh": scale_rows(gradients.weight_hh, factor, slice(2 * H, 3 * H)),
+            "bias_ih": scale_rows(bias, factor, slice(2 * H, 3 * H)),
             "bias_hh": torch.cat([bias[: 2 * H], factor * gradients.extra[0]]),
         }
 
