@@ -2,22 +2,22 @@
 
 python train.py --config palindrome_lstm.yaml [options]
 
---config FILE                      in configs/, or a path; a second overrides
+--config FILE                      a path or a name in configs/; may be repeated
 --data.length 20                   any setting in the config: of the data,
---model.learning_rate 1e-3         of the training,
---model.network.hidden_size 512    of the network, and so on
+--model.learning_rate 1e-3         the training system,
+--model.network.hidden_size 512    the network, and so on
 --model.network.layer kernels.GRU  another class, by its import path
---seed_everything 7                other weights and other data
---trainer.max_steps 500            where the training ends; or max_epochs
+--seed_everything 7                other initial weights and other data
+--trainer.max_steps 500            length of the training; or max_epochs
 --trainer.precision auto           bf16-mixed where that is faster
---trainer.accelerator cpu          or gpu; --trainer.devices 2 takes two
---ckpt_path last                   go on where this config's newest run stopped
+--trainer.accelerator cpu          or gpu; with --trainer.devices 2, two of them
+--ckpt_path last                   continue this config's newest run
 
 --stage test --ckpt_path runs/…/best.ckpt    evaluate only
---print_config                               show all settings, and do nothing
---help all                                   show all options
+--print_config                               print all settings and exit
+--help all                                   print all options
 
-A run leaves runs/<config>/version_<n>/. Ctrl-C stops and saves it.
+A run writes to runs/<config>/version_<n>/. Ctrl-C saves and stops it.
 """
 
 import os
@@ -27,7 +27,7 @@ import sys
 from lightning_modules.cli.parent import stop_with_parent
 from lightning_modules.signals import SIGNALS, leave_on_signals
 
-# Large buffers on huge pages: page faults cost a recurrent training step a good part of its time. Read with torch.
+# torch reads it when imported: large buffers on huge pages, since page faults slow recurrent training steps down.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
@@ -51,7 +51,7 @@ def main() -> int:
         print(f"train.py: error: {error.name} is not installed here; first: source .venv/bin/activate", file=sys.stderr)
         return 2
     finally:
-        for signum in SIGNALS:  # nothing is left to stop
+        for signum in SIGNALS:  # from here on there is nothing to stop
             signal.signal(signum, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint's content, read without running anything in it, and without a trainer."""
+"""Reading checkpoints without a trainer, and without running any code in them."""
 
 import io
 import os
@@ -13,12 +13,12 @@ from lightning_modules.errors import UserError
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint file, tensors on the CPU. Code in it is refused, not run.
+    """Return the content of a checkpoint file, with its tensors on the CPU. A file that contains code is refused.
 
     Raises:
-        UserError: if the file is missing, unreadable, truncated, damaged in a single bit or anything but a checkpoint.
+        UserError: if the file is missing, unreadable, truncated, damaged (even in one bit) or no checkpoint.
     """
-    if not os.path.isfile(path):  # False, too, for a name that no file can have
+    if not os.path.isfile(path):  # also False for a name that no file can have
         raise UserError(f"there is no checkpoint {path}")
     try:
         content = path.read_bytes()
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except UserError:
         raise
-    except Exception as error:  # zipfile and torch.load meet foreign or cut-off bytes with nearly any exception
+    except Exception as error:  # zipfile and torch.load may raise anything for the bytes of another file
         raise UserError(f"{path} is not a checkpoint, or is damaged") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"{path} is not a checkpoint of this project: it has no weights of a model")
@@ -42,11 +42,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def is_intact(content: bytes) -> bool:
-    """Tell whether every member of a torch.save file is as it was written.
+    """Return whether every member of a file of torch.save is as it was written.
 
-    The file is a zip with a CRC-32 for each member, which torch.load does not check.
+    The file is a zip archive with a CRC-32 of each member, which torch.load does not check.
     """
-    directory = 0x10  # an attribute of a zip's member; torch reads no bytes then and leaves a tensor uninitialised
+    directory = 0x10  # attribute of a folder: torch.load reads no bytes of such a member, and its tensor is undefined
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         marked = any(member.external_attr & directory for member in archive.infolist())
         return not marked and archive.testzip() is None

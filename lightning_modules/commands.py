@@ -1,4 +1,4 @@
-"""Command lines to copy from the terminal. They work in the folder where they are printed, whatever PATH says."""
+"""Command lines that a user can copy from the terminal. They work in the current folder, whatever PATH is."""
 
 import os
 import shlex
@@ -9,7 +9,12 @@ from pathlib import Path
 
 
 def again(arguments: list[str], **options: str) -> str:
-    """Return the line that runs this script again with the same words but these options, whose dots are `__`."""
+    """Return the command that runs this script again with other values of some options.
+
+    Args:
+        arguments: the words of this command line.
+        options: new values by the names of options, with `__` for dots.
+    """
     names = [f"--{name.replace('__', '.')}" for name in options]
     kept, rest = [], iter(arguments)
     for argument in rest:
@@ -23,14 +28,14 @@ def again(arguments: list[str], **options: str) -> str:
 
 
 def line(*words: str) -> str:
-    """Return words as one line, quoted for this system's shell."""
+    """Return the words of a command as one line, quoted for the shell of this system."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def program(name: str) -> str:
-    """Return how to call a program of this Python's environment: by its name if the shell finds it, else by its path.
+    """Return how to call a program of this Python environment: its name if the shell would find it, else its path.
 
-    `make train` runs in an environment that the shell has not activated.
+    The shell does not find it if the environment is not activated, as under `make train`.
     """
     own = (
         Path(sys.executable) if name == "python" else Path(shutil.which(name, path=Path(sys.executable).parent) or name)

@@ -1,10 +1,10 @@
-"""Settings by dotted keys, as options and messages name them."""
+"""Settings by dotted keys, as on the command line."""
 
 from typing import Any
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Return {dotted key: value} of a config; lists count as values."""
+    """Return a config as {dotted key: value}. Lists and empty dicts are values."""
     if not isinstance(tree, dict) or not tree:
         return {prefix: tree}
     return {

@@ -1,4 +1,4 @@
-"""Files that the program writes: their names, and small ones written whole."""
+"""Names of files, and small files written in one piece."""
 
 import hashlib
 import re
@@ -6,17 +6,16 @@ from pathlib import Path
 
 from lightning_modules.errors import UserError
 
-LONGEST = (
-    120  # bytes: below the 143 of an encrypted home folder and the 255 of most file systems, with room for an ending
-)
+# Bytes in a name. Encrypted home folders allow 143, most file systems 255; an extension may be added.
+LONGEST = 120
 
 
 def file_name(text: str) -> str:
-    """Return a name for a file, as near to `text` as every file system takes it; two texts have two names.
+    """Return `text` as a file name that is valid on every system. Different texts give different names.
 
-    If the text is too long or has characters that some system refuses, the name ends in a part of its SHA-256.
+    If the text is too long or contains characters that some system forbids, the name ends in a part of its SHA-256.
     """
-    whole = text.encode(errors="replace").decode()  # without half a character, of a command line that is not UTF-8
+    whole = text.encode(errors="replace").decode()  # replaces bytes of a command line that are not UTF-8
     name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "-", whole).rstrip(". ")
     content = name.encode()
     if name == text and 0 < len(content) <= LONGEST:
@@ -26,10 +25,10 @@ def file_name(text: str) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file beside its target and rename it: a reader sees the old content or the new, whole.
+    """Write a file beside its target and rename it, so that a reader sees either the old content or the new.
 
     Raises:
-        UserError: if the disk refuses, as when it is full.
+        UserError: if the file cannot be written, for example because the disk is full.
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: when they end the program at once, and when they wait. Imports nothing slow."""
+"""Handling of Ctrl-C and SIGTERM: they end the program at once, or wait until it is safe. Imports nothing slow."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(SystemExit):
-    """The program ends on a signal; the exit status is the shell's for that signal, 130 or 143.
+    """Raised to end the program on a signal, with the shell's exit status for it: 130 or 143.
 
     Attributes:
-        line: what to tell, set by whoever knows what was stopped and what is saved.
+        line: what to print, set where it is known what was stopped and what is saved.
     """
 
     line: str | None = None
@@ -25,10 +25,10 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """Handles both signals: a signal raises `Stopped` where it arrives, unless something asks it to wait.
+    """Handler of both signals. A signal raises `Stopped` where it arrives, unless something has asked it to wait.
 
     Attributes:
-        received: the first signal that came.
+        received: the first signal that arrived.
     """
 
     received: int | None = None
@@ -37,7 +37,7 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle both signals, and leave them afterwards as they were."""
+        """Handle both signals, and restore the previous handlers at the end."""
         self.received, self._stepping, self._depth = None, False, 0
         previous = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self.take_over()
@@ -48,19 +48,19 @@ class Signals:
                 signal.signal(signum, handler)
 
     def take_over(self) -> None:
-        """Become the handler of both signals; a trainer installs its own, so this is called again behind it."""
+        """Install this handler. Lightning's trainer installs its own, so this is called again after that."""
         for signum in SIGNALS:
             signal.signal(signum, self._receive)
 
     def wait_for_step(self) -> None:
-        """From now on let the first signal wait until a step is done; who trains looks at `received`."""
+        """From now on the first signal waits until a step is done; the training loop checks `received`."""
         self._stepping = True
 
     def wait_no_more(self) -> None:
-        """From now on end at once, as before.
+        """From now on signals end the program at once again.
 
         Raises:
-            Stopped: if a signal has waited.
+            Stopped: if a signal is waiting.
         """
         self._stepping = False
         if self.received is not None:
@@ -68,10 +68,10 @@ class Signals:
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Let all signals wait while files are written or removed.
+        """Let all signals wait, while files are written or removed.
 
         Raises:
-            Stopped: if one came that may end the program now.
+            Stopped: afterwards, if a signal arrived and does not have to wait for a step.
         """
         before = self.received
         self._depth += 1
@@ -89,17 +89,17 @@ class Signals:
             raise Stopped(signum)
 
 
-signals = Signals()  # one for the program, as handlers are
+signals = Signals()  # one for the whole program, as signal handlers are
 
 
 def leave_on_signals() -> None:
-    """Let both signals end the program in one line, for as long as it has nothing to clean up, as while it imports."""
+    """Let both signals end the program with one line. For the time in which it has nothing to clean up: its imports."""
     for signum in SIGNALS:
         signal.signal(signum, _leave)
 
 
 def _leave(signum: int, frame: FrameType | None) -> NoReturn:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, however many processes train together
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line, even if several processes train together
         with contextlib.suppress(OSError):
             os.write(2, b"stopped\n")
     os._exit(128 + signum)

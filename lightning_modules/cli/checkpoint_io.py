@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written whole or not at all."""
+"""Writing checkpoints: whole or not at all."""
 
 import io
 import os
@@ -15,15 +15,15 @@ from lightning_modules.signals import signals
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside the target, sync, then rename: a reader sees the old checkpoint or the new one, whole."""
+    """Writes beside the target, syncs, then renames, so that the target is always a whole checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
         """Save a checkpoint.
 
         Raises:
-            UserError: if the disk refuses, as when it is full; the previous checkpoint stays.
+            UserError: if it cannot be written, for example because the disk is full; the previous one stays.
         """
-        buffer = io.BytesIO()  # torch.save reports a full disk as an internal error; a plain write says what it is
+        buffer = io.BytesIO()  # torch.save reports a full disk as an internal error, a plain write as OSError
         torch.save(plain(checkpoint), buffer)
         target = Path(path)
         beside = target.with_name(f".{target.name}.tmp")
@@ -48,9 +48,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def plain(tree: Any) -> Any:
-    """Return a tree of settings and states with numbers of plain types, which `weights_only=True` loads.
+    """Return a tree of settings and states with numbers of Python's own types, which `weights_only=True` can load.
 
-    A number that the command line has checked is of a type of its own, such as PositiveFloat.
+    Numbers parsed by jsonargparse are of subclasses, such as PositiveFloat.
     """
     if type(tree) in (dict, OrderedDict):
         return type(tree)((key, plain(value)) for key, value in tree.items())

@@ -1,4 +1,4 @@
-"""Lightning's training loops, with one place between two steps at which a run can be saved and go on exactly."""
+"""Lightning's training loops with one place, between two steps, where a run can be saved and continued exactly."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ StepDone = Callable[[Trainer, bool], None]
 class StepLoop(_TrainingEpochLoop):
     """The loop over the batches of an epoch.
 
-    Lightning saves within a step and works out from its counters, when it continues, what of the step was left to do:
-    it validates twice or not at all, and counts a step or an epoch too many. Here a run is saved once nothing is left.
+    Lightning saves in the middle of a step. When it continues, it guesses from its counters what was left to do. It may
+    validate twice or not at all, or count a step or an epoch too many. Here a run is saved only after a complete step.
 
     Args:
         loop: the loop that this one replaces.
-        step_done: called after each optimizer step, once it is validated, logged and counted, with whether the
-            training is over. After the last batch of an epoch `RunLoop` calls it instead.
+        step_done: called after each optimizer step, when it is validated, logged and counted. Its second argument is
+            whether the training is over. After the last batch of an epoch, `RunLoop` calls it instead.
     """
 
     def __init__(self, loop: _TrainingEpochLoop, step_done: StepDone) -> None:
@@ -30,7 +30,7 @@ class StepLoop(_TrainingEpochLoop):
 
     @property
     def done(self) -> bool:
-        """Whether to leave the epoch; a stop waits for the end of an optimizer step, since gradients are not saved."""
+        """Whether to leave the epoch. Never between two parts of an optimizer step, since gradients are not saved."""
         return super().done and not self._should_accumulate()
 
     @property
@@ -38,18 +38,18 @@ class StepLoop(_TrainingEpochLoop):
         return True
 
     def reset(self) -> None:
-        """Go on from the counters of a checkpoint, or begin an epoch."""
+        """Start from the counters of a checkpoint, or start an epoch."""
         super().reset()
         if self.restarting and self.trainer.lightning_module.automatic_optimization:
-            self._batches_that_stepped = self.global_step  # Lightning's guess is one off for best.ckpt
+            self._batches_that_stepped = self.global_step  # Lightning's own value is wrong by one for best.ckpt
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Train on a batch."""
-        self._restarting = False  # there is no half step to finish
+        self._restarting = False  # a checkpoint is never from the middle of a step
         super().advance(data_fetcher)
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
-        """Validate, if it is time; then the step is done."""
+        """Validate, if it is due; then the step is done."""
         super().on_advance_end(data_fetcher)
         if not self._should_accumulate() and not self._num_ready_batches_reached():
             self._step_done(self.trainer, self.done)
@@ -63,7 +63,7 @@ class RunLoop(_FitLoop):
         step_done: see `StepLoop`.
 
     Attributes:
-        started: whether all states have been restored and the training, if any is left, begins.
+        started: whether all states have been restored and the remaining training, if any, begins.
     """
 
     def __init__(self, loop: _FitLoop, step_done: StepDone) -> None:
@@ -86,7 +86,7 @@ class RunLoop(_FitLoop):
     def on_advance_end(self) -> None:
         """Count the epoch; then its last step is done."""
         super().on_advance_end()
-        # A checkpoint says that the next epoch has no batch yet, not that this one has all: Lightning would add one.
+        # Saved as "no batch of the next epoch": from "all batches of this epoch" Lightning would count one epoch more.
         self.epoch_loop.batch_progress.reset_on_run()
         self.epoch_loop.scheduler_progress.reset_on_run()
         self.epoch_loop.automatic_optimization.optim_progress.reset_on_run()

@@ -1,4 +1,4 @@
-"""The precision of a run: `--trainer.precision auto` takes the faster one, and a slow one is told."""
+"""The precision of a run: `--trainer.precision auto` chooses the faster one, and a slow one gives a warning."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ from kernels.processor import computes
 
 
 def faster_precision(accelerator: Any, gains: bool) -> str:
-    """Return the faster precision: bf16-mixed for a network that gains, on a device with bfloat16 instructions.
+    """Return "bf16-mixed" for networks that are faster with it, on a device with bfloat16 instructions; else "32-true".
 
     Args:
-        accelerator: the setting of that name.
-        gains: whether the training system says that its networks gain from bfloat16.
+        accelerator: trainer.accelerator.
+        gains: whether networks of this training system are faster in bfloat16.
     """
     if accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available():
         device = "cuda"
     elif accelerator == "cpu" or (accelerator == "auto" and not MPSAccelerator.is_available()):
         device = "cpu"
     else:
-        return "32-true"  # measured on none of these
+        return "32-true"  # not measured on other devices
     return "bf16-mixed" if gains and computes(torch.bfloat16, device) else "32-true"
 
 
 def slowness(precision: str, device: str) -> str | None:
-    """Say that a device has no instructions for a 16-bit precision, None if it has."""
+    """Return a warning if the device has no instructions for a 16-bit precision, else None."""
     kind, _, _ = precision.partition("-")
     dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(kind)
     if dtype is None or computes(dtype, device):

@@ -1,4 +1,4 @@
-"""YAML as a config may have it: small, without a key given twice, and without parts that hold themselves."""
+"""Safe loading of YAML: limited depth and size, no duplicate keys, no values that contain themselves."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,26 +8,26 @@ from jsonargparse import get_loader, set_loader
 
 from lightning_modules.errors import UserError
 
-DEEPEST = 50  # levels; a callback's settings in a config are at the sixth
-LARGEST = 10_000  # values, each alias counted as what it stands for
+DEEPEST = 50  # levels; configs have about six
+LARGEST = 10_000  # values, after expanding aliases
 
 
 @dataclass
 class _Open:
-    """A mapping or sequence whose end has not been read: its anchor, its size so far, and a mapping's keys."""
+    """A mapping or sequence whose end has not been read yet, with its size so far and the keys of a mapping."""
 
     anchor: str | None
     mapping: bool
     size: int = 1
-    key: bool = True  # whether the next value of a mapping is a key
+    key: bool = True  # whether a mapping's next value is a key
     keys: set[str] = field(default_factory=set)
 
 
 def check_yaml(text: str) -> None:
-    """See that a YAML text can be loaded and worked on safely: nested too deeply, parsers fail; expanded, memory ends.
+    """Check that a YAML text can be loaded safely, without exceeding the recursion limit or the memory.
 
     Raises:
-        UserError: if a key is given twice in one mapping, or the text is too deep, too large, or holds itself.
+        UserError: if the text is nested too deeply, too large, contains itself, or gives a key twice in one mapping.
         yaml.YAMLError: if it is not YAML.
     """
     sizes: dict[str | None, int] = {}
@@ -60,13 +60,13 @@ def check_yaml(text: str) -> None:
 
 
 def _count(holder: _Open, size: int) -> None:
-    """Count a value that begins in a mapping or sequence; in a mapping, keys and values take turns."""
+    """Count a value in a mapping or sequence; in a mapping, keys and values alternate."""
     holder.size += size
     holder.key = not holder.key
 
 
 def load_checked(text: str) -> Any:
-    """Return the content of a YAML text, checked, with numbers as jsonargparse reads them.
+    """Check a YAML text and return its content, with numbers as jsonargparse reads them.
 
     Raises:
         UserError: as `check_yaml` does.
@@ -81,6 +81,6 @@ def load_checked(text: str) -> Any:
         raise UserError(str(error)) from error
 
 
-# Whatever jsonargparse reads goes through it: configs, files that a config names, and values on the command line.
+# jsonargparse uses it for everything: configs, files that a config names, and values on the command line.
 _load = get_loader("yaml")
 set_loader("yaml", load_checked, exceptions=(yaml.YAMLError,))

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_modules.cli.foreign_errors import memory_errors
 from lightning_modules.errors import UserError
 
 Train = Callable[..., tuple[int, str, str]]
-LAST = Path("runs/palindrome_lstm/version_0/last.ckpt")
 SETTINGS = {"seed_everything": 10**9, "model": {"init_args": {"hidden_size": 7}}, "data": {"init_args": {"length": 90}}}
 
 
@@ -63,12 +63,30 @@ def test_early_stopping_on_an_unknown_metric_names_those_there_are(train: Train)
     assert "val/loss" in err
 
 
-def test_a_bug_in_a_continued_run_is_a_traceback(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert train("--trainer.max_steps", "2")[0] == 0
+KARATE = ("--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu", "--trainer.max_epochs", "1")
 
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("--trainer.limit_train_batches", "0.5"), 2, "0.5 * 1 < 1. Please increase the `limit_train_batches` arg"),
+        (("--trainer.limit_val_batches", "1e-9"), 2, "Please increase the `limit_val_batches` argument"),
+        (("--trainer.limit_test_batches", "1e-9"), 1, "Please increase the `limit_test_batches` argument"),
+        (("--trainer.val_check_interval", "7"), 2, "trainer: `val_check_interval` (7) must be less than or equal to"),
+    ],
+)
+def test_limits_that_leave_no_batch(train: Train, words: tuple[str, ...], status: int, message: str) -> None:
+    found, _, err = train(*KARATE, *words, small=False)
+    assert (found, err.count("\n")) == (status, 1), err
+    assert message in err
+
+
+@pytest.mark.parametrize("error", [MisconfigurationException("a bug"), ValueError("a bug"), RuntimeError("a bug")])
+def test_a_bug_in_a_step_is_a_traceback(train: Train, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def broken(*_: Any) -> None:
-        raise RuntimeError("a bug")
+        raise error
 
-    monkeypatch.setattr("lightning_modules.sequence_classifier.SequenceClassifier.configure_optimizers", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        train("--trainer.max_steps", "4", "--ckpt_path", str(LAST))
+    monkeypatch.setattr("lightning_modules.sequence_classifier.SequenceClassifier.training_step", broken)
+    with pytest.raises(type(error), match="a bug"):
+        train("--trainer.max_steps", "2")
+    assert not Path("runs/palindrome_lstm/version_0/summary.json").exists()

@@ -159,6 +159,26 @@ def test_bad_configs_are_one_line_and_status_2(train: Train, old: str, new: str,
     assert err.count("\n") == 1, err
 
 
+@pytest.mark.parametrize("value", ["{" * 5000, "{" * 5000 + "}" * 5000])
+def test_a_value_that_is_nested_too_deeply(train: Train, value: str) -> None:
+    status, _, err = train("--data", value)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "nested more than 50 levels deep" in err
+
+
+def test_a_config_of_other_characters_than_the_locale_has(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (CONFIGS / "palindrome_lstm.yaml").read_text(encoding="utf-8")
+    Path("mine.yaml").write_text(f"# τ\n{text}", encoding="utf-8")
+    read_text = Path.read_text
+
+    def in_ascii(path: Path, encoding: str = "ascii") -> str:
+        return read_text(path, encoding)
+
+    monkeypatch.setattr(Path, "read_text", in_ascii)
+    with pytest.raises(UserError, match=r"mine.yaml is not valid YAML: 'ascii' codec .*; set PYTHONUTF8=1"):
+        find_config("mine.yaml")
+
+
 def test_a_config_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is not valid YAML"):
