@@ -1,24 +1,30 @@
 """The command-line parser of train.py: it finds configs, and prints one line for what a person mistyped."""
 
 import contextlib
+import difflib
 import importlib
 import inspect
 import itertools
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
+import kernels
+from lightning_modules.cli.constructors import parameters
 from lightning_modules.cli.yaml_text import load_checked
 from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError, did_you_mean, one_line
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+OURS = ("kernels.", "datamodules.", "lightning_modules.")  # beginnings of the import paths of our classes
 
 # Lines of jsonargparse's messages that name no reason: they say where the reason stands, or what the type also allows.
 NO_REASON = re.compile(
@@ -135,8 +141,9 @@ class OneLineParser(LightningArgumentParser):
     def _unknown_key(self, key: str) -> str:
         """Return the line for an unknown key. It suggests known keys with the same last name, else the nearest name."""
         known = {action.dest for action in self._actions}
-        for prefix, path in given_settings(self.arguments).items():
-            known |= {f"{prefix}.{name}" for name in _parameters(path)}
+        for prefix, value in given_settings(self.arguments).items():
+            if isinstance(value, str) and value.startswith(OURS):
+                known.update(_keys_of_class(prefix, locate(value)))
         last = key.rpartition(".")[2]
         alike = sorted(other for other in known if other.rpartition(".")[2] == last)
         highest = [other for other in alike if other.count(".") == min(each.count(".") for each in alike)]
@@ -174,15 +181,12 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _parameters(path: Any) -> set[str]:
-    """Return the names of the constructor's arguments of the class of ours at an import path, if there is one."""
-    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-    if module.split(".")[0] not in ("kernels", "datamodules", "lightning_modules"):
-        return set()
-    try:
-        return set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return set()
+def _keys_of_class(prefix: str, owner: Any) -> Iterator[str]:
+    """Yield the keys of a class's constructor arguments, and of a class that is the default of one of them."""
+    if isinstance(owner, type) and owner.__module__.startswith(OURS):
+        for name, parameter in parameters(owner).items():
+            yield f"{prefix}.{name}"
+            yield from _keys_of_class(f"{prefix}.{name}", parameter.default)
 
 
 def _nearest_class(text: str) -> str:
@@ -192,10 +196,11 @@ def _nearest_class(text: str) -> str:
         return did_you_mean(missing[2], known)
     if word := re.search(r"Expected a dot import path string: (\w+)", text):
         configs = "\n".join(path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.yaml"))
-        paths = sorted(
-            set(re.findall(r": ((?:kernels|datamodules|lightning_modules)\.[\w.]+)$", configs, re.MULTILINE))
-        )
+        paths = [
+            *re.findall(r": ([\w.]+\.\w+)$", configs, re.MULTILINE),
+            *(f"kernels.{name}" for name in kernels.__all__),
+        ]
         classes = {path.rpartition(".")[2].lower(): path for path in paths}
-        near = did_you_mean(word[1].lower(), classes)
-        return next((f", such as {path}" for name, path in classes.items() if f"{name!r}" in near), "")
+        near = difflib.get_close_matches(word[1].lower(), classes, n=1)
+        return f", such as {classes[near[0]]}" if near else ""
     return ""

@@ -1,13 +1,11 @@
 """Checks of parsed settings for values that their types allow but no run can use."""
 
-import contextlib
 import inspect
 import os
 import warnings
 from collections.abc import Iterator
-from datetime import timedelta
 from pydoc import locate
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast, get_args
 
 import torch
 from jsonargparse import Namespace
@@ -18,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_modules.callbacks.checkpoints import Checkpoints
 from lightning_modules.callbacks.solved import Solved
+from lightning_modules.cli.constructors import parameters
 from lightning_modules.errors import UserError
 
 # Upper bounds of numbers, by the end of their names. Larger ones would take all memory or hours before they fail.
@@ -108,16 +107,11 @@ def _try_trainer(settings: Namespace) -> None:
     objects = ("callbacks", "logger", "plugins")
     plain = {name: value for name, value in vars(settings).items()
              if name not in objects and not isinstance(value, Namespace)}  # fmt: skip
-    if isinstance(settings.max_time, dict):
-        try:
-            timedelta(**settings.max_time)
-        except (TypeError, OverflowError) as error:
-            raise UserError(f"trainer.max_time: {error}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run's own trainer repeats them
             trainer = Trainer(**plain, logger=False)
-    except (ValueError, ImportError, MisconfigurationException) as error:  # ImportError: of TPUs, DeepSpeed
+    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:  # Lightning's own code alone ran
         message = " ".join(str(error).split())
         given = f" It is {settings.devices!r}." if "`devices`" in message else ""  # Lightning's line lacks the value
         raise UserError(f"trainer: {message}{given}") from error
@@ -153,25 +147,8 @@ def _below(key: str, value: Any, owner: Any) -> Iterator[tuple[str, Any, inspect
         owner = locate(items["class_path"])
         items = {**vars(items.get("init_args") or Namespace()), **(items.get("dict_kwargs") or {})}
     for name, item in items.items():
-        yield f"{key}.{name}", item, _parameter(owner, str(name))
+        yield f"{key}.{name}", item, parameters(owner).get(str(name))
         yield from _below(f"{key}.{name}", item, None)
-
-
-def _parameter(owner: Any, name: str) -> inspect.Parameter | None:
-    """Return the parameter of a class's constructor, or of a base's constructor that the class passes arguments to."""
-    makers = [vars(base).get("__init__") for base in owner.__mro__] if inspect.isclass(owner) else [owner]
-    for maker in filter(callable, makers):
-        with contextlib.suppress(ValueError):  # builtins have no signature
-            if parameter := inspect.signature(maker).parameters.get(name):
-                return parameter if not isinstance(parameter.annotation, str) else _resolved(parameter, maker)
-    return None
-
-
-def _resolved(parameter: inspect.Parameter, maker: Any) -> inspect.Parameter:
-    """Return a parameter with its annotation, which is a string, replaced by the type; Any if that cannot be found."""
-    with contextlib.suppress(NameError, TypeError):
-        return parameter.replace(annotation=get_type_hints(maker)[parameter.name])
-    return parameter.replace(annotation=Any)
 
 
 def _may_be_null(parameter: inspect.Parameter) -> bool:

@@ -150,9 +150,11 @@ def test_values_of_options_that_may_be_left_out(train: Train, words: list[str], 
     ],
 )
 def test_bad_configs_are_one_line_and_status_2(train: Train, old: str, new: str, message: str, tmp_path: Path) -> None:
-    text = (CONFIGS / "palindrome_lstm.yaml").read_text()
+    network = "class_path: lightning_modules.networks.recurrent_classifier.RecurrentClassifier\n"
+    text = (CONFIGS / "palindrome_lstm.yaml").read_text(encoding="utf-8")
+    text = text.replace(network, f"{network}      init_args: {{layer: kernels.LSTM}}\n") + "  init_args: {length: 10}\n"
     assert old in text
-    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new), encoding="utf-8")
     status, _, err = train("--config", "mine.yaml", small=False)
     assert status == 2
     assert message in err
