@@ -221,7 +221,8 @@ def decode_loop(step: Callable[[ForwardChunk], None]) -> Callable[..., None]:
             chosen = choose(logits, sampling, uniforms[t])
             tokens[t] = chosen
             log_probs[t] = torch.log_softmax(logits, 1).gather(1, chosen.unsqueeze(1)).squeeze(1)
-            hidden = torch.index_select(table, 0, chosen, out=layers[0].projected)
+            # torch_geometric replaces torch.index_select by a function that TorchScript cannot compile.
+            hidden = torch.ops.aten.index_select(table, 0, chosen, out=layers[0].projected)
             for k, layer in enumerate(layers):
                 if k > 0:
                     product = torch.mm(hidden.to(layer.input_t.dtype), layer.input_t)

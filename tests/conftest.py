@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -40,6 +41,22 @@ SMALL = [
     "cpu",
 ]
 SMALL += ["--model.network.hidden_size", "8", "--model.network.embedding_size", "4"]
+BOOK = """The Project Gutenberg EBook of {title}
+
+Title: {title}, Volume 1 (of 2)
+
+*** START OF THIS PROJECT GUTENBERG EBOOK A BOOK ***
+
+
+Chapter one.
+
+Chapter two.
+
+
+{closing}*** END OF {the} PROJECT GUTENBERG EBOOK A BOOK ***
+
+The licence.
+"""
 ALPHABET = "\n abcdefgh'"  # of a small language model
 SUMMARY = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
 
@@ -51,6 +68,12 @@ def save_language_model(network: "CharacterModel") -> Path:
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": weights, "language_model": network.description()}, "last.ckpt")
     return Path("last.ckpt")
+
+
+def refusals(lines: dict[str, str]) -> pytest.MarkDecorator:
+    """Run a test for each command line, its words split as by a shell, with a part of the error line it leads to."""
+    cases = [(shlex.split(words), message) for words, message in lines.items()]
+    return pytest.mark.parametrize(("words", "message"), cases, ids=list(lines))
 
 
 def finish(run: "StudyRun", version: int = 0, summary: str = json.dumps(SUMMARY)) -> Path:
@@ -82,6 +105,20 @@ def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, s
             status = int(stop.code or 0)
         out, err = capsys.readouterr()
         return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(train: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[..., str]:
+    """Return a function that runs train.py's command line and returns the one line by which it is refused."""
+
+    def run(*words: str, small: bool = True) -> str:
+        before = set(tmp_path.rglob("*"))
+        status, _, err = train(*words, small=small)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert set(tmp_path.rglob("*")) == before, "nothing is left behind"
+        return err
 
     return run
 

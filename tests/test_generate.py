@@ -15,7 +15,7 @@ import torch
 import generate
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.saved_language_model import load_language_model
-from tests.conftest import ALPHABET, save_language_model
+from tests.conftest import ALPHABET, refusals, save_language_model
 from tests.kernels.all_cells import Leaky
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,38 +169,37 @@ def test_unknown_characters(run: Run) -> None:
     assert err.endswith("generate.py: error: --score: no known character is left to score\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--temperature", "0"), "argument --temperature/--tau: '0' is not a number from 1e-06 to 1e+06"),
-        (("--temperature", "inf"), "'inf' is not a number from 1e-06 to 1e+06"),
-        (("--temperature", "x"), "'x' is not a number from 1e-06 to 1e+06"),
-        (("--top-p", "0"), "'0' is not a number above 0 and at most 1"),
-        (("--top-p", "1.1"), "'1.1' is not a number above 0 and at most 1"),
-        (("--top-k", "0"), "'0' is not a whole number of 1 or more"),
-        (("--length", "0"), "'0' is not a whole number of 1 or more"),
-        (("--num-samples", "0"), "'0' is not a whole number of 1 or more"),
-        (("--seed", "-1"), "--seed"),
-        (("--greedy", "--temperature", "1"), "--temperature cannot be combined with --greedy"),
-        (("--greedy", "--top-p", "0.5"), "--top-p cannot be combined with --greedy"),
-        (("--stream", "--json"), "--json cannot be combined with --stream"),
-        (("--temperature", "1e39"), "'1e39' is not a number from 1e-06 to 1e+06"),
-        (("--length", "99999999999999999999"), "is not a whole number"),
-        (("--length", "100000", "--num-samples", "10000"), "must be at most 100,000,000"),
-        (("--score", "ab", "--greedy"), "--greedy cannot be combined with --score"),
-        (("--score", "ab", "--num-samples", "2"), "--num-samples cannot be combined with --score"),
-        (("--score", "ab€"), "does not know these characters of the text: '€' at 2"),
-        (("--device", "meta"), "computes nothing"),
-        (("--prompt", "a", "--prompt-file", "b"), "not allowed with argument"),
-        (("--prompt-file", "none.txt"), "cannot read none.txt: No such file"),
-        (("--ckpt", "none.ckpt"), "argument --ckpt: there is no file none.ckpt"),
-        (("--device", "quantum"), "--device quantum"),
-        (("--score", ""), "argument --score: the text is empty"),
-        (("--stop", ""), "argument --stop: the text is empty"),
-        (("--temprature", "1"), "unrecognized arguments: --temprature 1"),
-    ],
+@refusals(
+    {
+        "--temperature 0": "argument --temperature/--tau: '0' is not a number from 1e-06 to 1e+06",
+        "--temperature inf": "'inf' is not a number from 1e-06 to 1e+06",
+        "--temperature x": "'x' is not a number from 1e-06 to 1e+06",
+        "--top-p 0": "'0' is not a number above 0 and at most 1",
+        "--top-p 1.1": "'1.1' is not a number above 0 and at most 1",
+        "--top-k 0": "'0' is not a whole number of 1 or more",
+        "--length 0": "'0' is not a whole number of 1 or more",
+        "--num-samples 0": "'0' is not a whole number of 1 or more",
+        "--seed -1": "--seed",
+        "--greedy --temperature 1": "--temperature cannot be combined with --greedy",
+        "--greedy --top-p 0.5": "--top-p cannot be combined with --greedy",
+        "--stream --json": "--json cannot be combined with --stream",
+        "--temperature 1e39": "'1e39' is not a number from 1e-06 to 1e+06",
+        "--length 99999999999999999999": "is not a whole number",
+        "--length 100000 --num-samples 10000": "must be at most 100,000,000",
+        "--score ab --greedy": "--greedy cannot be combined with --score",
+        "--score ab --num-samples 2": "--num-samples cannot be combined with --score",
+        "--score 'ab€'": "does not know these characters of the text: '€' at 2",
+        "--device meta": "computes nothing",
+        "--prompt a --prompt-file b": "not allowed with argument",
+        "--prompt-file none.txt": "cannot read none.txt: No such file",
+        "--ckpt none.ckpt": "argument --ckpt: there is no file none.ckpt",
+        "--device quantum": "--device quantum",
+        "--score ''": "argument --score: the text is empty",
+        "--stop ''": "argument --stop: the text is empty",
+        "--temprature 1": "unrecognized arguments: --temprature 1",
+    }
 )
-def test_mistakes_are_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_line(run: Run, words: list[str], message: str) -> None:
     status, out, err = run(*words)
     assert (status, out) == (2, "")
     assert message in err

@@ -15,42 +15,34 @@ import pytest
 import study
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from studies.runs import plan
-from tests.conftest import SUMMARY, finish
+from tests.conftest import SUMMARY, finish, refusals
 
 Start = Callable[..., subprocess.Popen[str]]
 RUNS = Path("runs/palindrome_lstm")
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        ((), "the following arguments are required: --config"),
-        (
-            ("--config", "palindrome_lstm.yaml", "--name", "../x"),
-            "argument --name: '../x' is not the name of one folder",
+@refusals(
+    {
+        "": "the following arguments are required: --config",
+        "--config palindrome_lstm.yaml --name ../x": "argument --name: '../x' is not the name of one folder",
+        "--config palindrome_lstm.yaml --name ..": "argument --name: '..' is not the name of one folder",
+        "--config palindrome_lstm.yaml --name .": "argument --name: '.' is not the name of one folder",
+        "--config palindrome_lstm.yaml --name=": "argument --name: '' is not the name of one folder",
+        "--config palindrome_lstm.yaml --name /x": "argument --name: '/x' is not the name of one folder",
+        "--config palindrome_lstm.yaml --name a:b": (
+            "argument --name: 'a:b' is not valid on every file system; 'a-b-6783a31e' would be"
         ),
-        (("--config", "palindrome_lstm.yaml", "--name", ".."), "argument --name: '..' is not the name of one folder"),
-        (("--config", "palindrome_lstm.yaml", "--name", "."), "argument --name: '.' is not the name of one folder"),
-        (("--config", "palindrome_lstm.yaml", "--name="), "argument --name: '' is not the name of one folder"),
-        (("--config", "palindrome_lstm.yaml", "--name", "/x"), "argument --name: '/x' is not the name of one folder"),
-        (
-            ("--config", "palindrome_lstm.yaml", "--name", "a:b"),
-            "argument --name: 'a:b' is not valid on every file system; 'a-b-6783a31e' would be",
-        ),
-        (
-            ("--config", "palindrome_lstm.yaml", "--jobs", "0"),
-            "argument --jobs: '0' is not a whole number of 1 or more",
-        ),
-    ],
+        "--config palindrome_lstm.yaml --jobs 0": "argument --jobs: '0' is not a whole number of 1 or more",
+    }
 )
 def test_a_mistake_is_one_line(
-    words: tuple[str, ...], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["study.py", *words])
     with pytest.raises(SystemExit) as stop:
         study.main()
     assert stop.value.code == 2
-    assert capsys.readouterr().err == f"study.py: error: {line}\n"
+    assert capsys.readouterr().err == f"study.py: error: {message}\n"
     assert not any(Path().iterdir()), "nothing is written"
 
 

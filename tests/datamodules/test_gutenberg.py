@@ -5,23 +5,7 @@ import re
 import pytest
 
 from datamodules.gutenberg import OUTSIDE, strip_licence
-
-BOOK = """The Project Gutenberg EBook of {title}
-
-Title: {title}, Volume 1 (of 2)
-
-*** START OF THIS PROJECT GUTENBERG EBOOK A BOOK ***
-
-
-Chapter one.
-
-Chapter two.
-
-
-{closing}*** END OF {the} PROJECT GUTENBERG EBOOK A BOOK ***
-
-The licence.
-"""
+from tests.conftest import BOOK
 
 
 @pytest.mark.parametrize(

@@ -9,23 +9,7 @@ from datamodules import text_source
 from datamodules.data_folders import DataError
 from datamodules.gutenberg import strip_licence
 from datamodules.text_source import BOOKS, TextError, find_book, read_text
-
-BOOK = """The Project Gutenberg EBook of {title}
-
-Title: {title}, Volume 1 (of 2)
-
-*** START OF THIS PROJECT GUTENBERG EBOOK A BOOK ***
-
-
-Chapter one.
-
-Chapter two.
-
-
-{closing}*** END OF {the} PROJECT GUTENBERG EBOOK A BOOK ***
-
-The licence.
-"""
+from tests.conftest import BOOK
 
 
 def test_reading(own_folder: Path) -> None:

@@ -15,6 +15,7 @@ from torch_geometric.data import Batch, Data
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.graph_property import GraphProperty
+from tests.conftest import refusals
 
 Train = Callable[..., tuple[int, str, str]]
 DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
@@ -108,18 +109,15 @@ def test_a_quantity(train: Train) -> None:
 
 
 @needs_mutag
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--data.split_number", "10"], "split_number must be 0..9 (MUTAG, folds), got 10"),
-        (["--data.split", "scaffold"], "MUTAG has no scaffold split; it has folds"),
-        (["--data.name", "MUTAGG"], "data.name: 'MUTAGG' is none of 'ESOL', 'FreeSolv', 'MUTAG', 'PROTEINS'"),
-    ],
+@refusals(
+    {
+        "--data.split_number 10": "split_number must be 0..9 (MUTAG, folds), got 10",
+        "--data.split scaffold": "MUTAG has no scaffold split; it has folds",
+        "--data.name MUTAGG": "data.name: 'MUTAGG' is none of 'ESOL', 'FreeSolv', 'MUTAG', 'PROTEINS'",
+    }
 )
-def test_bad_settings_are_one_line(words: list[str], message: str, train: Train) -> None:
-    status, _, err = train(*WORDS, *words, small=False)
-    assert (status, err.partition(": ")[2]) == (2, f"error: {message}\n")
-    assert not Path("runs").exists()
+def test_bad_settings_are_one_line(words: list[str], message: str, refused: Callable[..., str]) -> None:
+    assert refused(*WORDS, *words, small=False).partition(": ")[2] == f"error: {message}\n"
 
 
 def test_data_that_are_not_here(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
