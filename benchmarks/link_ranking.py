@@ -17,7 +17,8 @@ from benchmarks.named_data import make_parser, run
 from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
 from lightning_modules.networks.complex import ComplEx
 from lightning_modules.networks.distmult import DistMult
-from lightning_modules.ranking import RankMetrics, mid_ranks
+from lightning_modules.ranking import mid_ranks, rank_metrics
+from lightning_modules.training_system import Mean
 
 SAMPLE = 200  # triples that PyG ranks
 
@@ -25,14 +26,15 @@ SAMPLE = 200  # triples that PyG ranks
 @torch.no_grad()
 def rank_all(data: KnowledgeGraph, network: torch.nn.Module) -> int:
     """Rank head and tail of every test triple; return the number of ranks."""
-    metrics, ranks = RankMetrics([1, 3, 10], []), 0
+    metrics, ranks = {name: Mean() for name in ("mrr", "hits@1", "hits@3", "hits@10")}, 0
     for batch in data.test_dataloader():
         scores = network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
-        metrics.update(
-            *mid_ranks(scores, batch.target_rows, batch.targets, batch.known_rows, batch.known), batch.target_rows
-        )
+        both = mid_ranks(scores, batch.target_rows, batch.targets, batch.known_rows, batch.known)
+        for name, (values, weights) in rank_metrics(*both, batch.target_rows, [1, 3, 10], []).items():
+            metrics[name].update(values, weights)
         ranks += len(batch.target_rows)
-    metrics.compute()
+    for metric in metrics.values():
+        metric.compute()
     return ranks
 
 

@@ -1,7 +1,5 @@
 """A book as training text, character by character: random windows, or streams whose state is carried on.
 
-A batch is (tokens [B, T], targets [B, T], reset_state). The targets are the tokens shifted by one place. `reset_state`
-is True if the batch does not continue the text of the batch before it, so that a carried state must be reset.
 Legend: B batch, T time, V vocabulary, N characters.
 """
 
@@ -17,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from datamodules.batches import TextBatch
 from datamodules.fingerprint import fingerprint
 from datamodules.gutenberg import strip_licence
 from datamodules.step_stream import StepStreamDataModule, step_generator
@@ -46,7 +45,7 @@ class Book(StepStreamDataModule):
         TextError: if there is no such text, or it is too short.
     """
 
-    gives = "a text"
+    batch_type = TextBatch
 
     def __init__(
         self,
@@ -71,12 +70,17 @@ class Book(StepStreamDataModule):
         self.feed, self.length = feed, length
         self._check_length(batch_size)
 
-    def setup(self, stage: str) -> None:
-        """See that the text is long enough for the streams of all processes."""
+    def train_dataloader(self) -> DataLoader:
+        """Return the batches of this process.
+
+        Raises:
+            MisconfigurationException: if the text is too short for the streams of all processes.
+        """
         try:
             self._check_length(self.batch_size * (self.trainer.world_size if self.trainer else 1))
         except TextError as error:
             raise MisconfigurationException(str(error)) from error
+        return super().train_dataloader()
 
     def _check_length(self, streams: int) -> None:
         N, T = len(self._splits["train"]), self.length
@@ -125,14 +129,14 @@ class Book(StepStreamDataModule):
             "test_fraction": self.test_fraction,
         }
 
-    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
+    def make_batch(self, generator: np.random.Generator) -> TextBatch:
         """Draw random windows."""
         text, T = self._splits["train"], self.length
         starts = torch.from_numpy(generator.integers(0, len(text) - T, self.batch_size))
         windows = text.unfold(0, T + 1, 1)[starts]  # [B, T + 1]
-        return windows[:, :-1], windows[:, 1:], True
+        return TextBatch(windows[:, :-1], windows[:, 1:], True)
 
-    def batch_of_step(self, step: int, rank: int) -> tuple[Tensor, Tensor, bool]:
+    def batch_of_step(self, step: int, rank: int) -> TextBatch:
         """Return the batch of a step: a window at random places, or the next T characters of every stream.
 
         The streams of all processes together are the training text, but for a remainder at its end. There they start
@@ -148,7 +152,7 @@ class Book(StepStreamDataModule):
         shift = int(step_generator(self.seed, 0, turn).integers(0, min(T, size - 1 - steps * T) + 1))
         streams = text[: size * self.batch_size * ranks].view(ranks, self.batch_size, size)[rank]
         start = shift + place * T
-        return streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0
+        return TextBatch(streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0)
 
     def carried(self, processes: int) -> dict[str, int]:
         """Return how many streams there are, and how far a step goes."""
@@ -172,15 +176,15 @@ class Book(StepStreamDataModule):
         text = self._splits[split]
         tokens, targets = text[None, :-1], text[None, 1:]  # [1, N − 1]
         starts = range(0, tokens.shape[1], CHUNK)
-        batches = [(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], t == 0) for t in starts]
+        batches = [TextBatch(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], t == 0) for t in starts]
         return DataLoader(_WholeText(batches), batch_size=None)
 
 
 class _WholeText(IterableDataset):
     """Batches in their order. Every process reads them all: shared out, the carried state would not fit."""
 
-    def __init__(self, batches: list[tuple[Tensor, Tensor, bool]]) -> None:
+    def __init__(self, batches: list[TextBatch]) -> None:
         self.batches = batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    def __iter__(self) -> Iterator[TextBatch]:
         return iter(self.batches)

@@ -5,7 +5,7 @@ Legend: B texts, T words of the longest, V vocabulary, C classes, E edges betwee
 
 import functools
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,31 +13,14 @@ from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from datamodules.batches import LabelledTextBatch
 from datamodules.data_folders import DataError
 from datamodules.fingerprint import fingerprint
-from datamodules.step_stream import EpochStreamDataModule, Shared
+from datamodules.step_stream import EpochStreamDataModule
 from datamodules.text_files import Text, read_texts
 from datamodules.word_graph import word_graph
 
 UNEQUAL = 0.2  # texts of a batch differ in length by about so much
-
-
-class Texts(NamedTuple):
-    """A batch.
-
-    Args:
-        words: numbers of the words [B, T], 0 for one that is not in the vocabulary, and behind a text's end.
-        lengths: words of each text [B].
-        edge_index: edges between words [2, E], in both directions.
-        edge_weight: their weights [E].
-        labels: classes of the texts [B].
-    """
-
-    words: Tensor
-    lengths: Tensor
-    edge_index: Tensor
-    edge_weight: Tensor
-    labels: Tensor
 
 
 class LabelledTexts(EpochStreamDataModule):
@@ -65,7 +48,7 @@ class LabelledTexts(EpochStreamDataModule):
         DataError: if a file is not there or not what it should be, or a split is empty.
     """
 
-    gives = "labelled texts"
+    batch_type = LabelledTextBatch
 
     def __init__(  # noqa: PLR0913 - its settings, each an option of the command line
         self,
@@ -87,7 +70,6 @@ class LabelledTexts(EpochStreamDataModule):
         self.transductive, self.val_fraction = transductive, val_fraction
         self.min_count, self.max_words, self.window, self.neighbours = min_count, max_words, window, neighbours
         self.split_seed = split_seed
-        self._shared = Shared()
 
     @functools.cached_property
     def texts(self) -> dict[str, list[Text]]:
@@ -186,23 +168,21 @@ class LabelledTexts(EpochStreamDataModule):
         """Return the number of texts of a split."""
         return len(self.texts[split])
 
-    def examples(self, split: str, chosen: Tensor) -> Texts:
+    def examples(self, split: str, chosen: Tensor) -> LabelledTextBatch:
         """Return a batch of the texts of a split, by their numbers [B]."""
         own = [self._encoded[split][number] for number in chosen.tolist()]
         lengths = torch.tensor([len(words) for words in own])
-        return Texts(pad_sequence(own, batch_first=True), lengths, *self.edges, self._labels[split][chosen])
+        return LabelledTextBatch(pad_sequence(own, batch_first=True), lengths, *self.edges, self._labels[split][chosen])
 
     @property
     def eval_batch_size(self) -> int:
         """Number of texts of a batch in an evaluation."""
         return 256
 
-    def transfer_batch_to_device(self, batch: Texts, device: torch.device, dataloader_idx: int) -> Texts:
-        """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
-        edge_index, edge_weight = self._shared(device, batch.edge_index, batch.edge_weight)
-        own = batch._replace(edge_index=batch.edge_index[:, :0], edge_weight=batch.edge_weight[:0])
-        moved = super().transfer_batch_to_device(own, device, dataloader_idx)
-        return moved._replace(edge_index=edge_index, edge_weight=edge_weight)
+    @property
+    def shared_tensors(self) -> tuple[Tensor, ...]:
+        """The graph of words."""
+        return self.edges
 
 
 def _length(text: Text) -> int:

@@ -15,33 +15,10 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
+from datamodules.batches import LinkBatch
 from datamodules.data_folders import DataError
 from datamodules.fingerprint import fingerprint
-from datamodules.step_stream import EpochStreamDataModule, Shared
-
-
-class Queries(NamedTuple):
-    """A batch. Of each pair (row, target) the row says which of the B queries it belongs to.
-
-    Args:
-        heads: the nodes queries about [B].
-        relations: the relations queries about [B].
-        target_rows: the query of each target [A], as a row of `heads`.
-        targets: correct tails of the queries [A].
-        known_rows: queries of the targets that are left out [K].
-        known: nodes that are neither right nor wrong, since they are known already or cannot be [K].
-        edge_index: the training links from head to tail [2, E], for networks that pass messages.
-        edge_type: their relations [E].
-    """
-
-    heads: Tensor
-    relations: Tensor
-    target_rows: Tensor
-    targets: Tensor
-    known_rows: Tensor
-    known: Tensor
-    edge_index: Tensor
-    edge_type: Tensor
+from datamodules.step_stream import EpochStreamDataModule
 
 
 class Targets(NamedTuple):
@@ -99,11 +76,10 @@ class LinkGraph(EpochStreamDataModule, ABC):
         seed: seed of the order; train.py passes seed_everything.
     """
 
-    gives = "a graph's links"
+    batch_type = LinkBatch
 
     def __init__(self, batch_size: PositiveInt = 512, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
-        self._shared = Shared()
 
     @abstractmethod
     def load(self) -> Links:
@@ -157,21 +133,19 @@ class LinkGraph(EpochStreamDataModule, ABC):
         head, relation, tail = self.links.triples["train"].T
         return torch.stack([head, tail]), relation.contiguous()
 
+    @property
+    def shared_tensors(self) -> tuple[Tensor, ...]:
+        """The edges."""
+        return self._edges
+
     def count(self, split: str) -> int:
         """Return the number of queries of a split."""
         return len(self._targets[split].queries)
 
-    def examples(self, split: str, chosen: Tensor) -> Queries:
+    def examples(self, split: str, chosen: Tensor) -> LinkBatch:
         """Return a batch of the queries of a split, by their numbers [B]."""
         queries = self._targets[split].queries[chosen]
         heads, relations = queries // self.num_relations, queries % self.num_relations
-        return Queries(
+        return LinkBatch(
             heads, relations, *self._targets[split].to(queries), *self._known[split].to(queries), *self._edges
         )
-
-    def transfer_batch_to_device(self, batch: Queries, device: torch.device, dataloader_idx: int) -> Queries:
-        """Return a batch on a device; the edges are brought there once, so what is made of them can be kept."""
-        edge_index, edge_type = self._shared(device, batch.edge_index, batch.edge_type)
-        own = batch._replace(edge_index=batch.edge_index[:, :0], edge_type=batch.edge_type[:0])
-        moved = super().transfer_batch_to_device(own, device, dataloader_idx)
-        return moved._replace(edge_index=edge_index, edge_type=edge_type)

@@ -1,7 +1,5 @@
 """Sets of graphs with a property each: solubilities of molecules (ESOL, FreeSolv), classes (MUTAG, PROTEINS).
 
-A batch is a torch_geometric Batch of graphs side by side: x [N, F], edge_index [2, E], edge_attr [E, G], batch [N], and
-y [B], a float where the property is a quantity and a whole number where it is a class.
 Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
 """
 
@@ -12,6 +10,7 @@ import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch_geometric.data import Batch, Data
 
+from datamodules.batches import GraphBatch
 from datamodules.data_folders import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.molecule_files import read_graphs
@@ -34,7 +33,7 @@ class Molecules(EpochStreamDataModule):
         seed: of the order of the graphs; train.py passes seed_everything.
     """
 
-    gives = "molecules"
+    batch_type = GraphBatch
 
     def __init__(
         self,
@@ -121,9 +120,10 @@ class Molecules(EpochStreamDataModule):
         """Return the number of graphs of a split."""
         return len(self.parts[split])
 
-    def examples(self, split: str, chosen: torch.Tensor) -> Batch:
+    def examples(self, split: str, chosen: torch.Tensor) -> GraphBatch:
         """Return a batch of the graphs of a split, by their places in it."""
-        return Batch.from_data_list([self.graphs[self.parts[split][place]] for place in chosen.tolist()])
+        joined = Batch.from_data_list([self.graphs[self.parts[split][place]] for place in chosen.tolist()])
+        return GraphBatch(joined.x, joined.edge_index, joined.edge_attr, joined.batch, joined.num_graphs, joined.y)
 
     @property
     def eval_batch_size(self) -> int:

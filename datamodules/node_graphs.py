@@ -1,11 +1,9 @@
 """One graph whose nodes have features and classes: Zachary's karate club, and the citation graphs of Planetoid.
 
-A batch is the whole graph, a torch_geometric Data: x [N, F], edge_index [2, E], y [N], and the nodes of each split,
-train_mask, val_mask, test_mask [N]; or, sampled, the neighbourhood of some training nodes, which are its first
-`batch_size`. Legend: N nodes, E edges, F features, C classes.
+A batch is the whole graph, or a sampled neighbourhood of some training nodes.
+Legend: N nodes, E edges, F features, C classes.
 """
 
-import copy
 import functools
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch_geometric.datasets import KarateClub
 from torch_geometric.io import read_planetoid_data
 from torch_geometric.loader import NodeLoader
 
+from datamodules.batches import NodeBatch
 from datamodules.data_folders import DataError
 from datamodules.download import find_files, is_published
 from datamodules.fingerprint import fingerprint
@@ -41,14 +40,13 @@ class NodeGraph(EpochStreamDataModule, ABC):
         DataError: if a fan-out is neither positive nor −1.
     """
 
-    gives = "a graph's nodes"
+    batch_type = NodeBatch
 
     def __init__(self, num_neighbors: list[int] | None = None, batch_size: PositiveInt = 32, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
         if num_neighbors is not None:
             check_fan_outs(num_neighbors)
         self.num_neighbors = num_neighbors
-        self._brought: tuple[torch.device, Data] | None = None
 
     @functools.cached_property
     def graph(self) -> Data:
@@ -69,8 +67,7 @@ class NodeGraph(EpochStreamDataModule, ABC):
     @property
     def split(self) -> dict[str, Any]:
         """The graph with the nodes of every split."""
-        names = ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask")
-        return {"name": type(self).__name__, "content": fingerprint(self.graph[name] for name in names)}
+        return {"name": type(self).__name__, "content": fingerprint(self.shared_tensors)}
 
     @property
     def num_features(self) -> int:
@@ -86,25 +83,23 @@ class NodeGraph(EpochStreamDataModule, ABC):
         """Return the number of training nodes where neighbourhoods are sampled; otherwise the graph is one example."""
         return len(self._seeds) if self._sampled(split) else 1
 
-    def examples(self, split: str, chosen: Tensor) -> Data:
+    def examples(self, split: str, chosen: Tensor) -> NodeBatch:
         """Return the graph, or a sampled neighbourhood of training nodes, by their numbers among these."""
-        return self._loader(self._seeds[chosen]) if self._sampled(split) else self.graph
+        if not self._sampled(split):
+            return NodeBatch(self.graph.x, self.graph.edge_index, self.graph.y, self.graph[f"{split}_mask"])
+        part = self._loader(self._seeds[chosen])  # the training nodes come first
+        return NodeBatch(part.x, part.edge_index, part.y, torch.arange(part.num_nodes) < part.batch_size)
 
-    def batch_of_step(self, step: int, rank: int) -> Data:
+    @property
+    def shared_tensors(self) -> tuple[Tensor, ...]:
+        """The whole graph."""
+        return tuple(self.graph[name] for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"))
+
+    def batch_of_step(self, step: int, rank: int) -> NodeBatch:
         """Return the batch of a step; neighbourhoods too are a function of seed, process and step."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(step_generator(self.seed, rank, step).integers(2**63)))
             return super().batch_of_step(step, rank)
-
-    def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
-        """Return a batch on a device; the whole graph is brought there once, so what is made of it can be kept."""
-        if batch is not self.graph:
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        if self._brought is None or self._brought[0] != device:
-            batch = copy.copy(batch)  # PyG moves a graph in place, and samples are drawn from this one
-            with torch.inference_mode(False):
-                self._brought = device, super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return self._brought[1]
 
     def _sampled(self, split: str) -> bool:
         return split == "train" and self.num_neighbors is not None

@@ -45,10 +45,11 @@ class StepStreamDataModule(LightningDataModule, ABC):
         seed: seed of the data; train.py passes seed_everything.
 
     Attributes:
-        gives: what a batch is of, if a training system that takes something else is to refuse it.
+        batch_type: the type of its batches, of `datamodules.batches`. train.py compares it with the type that the
+            training system takes; None is not compared.
     """
 
-    gives: str | None = None
+    batch_type: type | None = None
 
     def __init__(self, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__()
@@ -144,6 +145,29 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         seed: seed of the order; train.py passes seed_everything.
     """
 
+    def __init__(self, batch_size: PositiveInt = 256, seed: int = 42) -> None:
+        super().__init__(batch_size, seed)
+        self._copies: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}  # each shared tensor with its copy
+
+    @property
+    def shared_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors that are the same ones in every batch, such as edges. They are copied to a device once."""
+        return ()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return a batch on a device. A shared tensor is the same copy in all of them, so networks can cache by it."""
+        move = super().transfer_batch_to_device
+        if not self.shared_tensors:
+            return move(batch, device, dataloader_idx)
+        if device not in self._copies:
+            with torch.inference_mode(False):  # an evaluation may come first, and a training uses the copies too
+                self._copies[device] = [(shared, shared.to(device)) for shared in self.shared_tensors]
+        parts = []
+        for part in batch:
+            copy = next((copy for shared, copy in self._copies[device] if shared is part), None)
+            parts.append(move(part, device, dataloader_idx) if copy is None else copy)
+        return type(batch)(*parts)
+
     @abstractmethod
     def count(self, split: str) -> int:
         """Return the number of examples of "train", "val" or "test"."""
@@ -228,17 +252,3 @@ class _HeldOut(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         for chosen in torch.arange(self.data.count(self.split)).split(self.data.eval_batch_size):
             yield self.data.examples(self.split, chosen)
-
-
-class Shared:
-    """Brings tensors that all batches share, such as edges, to a device once: what is made of them can be kept."""
-
-    def __init__(self) -> None:
-        self._brought: tuple[torch.device, list[Tensor]] | None = None
-
-    def __call__(self, device: torch.device, *tensors: Tensor) -> list[Tensor]:
-        """Return the tensors on a device, the same ones every time."""
-        if self._brought is None or self._brought[0] != device:
-            with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
-                self._brought = device, [tensor.to(device) for tensor in tensors]
-        return self._brought[1]

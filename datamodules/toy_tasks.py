@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt, restricted_number_type
-from torch import Tensor
 
+from datamodules.batches import SequenceBatch
 from datamodules.step_stream import StepStreamDataModule
 
 PAD = -1  # symbol of the padding before 1 is added to all symbols
@@ -39,7 +39,7 @@ class BinaryPalindrome(StepStreamDataModule):
 
     vocab_size = 3
     num_classes = 2
-    gives = "labelled sequences"
+    batch_type = SequenceBatch
 
     def __init__(self, length: PositiveInt = 10, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -59,7 +59,7 @@ class BinaryPalindrome(StepStreamDataModule):
     def _num_digits(self) -> int:
         return (self.length + 1) // 2
 
-    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def make_batch(self, generator: np.random.Generator) -> SequenceBatch:
         """Draw tokens [B, T] and labels [B].
 
         The digits are independent, so a reversed string is distributed as reversed digit strings in drawn order.
@@ -73,7 +73,7 @@ class BinaryPalindrome(StepStreamDataModule):
         from_right = np.arange(self.num_steps, -1, -1)  # a column's distance from the last one
         symbols[(from_right >= half_size) & (from_right < 2 * half_size)] = half
         symbols[:, ::-1][from_right[::-1] < half_size] = half  # the mirror image, filled from the right
-        return torch.from_numpy(symbols[:, :-1] + 1), torch.from_numpy(symbols[:, -1].copy())
+        return SequenceBatch(torch.from_numpy(symbols[:, :-1] + 1), torch.from_numpy(symbols[:, -1].copy()))
 
 
 class BaumSweet(StepStreamDataModule):
@@ -91,7 +91,7 @@ class BaumSweet(StepStreamDataModule):
     vocab_size = 3
     num_classes = 2
     KEEP_OTHER = 0.016724
-    gives = "labelled sequences"
+    batch_type = SequenceBatch
 
     def __init__(self, length: BaumSweetLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -102,7 +102,7 @@ class BaumSweet(StepStreamDataModule):
         """Number T of symbols of an input."""
         return 4 * self.length
 
-    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def make_batch(self, generator: np.random.Generator) -> SequenceBatch:
         """Draw tokens [B, T] and labels [B].
 
         The first B numbers kept, in the order drawn, are independent draws from the kept ones: cutting adds no bias.
@@ -113,7 +113,8 @@ class BaumSweet(StepStreamDataModule):
             numbers, labels = np.append(numbers, more), np.append(labels, more_labels)
         numbers, labels = numbers[: self.batch_size], labels[: self.batch_size]
         rest = numbers[:, None] >> np.arange(self.num_steps - 1, -1, -1)  # what stands left of and at each place
-        return torch.from_numpy(np.where(rest > 0, (rest & 1) + 1, 0)), torch.from_numpy(labels)
+        tokens = torch.from_numpy(np.where(rest > 0, (rest & 1) + 1, 0))
+        return SequenceBatch(tokens, torch.from_numpy(labels))
 
     def draw_kept(self, generator: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw `size` numbers; return those kept and their labels, int64 both, at most `size` of them."""
@@ -142,7 +143,7 @@ class RandomCombinations(StepStreamDataModule):
         seed: seed of the data; train.py passes seed_everything.
     """
 
-    gives = "labelled sequences"
+    batch_type = SequenceBatch
 
     def __init__(self, length: CombinationLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -163,7 +164,7 @@ class RandomCombinations(StepStreamDataModule):
         """Number T of symbols of an input."""
         return int(self.length) - 1
 
-    def make_batch(self, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def make_batch(self, generator: np.random.Generator) -> SequenceBatch:
         """Draw tokens [B, T] and labels [B]."""
         orders = generator.permuted(np.tile(np.arange(self.length), (self.batch_size, 1)), axis=1)  # [B, n]
-        return torch.from_numpy(orders[:, :-1].copy()), torch.from_numpy(orders[:, -1].copy())
+        return SequenceBatch(torch.from_numpy(orders[:, :-1].copy()), torch.from_numpy(orders[:, -1].copy()))

@@ -1,36 +1,38 @@
-"""Training system: a network that tells a property of every graph, a class or a quantity.
+"""Training system: prediction of a property of whole graphs, a class or a quantity.
 
 Legend: B graphs, K outputs.
 """
 
+import functools
 from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
-from torch_geometric.data import Batch
+from torch.nn.functional import mse_loss
 from torchmetrics import MeanSquaredError
 
-from lightning_modules.training_system import TrainingSystem
+from datamodules.batches import GraphBatch
+from lightning_modules.training_system import Split, TrainingSystem
+
+RMSE = functools.partial(MeanSquaredError, squared=False)
 
 
 class GraphProperty(TrainingSystem):
-    """Cross-entropy and accuracy for a class; for a quantity squared error, and RMSE in the quantity's own unit.
+    """AdamW with cosine decay of the learning rate, on cross-entropy for a class and on squared error for a quantity.
 
-    A quantity is standardised by mean and standard deviation of the training graphs, which a checkpoint holds. Trained
-    by AdamW, with the learning rate falling to 0 along a cosine.
+    The network predicts a quantity standardised by the mean and the standard deviation of the training graphs, which
+    are part of a checkpoint. The RMSE is in the quantity's own unit.
 
     Args:
-        network: (x, edge_index, edge_attr, batch, num_graphs) in; logits [B, K] or a standardised quantity [B, 1] out.
-        learning_rate: step size at the start.
-        weight_decay: share of each weight that is taken off at a step, per learning rate.
-        target_mean: of a quantity, the mean over the training graphs; train.py asks the data.
-        target_std: its standard deviation.
+        network: a network that maps (x, edge_index, edge_attr, batch, num_graphs) to logits [B, K], or to a
+            standardised quantity [B, 1].
+        learning_rate: learning rate at the first step.
+        weight_decay: AdamW's decoupled weight decay.
+        target_mean: mean of a quantity over the training graphs; train.py takes it from the data.
+        target_std: its standard deviation; None if the property is a class.
     """
 
-    takes = "molecules"
-    calls = ("x", "edge_index", "edge_attr", "batch", "num_graphs")
     mean: Tensor
     std: Tensor
 
@@ -48,42 +50,24 @@ class GraphProperty(TrainingSystem):
             self.primary_metric = "rmse"
         self.register_buffer("mean", torch.tensor(target_mean or 0.0))
         self.register_buffer("std", torch.tensor(target_std or 1.0))
-        self.rmse = nn.ModuleDict({f"{split}_rmse": MeanSquaredError(squared=False) for split in ("val", "test")})
 
-    def forward(self, graphs: Batch) -> Tensor:
-        """Return logits [B, K], or the quantity in its own unit [B]."""
-        x, edge_attr = (None if each is None else each.to(self.dtype) for each in (graphs.x, graphs.edge_attr))
-        outputs = self.network(x, graphs.edge_index, edge_attr, graphs.batch, graphs.num_graphs)
-        return outputs[:, 0] * self.std + self.mean if graphs.y.is_floating_point() else outputs
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        """Return logits [B, K], or the quantity in its own unit [B, 1]."""
+        outputs = self.network(x, edge_index, edge_attr, batch, num_graphs)
+        return outputs * self.std + self.mean if self.primary_metric == "rmse" else outputs
 
-    def training_step(self, graphs: Batch, batch_idx: int) -> Tensor:
-        """Return the loss; log it with accuracy or RMSE."""
-        return self._loss(graphs, "train")
-
-    def validation_step(self, graphs: Batch, batch_idx: int) -> None:
-        """Log loss and accuracy or RMSE."""
-        self._loss(graphs, "val")
-
-    def test_step(self, graphs: Batch, batch_idx: int) -> None:
-        """Log loss and accuracy or RMSE."""
-        self._loss(graphs, "test")
+    def step(self, batch: GraphBatch, split: Split) -> Tensor:
+        """Return the loss of a batch of graphs; log it with accuracy or RMSE."""
+        *inputs, y = batch
+        outputs = self(*inputs)
+        if self.primary_metric == "accuracy":
+            return self.classify(split, outputs, y)
+        loss = mse_loss(outputs[:, 0], y) / self.std**2
+        self.log_mean(split, "loss", loss, batch.num_graphs)
+        self.log_metric(split, "rmse", RMSE, outputs[:, 0].detach(), y)
+        return loss
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW, and the fall of its step size over the whole training."""
+        """Return AdamW with cosine decay."""
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         return self.cosine_decay(optimizer)
-
-    def _loss(self, graphs: Batch, split: str) -> Tensor:
-        outputs, y, size = self(graphs), graphs.y, graphs.num_graphs
-        if not y.is_floating_point():
-            loss = cross_entropy(outputs, y)
-            self.log_metric(split, "loss", loss, size)
-            self.log_metric(split, "accuracy", (outputs.argmax(1) == y).float().mean(), size)
-            return loss
-        loss = mse_loss(outputs, y) / self.std**2
-        rmse: Any = self.log_metric(split, "loss", loss, size).sqrt() * self.std
-        if split != "train":  # over all batches of a split, not the mean of the batches' own
-            rmse = self.rmse[f"{split}_rmse"]
-            rmse.update(outputs, y)
-        self.log(f"{split}/rmse", rmse, batch_size=size, sync_dist=split != "train", prog_bar=True)
-        return loss

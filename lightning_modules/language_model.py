@@ -1,4 +1,4 @@
-"""Training system: a network that reads text and names the next character.
+"""Training system: language modelling, the prediction of the next character of a text.
 
 Legend: B batch, T time, V vocabulary.
 """
@@ -10,35 +10,31 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from datamodules.batches import TextBatch
 from lightning_modules.callbacks.samples import Samples
-from lightning_modules.training_system import TrainingSystem
-
-Batch = tuple[Tensor, Tensor, bool]
+from lightning_modules.errors import UserError
+from lightning_modules.training_system import Split, TrainingSystem
 
 
 class LanguageModel(TrainingSystem):
-    """Cross-entropy per character, in nats; L = −mean log softmax(p(t))[character t + 1].
+    """Cross-entropy per character in nats, L = −mean log softmax(p(t))[character t + 1].
 
-    The state is carried from step to step, without its gradient, unless a batch sets `reset_state`: truncated
-    backpropagation through time. Held-out text is read as one stream, with carried state, to its end.
+    The recurrent state is carried from batch to batch without its gradient (truncated backpropagation through time),
+    unless a batch sets `reset_state`.
 
     Args:
-        network: tokens [B, T] and a state in, logits [B, T, V] and the state out.
-        optimizer: "adamw", or "rmsprop" as the study.
-        learning_rate: step size, at its highest.
-        weight_decay: AdamW's, 0 for RMSprop.
-        schedule: "constant", or "cosine" down to a twentieth at the last step.
-        warmup: share of the steps in which the rate rises from 0.
-        samples: whether to write samples at a third, two thirds and the end.
+        network: a network that maps tokens [B, T] and a state to logits [B, T, V] and the next state.
+        optimizer: "adamw", or "rmsprop" as in the practical of 2020.
+        learning_rate: the highest learning rate.
+        weight_decay: decoupled weight decay of AdamW; RMSprop has none.
+        schedule: "constant", or "cosine" decay to 1/20 of the learning rate at the last step.
+        warmup: fraction of the steps in which the learning rate rises linearly from 0.
+        samples: whether to write samples of text at a third, at two thirds and at the end of the training.
     """
 
-    takes = "a text"
     faster_in_bf16 = True
-    calls = ("tokens", "state")
 
     def __init__(
         self,
@@ -53,38 +49,23 @@ class LanguageModel(TrainingSystem):
         super().__init__(network)
         self.optimizer, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup, self.samples = schedule, warmup, samples
-        self._state: Any = None  # of the training streams
-        self._held_out_state: Any = None
+        self._states: dict[str, Any] = {}  # the carried state of each split
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Return logits [B, T, V] and the state after tokens [B, T]."""
         return self.network(tokens, state)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch, and carry its state on."""
+    def step(self, batch: TextBatch, split: Split) -> Tensor:
+        """Return the loss of a batch and log it with accuracy and bits per character; carry the state on."""
         tokens, targets, reset_state = batch
-        logits, state = self(tokens, None if reset_state else self._carried())
-        self._state = _each(torch.Tensor.detach, state)
-        return self._log(logits, targets, "train")
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin the validation text."""
-        self._held_out_state = None
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Read on in the validation text."""
-        self._read_on(batch, "val")
-
-    def on_test_epoch_start(self) -> None:
-        """Begin the test text."""
-        self._held_out_state = None
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Read on in the test text."""
-        self._read_on(batch, "test")
+        logits, state = self(tokens, None if reset_state else self._carried(split))
+        self._states[split] = _each(torch.Tensor.detach, state)
+        loss = self.classify(split, logits.flatten(0, 1), targets.flatten())
+        self.log_mean(split, "bits_per_character", loss / math.log(2), targets.numel())
+        return loss
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and, if it is not constant, its learning rate's schedule, step by step."""
+        """Return the optimizer and the schedule of its learning rate."""
         if self.optimizer == "rmsprop":
             optimizer: torch.optim.Optimizer = torch.optim.RMSprop(self.parameters(), self.learning_rate)
         else:
@@ -93,20 +74,21 @@ class LanguageModel(TrainingSystem):
             )
         steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
         if not 0 < steps < math.inf and (self.schedule != "constant" or self.warmup > 0):
-            raise MisconfigurationException("warm-up and schedule need to know the end; give --trainer.max_steps")
+            raise UserError("warm-up and schedule need the last step; give --trainer.max_steps")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, int(steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return the writer of samples."""
+        """Return the callback that writes samples."""
         return [Samples()] if self.samples else []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the carried state of every process, for an exact continuation, and what generate.py needs."""
-        if self._state is not None:
+        """Add the carried state of every process, for an exact continuation, and the description of the network."""
+        if "train" in self._states:
             alone = self.trainer.world_size == 1
             checkpoint["carried_states"] = _each(  # [processes, layers, B, H], or a tuple of them
-                lambda value: (value[None] if alone else self.trainer.strategy.all_gather(value)).cpu(), self._state
+                lambda value: (value[None] if alone else self.trainer.strategy.all_gather(value)).cpu(),
+                self._states["train"],
             )
         if hasattr(self.network, "description"):
             checkpoint["language_model"] = self.network.description()  # type: ignore[operator]
@@ -114,37 +96,23 @@ class LanguageModel(TrainingSystem):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of this process; a process that the saved run did not have starts without one."""
         states, rank = checkpoint.get("carried_states"), self.global_rank
-        known = states is not None and rank < len(states if isinstance(states, Tensor) else states[0])
-        self._state = _each(lambda value: value[rank].clone(), states) if known else None
+        self._states.clear()
+        if states is not None and rank < len(states if isinstance(states, Tensor) else states[0]):
+            self._states["train"] = _each(lambda value: value[rank].clone(), states)
 
-    def _carried(self) -> Any:
-        """Return the carried state, where and as the network takes it: it may come from another device or precision."""
+    def _carried(self, split: Split) -> Any:
+        """Return the carried state on the device and in the precision of the network: a checkpoint may have others."""
         weight = next(self.network.parameters())
-        return None if self._state is None else _each(lambda value: value.to(weight), self._state)
+        return _each(lambda value: value.to(weight), self._states[split]) if split in self._states else None
 
     def _rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step as a share of the highest."""
+        """Return the learning rate of a step as a fraction of the highest."""
         rise = min(1.0, (step + 1) / max(1.0, self.warmup * steps))
         if self.schedule == "constant":
             return rise
         return rise * (0.05 + 0.95 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps)))) / 2)
 
-    def _read_on(self, batch: Batch, split: str) -> None:
-        tokens, targets, _ = batch
-        logits, self._held_out_state = self(tokens, self._held_out_state)
-        self._log(logits, targets, split)
 
-    def _log(self, logits: Tensor, targets: Tensor, split: str) -> Tensor:
-        """Log loss, accuracy and bits per character of logits [B, T, V] and targets [B, T]; return the loss."""
-        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
-        accuracy = (logits.argmax(2) == targets).float().mean()
-        nats = self.log_metric(split, "loss", loss, targets.numel())
-        self.log_metric(split, "accuracy", accuracy, targets.numel())
-        bits, synced = nats / math.log(2), split != "train"
-        self.log(f"{split}/bits_per_character", bits, batch_size=targets.numel(), sync_dist=synced)
-        return loss
-
-
-def _each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
-    """Return a state, a tensor or a tuple of them, with every tensor changed."""
-    return change(state) if isinstance(state, Tensor) else tuple(map(change, state))
+def _each(function: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """Return a state, which is a tensor or a tuple of tensors, with a function applied to every tensor."""
+    return function(state) if isinstance(state, Tensor) else tuple(map(function, state))

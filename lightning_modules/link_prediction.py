@@ -1,43 +1,43 @@
-"""Training system: a network that scores every node as the other end of a link, in a knowledge or a social graph.
+"""Training system: link prediction in a knowledge graph or a social graph, where every node is scored as a tail.
 
-A batch is a `Queries` of datamodules.link_graphs. Legend: B queries, N nodes, A targets.
+Legend: B queries, N nodes, A targets.
 """
-
-from typing import Any
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from datamodules.batches import LinkBatch
 from kernels.dtypes import without_autocast
 from lightning_modules.networks.link_baselines import BASELINES, Baseline
-from lightning_modules.ranking import RankMetrics, mid_ranks
-from lightning_modules.training_system import TrainingSystem
+from lightning_modules.ranking import mid_ranks, rank_metrics
+from lightning_modules.training_system import Split, TrainingSystem
 
 
 class LinkPrediction(TrainingSystem):
-    """Softmax cross-entropy of every target over all nodes, by Adagrad; targets are ranked among all nodes.
+    """Softmax cross-entropy of every target over all nodes, minimised by Adagrad; targets are ranked among all nodes.
 
-    All targets to a query share one row of scores, so an epoch costs a row a query and not one a link:
-    loss = 1/A Σ_targets (log Σ_n exp s_n − s_target).
+        loss = 1/A Σ_targets (log Σ_n exp s_n − s_target)
+
+    All targets of a query share one row of scores s [N]. An epoch therefore computes one row for each query, not for
+    each link.
 
     Args:
-        network: (heads [B], relations [B], edge_index, edge_type) in, scores [B, N] out.
-        learning_rate: step size.
+        network: a network that maps (heads [B], relations [B], edge_index, edge_type) to scores [B, N].
+        learning_rate: Adagrad's learning rate.
         n3_penalty: weight of the N3 penalty on the embeddings (Lacroix, Usunier & Obozinski 2018), which the network
             computes in its method `n3`.
-        hits_at: the k of Hits@k.
-        recall_at: the k of recall@k.
-        baselines: scorers without weights that are ranked by the same protocol in the test.
+        hits_at: values of k for hits@k.
+        recall_at: values of k for recall@k.
+        baselines: scorers without weights; the test ranks their scores in the same way.
 
     Raises:
         ValueError: if there is a penalty and the network has no method `n3`.
     """
 
-    takes = "a graph's links"
-    calls = ("heads", "relations", "edge_index", "edge_type")
-    primary_metric = "loss"  # ranks are for held-out links
-    monitor, mode = "val/mrr", "max"
+    primary_metric = "loss"  # of training: only held-out links are ranked
+    monitor = "val/mrr"
+    mode = "max"
 
     def __init__(
         self,
@@ -52,63 +52,45 @@ class LinkPrediction(TrainingSystem):
         if n3_penalty and not hasattr(network, "n3"):
             raise ValueError(f"n3_penalty applies to ComplEx and DistMult; for {type(network).__name__} set it to 0")
         self.learning_rate, self.n3_penalty, self.baselines = learning_rate, n3_penalty, baselines
-        self.metrics = nn.ModuleDict(
-            {name: RankMetrics(list(hits_at), list(recall_at)) for name in ("val", "test", *baselines)}
-        )
+        self.hits_at, self.recall_at = hits_at, recall_at
 
-    def forward(self, batch: Any) -> Tensor:
-        """Return scores [B, N], −inf for what is known already."""
-        scores = self.network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
-        if len(batch.known):
-            scores = scores.index_put((batch.known_rows, batch.known), scores.new_tensor(-torch.inf))
-        return scores
+    def forward(self, heads: Tensor, relations: Tensor, edge_index: Tensor, edge_type: Tensor) -> Tensor:
+        """Return scores [B, N]."""
+        return self.network(heads, relations, edge_index, edge_type)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss with its penalty; log the loss."""
-        loss = cross_entropy(self(batch), batch.target_rows, batch.targets)
-        self.log_metric("train", "loss", loss, len(batch.targets))
-        if not self.n3_penalty:
-            return loss
-        heads, relations = batch.heads[batch.target_rows], batch.relations[batch.target_rows]
-        return loss + self.n3_penalty * self.network.n3(heads, relations, batch.targets)  # type: ignore[operator]
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Rank the targets of the validation split."""
-        self._rank(batch, "val", self._scores(batch))
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Rank the targets of the test split, by the network and by each baseline."""
-        scores = self._scores(batch)
-        self._rank(batch, "test", scores)
-        for name in self.baselines:
-            scored = BASELINES[name](batch.heads, batch.relations, batch.edge_index, batch.edge_type, scores.shape[1])
-            self._rank(batch, name, scored)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the figures of the validation split."""
-        for name, value in self._figures("val").items():
-            self.log(f"val/{name}", value, prog_bar=name == "mrr")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the figures of the test split, such as test/mrr, and a baseline's, such as test/popularity/mrr."""
-        for name in ("test", *self.baselines):
-            below = "" if name == "test" else f"{name}/"
-            self.log_dict({f"test/{below}{tag}": value for tag, value in self._figures(name).items()})
+    def step(self, batch: LinkBatch, split: Split) -> Tensor | None:
+        """Return the loss of a training batch and log it; of other batches log the ranks of the targets."""
+        inputs = batch.heads, batch.relations, batch.edge_index, batch.edge_type
+        if split == "train":
+            return self._loss(batch, self(*inputs))
+        with without_autocast(self.device):  # rounded scores would tie
+            scores = self(*inputs)
+        self._log_ranks(batch, split, "", scores)
+        if split == "test":
+            for name in self.baselines:
+                self._log_ranks(batch, split, f"{name}/", BASELINES[name](*inputs, scores.shape[1]))
+        return None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adagrad."""
         return torch.optim.Adagrad(self.network.parameters(), lr=self.learning_rate)
 
-    def _scores(self, batch: Any) -> Tensor:
-        with without_autocast(self.device):  # rounded scores would tie
-            return self.network(batch.heads, batch.relations, batch.edge_index, batch.edge_type)
+    def _loss(self, batch: LinkBatch, scores: Tensor) -> Tensor:
+        """Return the loss with its penalty; log the loss without the penalty."""
+        if len(batch.known):
+            scores = scores.index_put((batch.known_rows, batch.known), scores.new_tensor(-torch.inf))
+        loss = cross_entropy(scores, batch.target_rows, batch.targets)
+        self.log_mean("train", "loss", loss)
+        if not self.n3_penalty:
+            return loss
+        heads, relations = batch.heads[batch.target_rows], batch.relations[batch.target_rows]
+        return loss + self.n3_penalty * self.network.n3(heads, relations, batch.targets)  # type: ignore[operator]
 
-    def _rank(self, batch: Any, name: str, scores: Tensor) -> None:
+    def _log_ranks(self, batch: LinkBatch, split: Split, prefix: str, scores: Tensor) -> None:
+        """Log the metrics of ranks, such as test/mrr, or of a baseline test/popularity/mrr."""
         ranks = mid_ranks(scores, batch.target_rows, batch.targets, batch.known_rows, batch.known)
-        self.metrics[name].update(*ranks, batch.target_rows)  # type: ignore[operator]
-
-    def _figures(self, name: str) -> dict[str, Tensor]:
-        return self.metrics[name].compute()  # type: ignore[operator]
+        for name, (values, weights) in rank_metrics(*ranks, batch.target_rows, self.hits_at, self.recall_at).items():
+            self.log_mean(split, prefix + name, values, weights)
 
 
 def cross_entropy(scores: Tensor, target_rows: Tensor, targets: Tensor) -> Tensor:

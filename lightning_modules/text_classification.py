@@ -1,8 +1,9 @@
-"""Training system: a network that names the class of a text, with the help of a graph of words.
+"""Training system: classification of texts by a network that reads a graph of words.
 
-A batch is a `Texts` of datamodules.labelled_texts. Legend: B texts, T words, C classes.
+Legend: B texts, T words, C classes.
 """
 
+import functools
 from typing import Any, cast
 
 import torch
@@ -10,38 +11,42 @@ from jsonargparse.typing import PositiveFloat
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
 
-from lightning_modules.sequence_classifier import SequenceClassifier
+from datamodules.batches import LabelledTextBatch
+from lightning_modules.training_system import Split, TrainingSystem
 
 
-class TextClassification(SequenceClassifier):
-    """Softmax cross-entropy on the class of a text, by Adam, whose step size falls to 0 along a cosine.
+class TextClassification(TrainingSystem):
+    """Softmax cross-entropy on the class of a text, minimised by Adam with cosine decay of the learning rate.
 
-    Beside accuracy stands the macro-F1 of an evaluation, the mean over classes of 2 · precision · recall / (precision +
-    recall): where most texts are of few classes, accuracy says little of the others.
+    Validation and test also log macro-F1, the mean over classes of 2 · precision · recall / (precision + recall).
+    Accuracy says little about rare classes.
 
     Args:
-        network: (words [B, T], lengths [B], edge_index, edge_weight) in, logits [B, C] out; `num_classes` tells C.
-        learning_rate: step size at the start.
+        network: a network that maps (words [B, T], lengths [B], edge_index, edge_weight) to logits [B, C], with C as
+            its attribute `num_classes`.
+        learning_rate: learning rate at the first step.
     """
 
-    takes = "labelled texts"
-    calls = ("words", "lengths", "edge_index", "edge_weight")
-    monitor, mode = "val/accuracy", "max"
-    faster_in_bf16 = False
+    monitor = "val/accuracy"
+    mode = "max"
 
     def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 5e-3) -> None:
-        super().__init__(network, learning_rate)
-        C = cast(int, network.num_classes)
-        self.f1 = nn.ModuleDict({f"{split}_f1": MulticlassF1Score(C, average="macro") for split in ("val", "test")})
+        super().__init__(network)
+        self.learning_rate = learning_rate
+        self._make_f1 = functools.partial(MulticlassF1Score, cast(int, network.num_classes), average="macro")
+
+    def forward(self, words: Tensor, lengths: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
+        """Return logits [B, C]."""
+        return self.network(words, lengths, edge_index, edge_weight)
+
+    def step(self, batch: LabelledTextBatch, split: Split) -> Tensor:
+        """Return the loss of a batch of texts; log it with accuracy and, if held out, macro-F1."""
+        *inputs, labels = batch
+        logits = self(*inputs)
+        if split != "train":
+            self.log_metric(split, "macro_f1", self._make_f1, logits, labels)
+        return self.classify(split, logits, labels)
 
     def configure_optimizers(self) -> Any:
-        """Return Adam over all weights, and the fall of its step size."""
+        """Return Adam over all weights, with cosine decay."""
         return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate))
-
-    def log_quality(self, logits: Tensor, labels: Tensor, split: str) -> None:
-        """Log accuracy, and macro-F1 in an evaluation."""
-        super().log_quality(logits, labels, split)
-        if split != "train":
-            metric: Any = self.f1[f"{split}_f1"]
-            metric(logits, labels)
-            self.log(f"{split}/macro_f1", metric, batch_size=len(labels))

@@ -1,21 +1,60 @@
-"""What the training systems share: the network, its settings in the checkpoint, and two curves of every training."""
+"""Base class of the training systems: the steps of training, validation and test, and what every system logs."""
 
 import inspect
 import math
 import warnings
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
+
+from lightning_modules.errors import UserError
+
+Split = Literal["train", "val", "test"]
+
+
+class Mean(Metric):
+    """Weighted mean in float32, at every precision of a run. A mean of values with NaN is NaN.
+
+    (torchmetrics' MeanMetric leaves NaN out, or with nan_strategy="disable" ignores the weights.)
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for state in ("total", "weight"):
+            self.add_state(state, torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, weights: Tensor | int = 1) -> None:
+        """Add values, each with its weight, or all with one weight."""
+        self.total += (values.float() * weights).sum()
+        self.weight += weights.sum() if isinstance(weights, Tensor) else weights * values.numel()
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.total / self.weight
+
+    def reset(self) -> None:
+        """Start a new mean. It may be used in training even if the reset comes from an evaluation in inference mode."""
+        with torch.inference_mode(False):
+            super().reset()
 
 
 class TrainingSystem(LightningModule):
-    """A LightningModule around one network, which logs the learning rate and the norm of the gradient.
+    """A LightningModule around one network.
+
+    A subclass defines `step`, `forward` and `configure_optimizers`. It annotates `step` with the type of batch that it
+    takes (see `datamodules.batches`). `forward` has the parameters with which the network is called.
 
     Args:
-        network: what is trained.
+        network: the network to train.
 
     Attributes:
         primary_metric: the metric, beside the loss, by which runs of this task are judged. It is logged as
@@ -23,22 +62,21 @@ class TrainingSystem(LightningModule):
             summary.json and tabulated by study.py.
         monitor: the metric by which best.ckpt is chosen.
         mode: "min" or "max", whether lower or higher values of it are better.
-        takes: what a batch is of, if data that give something else are to be refused.
         faster_in_bf16: whether steps are faster in bf16-mixed on devices that have bfloat16 instructions;
             `--trainer.precision auto` then chooses it.
-        calls: what the network is called with, if a network that takes something else is to be refused.
+
+    Raises:
+        ValueError: if the network cannot be called with the parameters of `forward`.
     """
 
     primary_metric = "accuracy"
     monitor = "val/loss"
     mode = "min"
-    takes: str | None = None
     faster_in_bf16 = False
-    calls: tuple[str, ...] = ()
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self._check_calls(network)
+        self._check_network(network)
         with warnings.catch_warnings():
             # From the command line the network is saved as its config; made in Python, it is a module and is left out.
             warnings.filterwarnings("ignore", "Attribute 'network' is an instance of `nn.Module`")
@@ -46,55 +84,103 @@ class TrainingSystem(LightningModule):
         if isinstance(self.hparams["network"], nn.Module):
             del self.hparams["network"]
         self.network = network
-        self._parts: dict[str, list[Tensor]] = {}  # of the current optimizer step, by the name of the figure
+        self.metrics = nn.ModuleDict()  # by tag, such as "val/loss"; each is made when it is first logged
+
+    @abstractmethod
+    def step(self, batch: Any, split: Split) -> Tensor | None:
+        """Log the metrics of a batch, and return its loss; only training needs the loss."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Return the loss of a training batch."""
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the metrics of a validation batch."""
+        self.step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the metrics of a test batch."""
+        self.step(batch, "test")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin an optimizer step, which has several batches for its parts where gradients are accumulated."""
+        """Reset the training metrics at the first batch of an optimizer step."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
-            self._parts.clear()
+            for tag, metric in self.metrics.items():
+                if tag.startswith("train/"):
+                    metric.reset()  # type: ignore[operator]
 
-    def log_metric(self, split: str, name: str, value: Tensor, size: int) -> Tensor:
-        """Log `<split>/<name>`: of training the mean over the parts of a step so far, else over the whole split.
-
-        The parts count alike, as they do in the gradient, whatever their sizes.
+    def log_metric(self, split: Split, name: str, make: Callable[..., Metric], *inputs: Any) -> None:
+        """Log a metric as `<split>/<name>`: in training over an optimizer step, otherwise over the whole split.
 
         Args:
             split: "train", "val" or "test".
-            name: of the figure.
-            value: its mean over a batch.
-            size: of the batch, its weight in the mean over a split.
+            name: name of the metric.
+            make: the class of the metric, or another function that makes it.
+            inputs: what the metric is updated with.
+        """
+        tag = f"{split}/{name}"
+        if tag not in self.metrics:
+            with torch.inference_mode(False):  # also made in an evaluation it can be updated elsewhere
+                # Of training each process logs its own batches.
+                self.metrics[tag] = make(sync_on_compute=split != "train").to(self.device)
+        metric: Any = self.metrics[tag]
+        metric.update(*inputs)
+        value = metric.compute() if split == "train" else metric
+        self.log(tag, value, prog_bar=True, metric_attribute=f"metrics.{tag}")
+
+    def log_mean(self, split: Split, name: str, values: Tensor, weights: Tensor | int = 1) -> None:
+        """Log a mean as `<split>/<name>`: in training over an optimizer step, otherwise over the whole split.
+
+        The batches whose gradients an optimizer step accumulates count alike, as in the gradient, whatever their sizes.
+
+        Args:
+            split: "train", "val" or "test".
+            name: name of the metric.
+            values: a value of each example, or one mean of a batch.
+            weights: weights of the values in validation and test: the size of the batch, if `values` is its mean.
+        """
+        values = values.detach()
+        if split == "train":
+            values, weights = values.mean(), 1
+        self.log_metric(split, name, Mean, values, weights)
+
+    def classify(self, split: Split, logits: Tensor, labels: Tensor) -> Tensor:
+        """Log softmax cross-entropy as the loss, and the accuracy.
+
+        Args:
+            split: "train", "val" or "test".
+            logits: scores of the classes [B, C].
+            labels: correct classes [B].
 
         Returns:
-            What is logged.
+            The loss, −mean log softmax(logits)[label].
         """
-        value = value.detach()
-        if split == "train":
-            parts = self._parts.setdefault(name, [])
-            parts.append(value)
-            value = torch.stack(parts).mean() if len(parts) > 1 else value
-        self.log(f"{split}/{name}", value, batch_size=size, sync_dist=split != "train", prog_bar=True)
-        return value
+        loss = cross_entropy(logits, labels)
+        self.log_mean(split, "loss", loss, len(labels))
+        self.log_mean(split, "accuracy", (logits.argmax(1) == labels).float())
+        return loss
 
-    def _check_calls(self, network: nn.Module) -> None:
+    def _check_network(self, network: nn.Module) -> None:
+        inputs = inspect.signature(self.forward).parameters
         try:
-            inspect.signature(network.forward).bind(*self.calls)
+            inspect.signature(network.forward).bind(*inputs)
         except TypeError as error:
             kind = f"{type(network).__module__}.{type(network).__qualname__}"
             raise ValueError(
-                f"{type(self).__name__} calls its network with ({', '.join(self.calls)}), which {kind} does not take "
+                f"{type(self).__name__} calls its network with ({', '.join(inputs)}), which {kind} does not take "
                 f"({error}); name another with --model.network"
             ) from None
 
     def cosine_decay(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Return an optimiser whose step size falls along a cosine, to 0 at the end of the training.
+        """Return an optimizer whose learning rate decays along a cosine to 0 at the end of the training.
 
         Raises:
-            MisconfigurationException: if the training has no end.
+            UserError: if the training has no end.
         """
         steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
         if not 0 < steps < math.inf:
-            raise MisconfigurationException("the step size falls to the end; give --trainer.max_epochs or max_steps")
-        # As a function of the step alone: a longer run that goes on from a shorter one falls to its own end.
+            raise UserError("cosine decay needs the last step; give --trainer.max_epochs or max_steps")
+        # A function of the step alone: a longer run that continues a shorter one decays to its own end.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

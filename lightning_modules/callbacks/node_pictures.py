@@ -11,8 +11,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
-from torch_geometric.data import Data
 
+from datamodules.batches import NodeBatch
 from lightning_modules.callbacks.colours import colour, marker
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
@@ -33,7 +33,7 @@ class NodePictures(Callback):
         data, network = trainer.datamodule, cast(nn.Module, pl_module.network)  # type: ignore[attr-defined]
         if not trainer.is_global_zero or data is None or not hasattr(network, "hidden"):
             return
-        graph: Data = next(iter(data.val_dataloader())).to(pl_module.device)
+        graph: NodeBatch = data.transfer_batch_to_device(next(iter(data.val_dataloader())), pl_module.device, 0)
         hidden = evaluate(network, "hidden", graph).cpu()
         if not hidden.isfinite().all():  # a training that went astray has no map
             return
@@ -52,7 +52,7 @@ class NodePictures(Callback):
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, method: str, graph: Data) -> Any:
+def evaluate(network: nn.Module, method: str, graph: NodeBatch) -> Any:
     """Return what a method of a network says of a graph in evaluation: no dropout, no gradient; the mode stays."""
     was_training = network.training
     network.eval()

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pydoc import locate
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from jsonargparse import Namespace
@@ -49,15 +49,18 @@ def check_groups(config: Namespace) -> None:
 
 
 def check_pair(config: Namespace) -> None:
-    """Check that the training system takes the batches that the data module gives.
+    """Check that the data module makes batches of the type with which the `step` of the training system is annotated.
+
+    A class that names no type, such as another LightningModule of the user's, is not checked.
 
     Raises:
-        UserError: if it does not.
+        UserError: if the types differ; the line names both.
     """
     system, data = (cast(type, locate(config[key].class_path)) for key in ("model", "data"))
-    takes, gives = getattr(system, "takes", None), getattr(data, "gives", None)
-    if takes is not None and gives is not None and takes != gives:
-        mismatch = f"{system.__name__} takes {takes}, and {data.__name__} gives {gives}"
+    takes = get_type_hints(getattr(system, "step", object)).get("batch")
+    makes = getattr(data, "batch_type", None)
+    if isinstance(takes, type) and isinstance(makes, type) and not issubclass(makes, takes):
+        mismatch = f"{system.__name__} takes a {takes.__name__}, and {data.__name__} makes a {makes.__name__}"
         raise UserError(f"{mismatch}; name another with --model or --data")
 
 

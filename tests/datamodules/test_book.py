@@ -87,10 +87,10 @@ def test_held_out_text_is_one_stream(file: str) -> None:
 
 def test_a_text_too_short_for_all_processes(file: str) -> None:
     book = Book(file, length=20, batch_size=50, feed="streams")  # 1050 of 1800 characters, twice that on two processes
-    book.setup("fit")
+    book.train_dataloader()
     book.trainer = SimpleNamespace(world_size=2)  # type: ignore[assignment]
     with pytest.raises(MisconfigurationException, match="1800 characters, too few for 100 streams of 20"):
-        book.setup("fit")
+        book.train_dataloader()
 
 
 def test_what_cannot_be(file: str) -> None:

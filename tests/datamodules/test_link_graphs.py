@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from datamodules.batches import LinkBatch
 from datamodules.data_folders import DataError
-from datamodules.link_graphs import LinkGraph, Links, Queries, Targets
+from datamodules.link_graphs import LinkGraph, Links, Targets
 
 TRAIN = torch.tensor([[0, 0, 1], [0, 0, 2], [1, 1, 3], [3, 0, 0], [2, 1, 2], [0, 0, 1]])
 VAL, TEST = torch.tensor([[0, 0, 3], [2, 0, 1]]), torch.tensor([[1, 1, 0]])
@@ -18,7 +19,7 @@ class Toy(LinkGraph):
         return Links(4, 2, {"train": TRAIN, "val": VAL, "test": TEST}, {"train": TRAIN[:0], "val": TRAIN, "test": VAL})
 
 
-def pairs(batch: Queries, rows: Tensor, tails: Tensor) -> set[tuple[int, int, int]]:
+def pairs(batch: LinkBatch, rows: Tensor, tails: Tensor) -> set[tuple[int, int, int]]:
     return {(int(batch.heads[row]), int(batch.relations[row]), int(t)) for row, t in zip(rows, tails, strict=True)}
 
 

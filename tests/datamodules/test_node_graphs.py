@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from datamodules.batches import NodeBatch
 from datamodules.data_folders import DataError
 from datamodules.node_graphs import Citations, Karate, find_planetoid
 
@@ -65,14 +66,18 @@ def test_damaged_files_are_refused(own_folder: Path, monkeypatch: pytest.MonkeyP
 def test_an_epoch_of_samples() -> None:
     data = Karate([2, 2], batch_size=3, seed=1)
     known = torch.nonzero(data.graph.train_mask)[:, 0].tolist()
+
+    def nodes(batch: NodeBatch) -> list[int]:
+        return batch.x.argmax(1).tolist()  # features are one-hot numbers of the nodes
+
     epochs = [[data.batch_of_step(step, rank=0) for step in (first, first + 1)] for first in (0, 2)]
     for batches in epochs:
-        assert [batch.batch_size for batch in batches] == [2, 2]
-        assert sorted(int(node) for batch in batches for node in batch.n_id[: batch.batch_size]) == known
+        assert [batch.mask.tolist() for batch in batches] == [[True] * 2 + [False] * (len(b.y) - 2) for b in batches]
+        assert sorted(node for batch in batches for node in nodes(batch)[:2]) == known
     assert len(list(data.train_dataloader())) == data.steps_per_epoch == 2
     again = Karate([2, 2], batch_size=3, seed=1).batch_of_step(2, rank=0)
-    assert torch.equal(again.n_id, epochs[1][0].n_id)
-    assert [batch.num_nodes for batch in data.val_dataloader()] == [34]
+    assert nodes(again) == nodes(epochs[1][0])
+    assert [len(batch.y) for batch in data.val_dataloader()] == [34]
 
 
 def test_the_whole_graph_is_brought_to_a_device_once() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
+from datamodules.batches import GraphBatch
 from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.graph_property import GraphProperty
 from tests.conftest import refusals
@@ -38,8 +38,9 @@ class Sizes(nn.Module):
 def test_a_quantity_is_told_in_its_own_unit() -> None:
     system = GraphProperty(Sizes(), target_mean=10, target_std=2)
     assert (system.primary_metric, GraphProperty(Sizes()).primary_metric) == ("rmse", "accuracy")
-    graphs = [Data(x=torch.ones(n, 1), edge_index=torch.zeros(2, 0).long(), y=torch.tensor([0.5])) for n in (1, 3)]
-    assert system(Batch.from_data_list(graphs)).tolist() == [12, 16]
+    x, none = torch.ones(4, 1), torch.zeros(2, 0).long()
+    outputs = system(x, none, torch.ones(0, 1), torch.tensor([0, 1, 1, 1]), 2)  # graphs of one node and of three
+    assert outputs.tolist() == [[12], [16]]
 
 
 @needs_mutag
@@ -79,10 +80,10 @@ def test_a_stopped_run_goes_on_exactly(train: Train, monkeypatch: pytest.MonkeyP
     words = [*WORDS, "--trainer.max_epochs", "3"]  # of five steps
     train(*words, "--trainer.default_root_dir", "whole", small=False)
 
-    def stop_amid(system: GraphProperty, graphs: Batch, batch_idx: int) -> Tensor:
+    def stop_amid(system: GraphProperty, batch: GraphBatch, batch_idx: int) -> Tensor:
         if system.global_step == 6:
             signal.raise_signal(signal.SIGINT)
-        return system._loss(graphs, "train")
+        return system.step(batch, "train")
 
     with monkeypatch.context() as patched:
         patched.setattr(GraphProperty, "training_step", stop_amid)
@@ -113,7 +114,8 @@ def test_a_quantity(train: Train) -> None:
     {
         "--data.split_number 10": "split_number must be 0..9 (MUTAG, folds), got 10",
         "--data.split scaffold": "MUTAG has no scaffold split; it has folds",
-        "--data.name MUTAGG": "data.name: 'MUTAGG' is none of 'ESOL', 'FreeSolv', 'MUTAG', 'PROTEINS'",
+        "--data.name MUTAGG": "data.name: Expected a Literal['ESOL', 'FreeSolv', 'MUTAG', 'PROTEINS']. "
+        "Got value: MUTAGG",
     }
 )
 def test_bad_settings_are_one_line(words: list[str], message: str, refused: Callable[..., str]) -> None:

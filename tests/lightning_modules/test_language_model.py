@@ -98,7 +98,7 @@ def test_a_carried_state_comes_to_the_networks_device() -> None:
     model = LanguageModel(CharacterModel("ab", hidden_size=3, embedding_size=2))
     states = (torch.ones(2, 2, 1, 3, dtype=torch.bfloat16), torch.zeros(2, 2, 1, 3, dtype=torch.bfloat16))
     model.on_load_checkpoint({"carried_states": states})
-    for value in model.to("meta")._carried():
+    for value in model.to("meta")._carried("train"):
         assert (value.device.type, value.dtype, value.shape) == ("meta", torch.float32, (2, 1, 3))
 
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_suffices(train: Train) -> None:
 def test_a_schedule_needs_an_end(train: Train) -> None:
     status, _, err = train(*WORDS, "--trainer.max_steps", "-1", "--trainer.max_epochs", "-1", small=False)
     assert status == 2
-    assert err == "train.py: error: warm-up and schedule need to know the end; give --trainer.max_steps\n"
+    assert err == "train.py: error: warm-up and schedule need the last step; give --trainer.max_steps\n"
     assert not RUN.exists()
 
 

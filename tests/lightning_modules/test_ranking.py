@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_modules.ranking import RankMetrics, mid_ranks
+from lightning_modules.ranking import mid_ranks, rank_metrics
+from lightning_modules.training_system import Mean
 
 NONE = torch.empty(0, dtype=torch.int64)
 
@@ -76,7 +77,7 @@ def test_a_constant_gets_the_middle_and_no_number_the_end() -> None:
     assert (mid_ranks(scores, rows, targets, NONE, NONE)[0] >= 99).all()
 
 
-def test_many_answers_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_targets_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, rows = torch.randn(4, 50), torch.arange(4).repeat_interleave(10)
     targets = torch.cat([torch.randperm(50)[:10] for _ in range(4)])
     whole = mid_ranks(scores, rows, targets, NONE, NONE)
@@ -85,25 +86,34 @@ def test_many_answers_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
         assert torch.equal(part, other)
 
 
-def test_figures() -> None:
-    metrics = RankMetrics([1, 3], [2])
+def update(means: dict[str, Mean], *ranks: torch.Tensor, hits_at: list[int], recall_at: list[int]) -> None:
+    for name, (values, weights) in rank_metrics(*ranks, hits_at, recall_at).items():
+        means.setdefault(name, Mean()).update(values, weights)
+
+
+def test_metrics_of_ranks() -> None:
+    means: dict[str, Mean] = {}
     for _ in range(2):  # the second time after a reset
-        metrics.update(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 5.0]), torch.tensor([0, 0]))
-        metrics.update(torch.tensor([2.0]), torch.tensor([2.0]), torch.tensor([0]))
-        values = {name: float(value) for name, value in metrics.compute().items()}
+        first = torch.tensor([1.0, 4.0]), torch.tensor([1.0, 5.0]), torch.tensor([0, 0])
+        second = torch.tensor([2.0]), torch.tensor([2.0]), torch.tensor([0])
+        for ranks in (first, second):
+            update(means, *ranks, hits_at=[1, 3], recall_at=[2])
+        values = {name: float(mean.compute()) for name, mean in means.items()}
         assert values == pytest.approx({"mrr": 1.75 / 3, "hits@1": 1 / 3, "hits@3": 2 / 3, "recall@2": 0.75})
+        for mean in means.values():
+            mean.reset()
 
 
 def test_ranks_are_exact_in_a_16_bit_training() -> None:
     """Lightning makes 16 bits the default dtype there."""
     torch.set_default_dtype(torch.bfloat16)
     try:
-        metrics = RankMetrics([1], [5])
+        means: dict[str, Mean] = {}
         scores = torch.arange(1001, dtype=torch.float32)[None]
         ranks = mid_ranks(scores, torch.tensor([0]), torch.tensor([0]), NONE, NONE)
-        metrics.update(*ranks, torch.tensor([0]))
-        metrics.update(torch.ones(2), torch.ones(2), torch.tensor([0, 0]))
-        mrr = metrics.compute()["mrr"].item()
+        update(means, *ranks, torch.tensor([0]), hits_at=[1], recall_at=[5])
+        update(means, torch.ones(2), torch.ones(2), torch.tensor([0, 0]), hits_at=[1], recall_at=[5])
+        mrr = means["mrr"].compute().item()
     finally:
         torch.set_default_dtype(torch.float32)
     assert [rank.item() for rank in ranks] == [1001, 1001]
@@ -112,9 +122,10 @@ def test_ranks_are_exact_in_a_16_bit_training() -> None:
 
 def test_an_evaluation_apart_comes_before_a_training() -> None:
     """Lightning's `validate` runs in inference mode, and a training's validation need not."""
-    metrics, one = RankMetrics([1], [5]), torch.ones(1)
+    mean, one = Mean(), torch.ones(1)
     with torch.inference_mode():
-        metrics.update(one, one, torch.tensor([0]))
-        metrics.compute()
-    metrics.update(one, one, torch.tensor([0]))
-    assert metrics.compute()["mrr"] == 1
+        mean.update(one)
+        mean.compute()
+        mean.reset()
+    mean.update(one)
+    assert mean.compute() == 1

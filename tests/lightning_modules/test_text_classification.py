@@ -43,8 +43,8 @@ def test_it_learns_what_words_tell(train: Train) -> None:
     {
         "--data.path no.tsv": "no.tsv is missing",
         "--data.name R9": "R9",
-        "--data datamodules.node_graphs.Karate": "TextClassification takes labelled texts, and Karate gives",
-        "--trainer.max_epochs -1": "the step size falls to the end",
+        "--data datamodules.node_graphs.Karate": "TextClassification takes a LabelledTextBatch, and Karate makes",
+        "--trainer.max_epochs -1": "cosine decay needs the last step",
     }
 )
 def test_what_is_refused(refused: Callable[..., str], words: list[str], message: str) -> None:

@@ -10,12 +10,12 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch_geometric.data import Batch, Data
 
+from datamodules.batches import GraphBatch
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.cli.quiet import quiet
 from lightning_modules.graph_property import GraphProperty
-from lightning_modules.training_system import TrainingSystem
+from lightning_modules.training_system import Split, TrainingSystem
 
 Train = Callable[..., tuple[int, str, str]]
 MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
@@ -37,16 +37,16 @@ def test_a_step_is_logged_as_the_mean_of_its_parts(train: Train, config: str, mo
         Path(f"{name}.txt").write_text("".join(f"{a}\tknows\t{(a + shift) % 7}\n" for a in range(7)))
     figures: dict[str, list[float]] = {}
     steps: list[int] = []  # of each figure of the loss
-    whole = TrainingSystem.log_metric
+    whole = TrainingSystem.log_mean
 
-    def listen(self: TrainingSystem, split: str, name: str, value: Tensor, size: int) -> Tensor:
-        if split == "train":
-            figures.setdefault(f"train/{name}", []).append(float(value.detach()))
+    def listen(self: TrainingSystem, split: Split, name: str, values: Tensor, weights: Tensor | int = 1) -> None:
+        if split == "train" and name in ("loss", "accuracy"):
+            figures.setdefault(f"train/{name}", []).append(float(values.detach().mean()))
             if name == "loss":
                 steps.append(self.trainer.global_step)
-        return whole(self, split, name, value, size)
+        whole(self, split, name, values, weights)
 
-    monkeypatch.setattr(TrainingSystem, "log_metric", listen)
+    monkeypatch.setattr(TrainingSystem, "log_mean", listen)
     status, _, err = train("--config", f"{config}.yaml", *CASES[config], *PARTS, small=False)
     assert (status, err) == (0, "")
     rows = read_metrics(Path("runs") / config / "version_0" / "metrics.csv")
@@ -75,10 +75,8 @@ class Offsets(nn.Module):
 
 def test_rmse_is_the_root_of_the_mean_over_all_parts(tmp_path: Path) -> None:
     def graphs(errors: list[float]) -> Any:
-        none = torch.zeros(2, 0).long()
-        return Batch.from_data_list(
-            [Data(x=torch.tensor([[error]]), edge_index=none, y=torch.zeros(1)) for error in errors]
-        )
+        none, B = torch.zeros(2, 0).long(), len(errors)
+        return GraphBatch(torch.tensor(errors)[:, None], none, torch.ones(0, 1), torch.arange(B), B, torch.zeros(B))
 
     trainer = Trainer(
         max_steps=1, accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -29,7 +29,7 @@ def test_data_of_another_kind_are_refused(train: Train) -> None:
     words = ("--config", "palindrome_lstm.yaml", "--data", "datamodules.node_graphs.Karate")
     status, _, err = train(*words, small=False)
     assert status == 2
-    line = "SequenceClassifier takes labelled sequences, and Karate gives a graph's nodes; name another with --model or"
+    line = "SequenceClassifier takes a SequenceBatch, and Karate makes a NodeBatch; name another with --model or"
     assert err == f"train.py: error: {line} --data\n"
     assert not Path("runs").exists()
 
