@@ -38,7 +38,7 @@ def run(language_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     return call
 
 
-def test_text_goes_on_from_the_prompt_and_repeats(run: Run) -> None:
+def test_text_continues_the_prompt_and_repeats(run: Run) -> None:
     status, out, err = run("--prompt", "abc ", "--length", "30", "--seed", "7", "--temperature", "2")
     assert (status, err) == (0, "tau 2: logits times 2 (most other tools: temperature 0.5); seed 7\n")
     assert out.startswith("abc ")
@@ -60,7 +60,7 @@ def test_a_signal_ends_it_in_one_line(signum: int, status: int, run: Run, monkey
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_a_slow_dtype_is_told(found: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_dtype_is_warned_of(found: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernels.processor.computes", lambda dtype, device: found)
     status, _, err = run("--prompt", "abc", "--length", "3", "--seed", "7", "--dtype", "bfloat16")
     assert status == 0
@@ -77,7 +77,7 @@ def test_a_damaged_checkpoint_is_one_line(run: Run, language_model: Path) -> Non
     assert (status, out, err) == (2, "", f"generate.py: error: {line}\n")
 
 
-def test_a_seed_is_drawn_and_told(run: Run) -> None:
+def test_a_seed_is_drawn_and_printed(run: Run) -> None:
     _, out, err = run("--prompt", "ab")
     seed = err.rsplit(" ", 1)[1].strip()
     assert run("--prompt", "ab", "--seed", seed)[1] == out
