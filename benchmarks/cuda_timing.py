@@ -1,9 +1,9 @@
-"""What measuring recurrent layers on a GPU needs: the GPU's own time, the floor below it, and FlashRNN as a peer.
+"""Measuring recurrent layers on a GPU: the GPU's own time, a lower bound of it, and FlashRNN as a peer.
 
-The floor of a pass is latency and arithmetic in turn, nothing else: 0.5 µs a step, what a step whose weights and states
-stay on the chip could take, and all products at the peak of an H100 or H200, 790 TFLOP/s for 16 bits and half of that
-for TF32. A backward pass has as many steps and twice the products. It is an estimate from data sheets and of other
-authors' kernels, not a measurement.
+The lower bound of a pass is the sum of latency and arithmetic: 0.5 µs for each step, if weights and states stay on the
+chip, and all products at the peak of an H100 or H200, 790 TFLOP/s in 16 bits and half of that in TF32. A backward pass
+has as many steps and twice as many products. The bound is an estimate from data sheets and published kernels, not a
+measurement.
 """
 
 import time
@@ -19,10 +19,10 @@ WAIT_CYCLES = (5_000_000, 50_000_000)  # a few milliseconds, or many
 
 
 def time_on_gpu(work: Callable[[], object]) -> float:
-    """Return the seconds that the GPU takes for some work, as seen by CUDA events.
+    """Return the seconds that the GPU takes for some work, measured by CUDA events.
 
-    The GPU is kept waiting until the work has been enqueued, so that the time of its launches on the CPU is left out.
-    Loops of small operators launch more than the queue holds, about a thousand; of their time launches are a part.
+    The GPU waits until all work is enqueued, so the time does not include launches on the CPU. The queue holds about a
+    thousand launches. Loops of small operators have more, and their time includes launches.
     """
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for cycles in WAIT_CYCLES:
@@ -39,7 +39,7 @@ def time_on_gpu(work: Callable[[], object]) -> float:
 
 
 def wall_time(work: Callable[[], object]) -> float:
-    """Return the seconds until some work is done, as a caller sees them: with its launches on the CPU."""
+    """Return the seconds until some work is done, including its launches on the CPU."""
     torch.cuda.synchronize()
     start = time.perf_counter()
     work()
@@ -48,7 +48,7 @@ def wall_time(work: Callable[[], object]) -> float:
 
 
 def works(device: str) -> bool:
-    """Tell whether a device can still be used: some errors, such as a wrong address, end that for the whole process."""
+    """Return whether a device can still be used. Some errors, such as a wrong address, end that for the process."""
     try:
         return bool(torch.ones(1, device=device).item())
     except (RuntimeError, AssertionError):  # the latter where torch has no CUDA
@@ -56,13 +56,13 @@ def works(device: str) -> bool:
 
 
 def floor_ms(shape: Any, gates: tuple[int, int], precision: str, backward: bool) -> float:
-    """Return the floor of a pass in milliseconds.
+    """Return the lower bound of a pass in milliseconds.
 
     Args:
         shape: B, T, I, H and whether the input is tokens, which need no product.
-        gates: multiples of H that the input's and the state's weights have.
+        gates: number of gates of the input weight and of the recurrent weight.
         precision: a key of PEAK.
-        backward: whether it is a forward and a backward pass, not a forward one alone.
+        backward: whether a backward pass is included.
     """
     B, T, I, H, tokens = shape
     products = 2 * B * T * H * (gates[0] * I * (not tokens) + gates[1] * H)
@@ -72,11 +72,11 @@ def floor_ms(shape: Any, gates: tuple[int, int], precision: str, backward: bool)
 def flash_rnn(cell: str, layer: nn.Module) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
     """Return FlashRNN's pass over vectors [T, B, I] and its weights.
 
-    It has one head here, and the input's product is made beforehand, as its authors do it.
+    It has one head here. The input projection is computed beforehand, as its authors do.
 
     Args:
         cell: "lstm" or "rnn"; its GRU has a fourth bias.
-        layer: whose weights are taken.
+        layer: the layer whose weights it gets.
     """
     function = {"lstm": "lstm", "rnn": "elman"}[cell]
     own: dict[str, Any] = {name: value.detach().clone().requires_grad_() for name, value in layer.named_parameters()}
@@ -84,13 +84,18 @@ def flash_rnn(cell: str, layer: nn.Module) -> tuple[Callable[[Tensor], Tensor], 
     G, H = len(weight) // weight.shape[1], weight.shape[1]
 
     def run(vectors: Tensor) -> Tensor:
-        from flashrnn import flashrnn  # here, where what it fails with is told
+        from flashrnn import flashrnn  # here, so that the row reports its failure
 
         T, B, _ = vectors.shape
-        share = nn.functional.linear(vectors, own["weight_ih_l0"]).transpose(0, 1).reshape(B, T, G, 1, H)
-        bias, start = own["bias_ih_l0"] + own["bias_hh_l0"], share.new_zeros(1 + (cell == "lstm"), B, 1, 1, H)
+        projected = nn.functional.linear(vectors, own["weight_ih_l0"]).transpose(0, 1).reshape(B, T, G, 1, H)
+        bias, start = own["bias_ih_l0"] + own["bias_hh_l0"], projected.new_zeros(1 + (cell == "lstm"), B, 1, 1, H)
         states, _ = flashrnn(
-            share, weight.view(G, 1, H, H), bias.view(G, 1, H), states=start, function=function, backend="cuda_fused"
+            projected,
+            weight.view(G, 1, H, H),
+            bias.view(G, 1, H),
+            states=start,
+            function=function,
+            backend="cuda_fused",
         )
         return states[0][:, :, 0].transpose(0, 1)
 

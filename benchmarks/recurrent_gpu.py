@@ -1,22 +1,21 @@
-"""All that is to be measured of the recurrent layers on a GPU, in one command of less than nine minutes.
+"""All measurements of the recurrent layers on a GPU, in one command of less than nine minutes.
 
-    python -m benchmarks.recurrent_gpu              # torch with CUDA, triton and a C compiler are all it needs
+    python -m benchmarks.recurrent_gpu              # needs torch with CUDA, triton and a C compiler
 
-In turn, each part in processes of its own with a time limit, since programs that fail to meet would wait for ever:
+It has six parts. Each runs in its own processes with a time limit, because programs that fail to meet wait forever:
 
-1. A small check, with a group, alone. If it does not end, nothing else is tried.
-2. `benchmarks.recurrent_check`, every cell and precision, as many at a time as there are CPUs. What does not end is
+1. A small check with a group of programs. If it does not end, nothing else is tried.
+2. `benchmarks.recurrent_check` for every cell and precision, as many at a time as there are CPUs. What does not end is
    timed last.
-3. `benchmarks.recurrent`, a cell and precision at a time, of which something is claimed. A process that fails is
-   started anew behind the shape at which it failed.
-4. The small check under compute-sanitizer, where that is installed.
-5. The LSTM with other shares of its weights in a program, and with whole sums in each warp; then the other cells and
-   precisions.
-6. FlashRNN's package, where that is installed; it compiles for minutes.
+3. `benchmarks.recurrent` for the cells and precisions about which something is claimed, one at a time. After a failure
+   it continues with the next shape.
+4. The small check under compute-sanitizer, if that is installed.
+5. The LSTM with other amounts of weights in a program and with unsplit sums; then the other cells and precisions.
+6. FlashRNN's package, if it is installed; it compiles for minutes.
 
-The log, the table (Markdown and CSV) and the claims with what was found are in a new folder, on the disk after every
-part, also when the command is stopped. Returns 1 if something was wrong, 2 if nothing can run, 3 if all was right but
-time did not suffice.
+A new folder gets the log, the table (Markdown and CSV) and the claims with what was measured. It is up to date after
+every part, also if the command is stopped. Returns 1 if something was wrong, 2 if nothing can run, 3 if everything was
+right but there was too little time.
 """
 
 import argparse
@@ -44,7 +43,7 @@ from kernels.triton import available
 PRECISIONS = ("bf16", "tf32", "fp16", "float32")
 CLAIMED = {"palindrome, vectors": 0.7, "palindrome20, vectors": 0.7, "book": 0.7, "large": 1.0, "wide": 1.0}
 SWEPT = ("palindrome, vectors", "book", "large")
-OTHER_PLANS = {  # names in `benchmarks.recurrent_cases.PLANS`, where they differ from a kernel's own
+OTHER_PLANS = {  # names in `benchmarks.recurrent_cases.PLANS` that differ from a kernel's own plan
     ("bf16", "128 KiB"): SWEPT,
     ("bf16", "64 KiB"): ("book",),
     ("bf16", "32 KiB"): ("palindrome, vectors",),
@@ -54,18 +53,18 @@ OTHER_PLANS = {  # names in `benchmarks.recurrent_cases.PLANS`, where they diffe
     ("tf32", "64 KiB"): ("palindrome, vectors",),
     ("tf32", "whole sums"): SWEPT,
 }
-FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 150, 120, 120, 90  # of a part at most
+FIRST_SECONDS, CHECK_SECONDS, SANITIZER_SECONDS, TIME_SECONDS = 150, 120, 120, 90  # limits of the parts
 SMALL_CHECK = (sys.executable, "-m", "benchmarks.recurrent_check", "lstm", "bf16", "--small")
-WORDS = ("--implementations", *(name for name in IMPLEMENTATIONS if name != "FlashRNN"))  # that compiles for minutes
+WORDS = ("--implementations", *(name for name in IMPLEMENTATIONS if name != "FlashRNN"))  # it compiles for minutes
 Rows = list[dict[str, Any]]
 
 
 class Report:
-    """Log, table and claims in a folder, whole after every part.
+    """Log, table and claims in a folder, complete after every part.
 
     Args:
         folder: where they are written.
-        versions: what the numbers depend on.
+        versions: device and versions, on which the numbers depend.
     """
 
     def __init__(self, folder: Path, versions: str) -> None:
@@ -73,7 +72,7 @@ class Report:
         self.folder, self.versions, self.running = folder, versions, folder.absolute() / "running"
         shutil.rmtree(self.running, ignore_errors=True)
         self.rows: Rows = []
-        self.left_out: list[str] = []  # for want of time
+        self.left_out: list[str] = []  # for lack of time
         self.note(versions)
 
     def note(self, text: str) -> None:
@@ -83,12 +82,12 @@ class Report:
             file.write(text.rstrip() + "\n")
 
     def leave_out(self, what: str) -> None:
-        """Say what there was no time for."""
+        """Note what there was no time for."""
         self.left_out.append(what)
         self.note(f"no time is left: {what}")
 
     def collect(self) -> set[str]:
-        """Add the rows of the process that has ended, write table and claims anew; return the shapes of these rows."""
+        """Add the rows of the process that has ended, rewrite table and claims; return the shapes of these rows."""
         rows = read(self.running / "recurrent.csv")
         self.rows += rows
         text = io.StringIO(newline="")
@@ -104,13 +103,13 @@ class Report:
             beside = self.folder / f".{name}"
             beside.write_text(content)
             beside.replace(self.folder / name)
-        shutil.rmtree(self.running, ignore_errors=True)  # only now: the rows are on the disk
+        shutil.rmtree(self.running, ignore_errors=True)  # only now that the rows are on the disk
         return {row["shape"] for row in rows}
 
 
 def claims(rows: Rows) -> list[str]:
-    """Return what is demanded of the kernels, a line each: whether it was found, the ratio, the limit."""
-    # The first row of several counts: further ones stand beside other peers.
+    """Return one line for each claim about the kernels: whether it holds, the ratio, the limit."""
+    # The first of several rows counts; later ones were measured beside other peers.
     found = {(row["cell"], row["shape"], row["precision"], row["implementation"]): row for row in reversed(rows)}
     lines: list[str] = []
 
@@ -129,7 +128,7 @@ def claims(rows: Rows) -> list[str]:
     own = "kernels, triton"
     lstm, peephole = ("lstm", own), ("peephole_full", own)
     for precision, shape in product(("bf16", "tf32"), CLAIMED):
-        for time_of in ("both_ms", "both_wall_ms"):  # the GPU's own; and with the launches, as a caller sees it
+        for time_of in ("both_ms", "both_wall_ms"):  # the GPU's own time, and the time that a caller sees
             for peer in ("torch.nn", "torch.nn, packed") if precision == "bf16" else ("torch.nn",):
                 claim(time_of, CLAIMED[shape], precision, shape, lstm, ("lstm", peer))
             claim(time_of, 0.8, precision, shape, peephole, lstm)
@@ -141,7 +140,7 @@ def claims(rows: Rows) -> list[str]:
 
 
 def read(path: Path) -> Rows:
-    """Return the rows of a CSV of `benchmarks.recurrent`, as far as it was written."""
+    """Return the complete rows of a CSV of `benchmarks.recurrent`."""
     if not path.exists():
         return []
     words = ("cell", "shape", "precision", "implementation")
@@ -156,17 +155,17 @@ def time_in_parts(
     report: Report, cell: str, precision: str, end: float, shapes: Sequence[str] = TIMED, words: Sequence[str] = WORDS,
     what: str = "", seconds: float = TIME_SECONDS
 ) -> bool:  # fmt: skip
-    """Time a cell at some shapes; where a process fails, go on behind the shape at which it did.
+    """Time a cell at some shapes; if a process fails, continue with the next shape.
 
     Args:
-        report: to which the rows are added.
-        cell: of which they are.
-        precision: of its products.
-        end: when it must have ended, by the clock of time.monotonic().
+        report: gets the rows.
+        cell: name of the cell.
+        precision: precision of its products.
+        end: deadline on the clock of time.monotonic().
         shapes: names in `benchmarks.recurrent_cases.SHAPES`.
         words: further options of `benchmarks.recurrent`.
-        what: these are called.
-        seconds: of a process at most.
+        what: name of these options in the report.
+        seconds: limit of one process.
     """
     command = [sys.executable, "-m", "benchmarks.recurrent", "--device", "cuda", "--seconds", "0.1", *words]
     command += ["--out", str(report.running), "--cells", cell, "--precisions", precision]
@@ -186,12 +185,12 @@ def time_in_parts(
 
 
 def late(status: int, end: float) -> bool:
-    """Tell whether a process was stopped because all time is over, not for its own limit."""
+    """Return whether a process was stopped by the deadline of all parts, not by its own limit."""
     return status == NOT_ENDED and time.monotonic() > end - 1
 
 
 def check_all(report: Report, cells: list[str], end: float) -> tuple[bool, set[tuple[str, str]] | None]:
-    """Check every cell and precision; return whether all was right, and what did not end, None for the very first."""
+    """Check all cells and precisions; return whether all were right, and which did not end (None: the very first)."""
     [(status, text)] = run([SMALL_CHECK], FIRST_SECONDS, end)
     report.note(text)
     if status == NOT_ENDED:
@@ -212,12 +211,12 @@ def check_all(report: Report, cells: list[str], end: float) -> tuple[bool, set[t
 
 
 def sanitize(report: Report, end: float) -> bool:
-    """Run the small check under compute-sanitizer, where that is installed."""
+    """Run the small check under compute-sanitizer, if that is installed."""
     path = f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin"
     if (sanitizer := shutil.which("compute-sanitizer", path=path)) is None:
         report.note("there is no compute-sanitizer")
         return True
-    # Memory of its own for every tensor, or what lies beyond one would be torch's, too.
+    # Without torch's cache every tensor has its own memory, so that an access beyond it is found.
     words = ["env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", sanitizer, "--report-api-errors", "no", "--error-exitcode", "9"]
     [(status, text)] = run([[*words, *SMALL_CHECK]], SANITIZER_SECONDS, end)
     report.note(f"compute-sanitizer, status {status}:\n{text[-6000:]}")
@@ -243,31 +242,33 @@ def measure_all(report: Report, cells: list[str], end: float) -> bool:
     for job in others:
         good &= job in hung or time_in_parts(report, *job, end)
     for job in (*claimed, *others):
-        if job in hung:  # these may take all the time that is left
+        if job in hung:  # these may take all remaining time
             good &= time_in_parts(report, *job, end)
     if importlib.util.find_spec("flashrnn") is None:
         report.note("FlashRNN is not installed")
-    else:  # whether it runs at all is not ours to say
+    else:  # its failures are not ours
         words = ["--implementations", "FlashRNN", "torch.nn", "kernels, triton"]
         time_in_parts(report, "lstm", "bf16", end, SWEPT, words, ", FlashRNN", float("inf"))
     return good
 
 
 def main() -> int:
-    """Check and time everything; return 1 if something was wrong, 2 if nothing can run, 3 if time did not suffice."""
+    """Check and time everything; return 1 if something was wrong, 2 if nothing can run, 3 for lack of time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.5, help="of all together; what does not fit is named")
+    parser.add_argument(
+        "--minutes", type=float, default=8.5, help="limit of all parts together; what does not fit is listed"
+    )
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     default = Path("runs/benchmarks") / f"recurrent_gpu_{time.strftime('%Y-%m-%d_%H%M%S')}"
-    parser.add_argument("--out", type=Path, default=default, help="folder of the results, a new one")
+    parser.add_argument("--out", type=Path, default=default, help="new folder for the results")
     options = parser.parse_args()
     reason = "there is no CUDA device" if not torch.cuda.is_available() else available.refusal(torch.float32, "cuda")
     if reason is None and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        reason = f"{options.out} is there already; name a new folder"
+        reason = f"{options.out} exists; name a new folder"
     if reason is not None:
         print(f"nothing is measured: {reason}", file=sys.stderr)
         return 2
-    import triton  # here, since without it one line has said so
+    import triton  # here, because a line above reports that it is missing
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     properties = torch.cuda.get_device_properties(0)

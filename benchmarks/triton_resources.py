@@ -1,11 +1,11 @@
-"""What the Triton kernels take of a GPU: registers, what they spill, shared memory. Compiles them; needs no GPU.
+"""Registers, spills and shared memory of the Triton kernels. It compiles them and needs no GPU.
 
     python -m benchmarks.triton_resources                                # for an H100
     python -m benchmarks.triton_resources --capability 80 --sizes 256    # for an A100
 
-A row is a kernel at a size and dtype, with the plan that `kernels/triton/plan.py` makes for it. `spilled` is the
-bytes that a thread keeps in memory for want of registers. Kernels that ask for more shared memory than the device has
-are marked TOO LARGE, and the command returns 1.
+A row is a kernel at a size and dtype, with its plan from `kernels/triton/plan.py`. `spilled` is the bytes of a thread
+that do not fit into registers. A kernel that needs more shared memory than the device has is marked TOO LARGE, and the
+command returns 1.
 """
 
 import os
@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,23 +30,29 @@ from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from kernels.layer import RecurrentLayer
 from kernels.triton import available, plan
 
-LAYERS = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "peephole": PeepholeLSTM}
+LAYERS: dict[str, Callable[..., RecurrentLayer]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn": RNN,
+    "peephole": PeepholeLSTM,
+    "diagonal": functools.partial(PeepholeLSTM, peephole="diagonal"),
+}
 DEVICES = {80: plan.Device(108, 163 << 10), 86: plan.Device(82, 99 << 10), 90: plan.Device(132, 227 << 10)}
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Row(NamedTuple):
-    """A kernel's needs.
+    """What one kernel needs.
 
     Args:
         kernel: the cell and the pass.
-        dtype: of the weights.
+        dtype: dtype of the weights.
         H: units.
         B: rows of the batch.
-        registers: of a thread.
-        spilled: bytes of a thread.
-        shared: bytes of a program.
-        fits: whether the device has so much.
+        registers: registers of a thread.
+        spilled: spilled bytes of a thread.
+        shared: bytes of shared memory of a program.
+        fits: whether the device has that much.
     """
 
     kernel: str
@@ -60,7 +66,7 @@ class Row(NamedTuple):
 
 
 class _Driver:
-    """What the compiler asks of a driver, of a device that is not there."""
+    """Stands in for the driver of a device that is not there."""
 
     def __init__(self, capability: int) -> None:
         self.target = GPUTarget("cuda", capability, 32)
@@ -76,7 +82,7 @@ class _Driver:
 
 
 def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int], B: int) -> Iterator[Row]:
-    """Yield what the kernels of both passes of each layer take."""
+    """Yield the needs of the kernels of both passes of each layer."""
     compiled: list[tuple[str, Any]] = []
 
     def compile_only(kernel: Any, grid: tuple[int, ...]) -> Any:
@@ -105,7 +111,7 @@ def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int]
 
 
 def _usage(program: bytes) -> tuple[int, int]:
-    """Return the registers of a thread and the bytes that it spills."""
+    """Return the registers and the spilled bytes of a thread."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(program)
         file.flush()
@@ -113,7 +119,7 @@ def _usage(program: bytes) -> tuple[int, int]:
         text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     found = re.search(r"REG:(\d+) STACK:(\d+)", text)
     if found is None:
-        raise RuntimeError(f"no usage in what cuobjdump printed: {text}")
+        raise RuntimeError(f"cuobjdump printed no usage: {text}")
     return int(found[1]), int(found[2])
 
 
@@ -123,9 +129,11 @@ def _tool() -> Path:
 
 
 def main() -> int:
-    """Print a row a kernel; return 1 if one does not fit."""
+    """Print one row per kernel; return 1 if one does not fit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--capability", type=int, choices=DEVICES, default=90, help="of the device, without the dot")
+    parser.add_argument(
+        "--capability", type=int, choices=DEVICES, default=90, help="compute capability of the device, without the dot"
+    )
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "tf32", "bf16"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 256, 512, 768], help="H")

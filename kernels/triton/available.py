@@ -1,4 +1,4 @@
-"""Whether the Triton backend can run a case. Imports no triton: it costs nothing where that is absent or not used."""
+"""Whether the Triton backend can run. This file does not import triton, so it works without it and costs nothing."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ INTERPRETING = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "
 
 
 def _version() -> str | None:
-    """Return the version of triton, which torch's nightly builds bring as pytorch-triton."""
+    """Return the version of triton; torch's nightly builds call the package pytorch-triton."""
     for name in ("triton", "pytorch-triton"):
         with suppress(PackageNotFoundError):
             return version(name)
@@ -24,7 +24,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 def _missing() -> str | None:
-    """Say why triton itself cannot be used."""
+    """Return why triton itself cannot be used, None if it can."""
     found = _version()
     if found is None:
         return "the package triton is not installed"
@@ -41,11 +41,11 @@ COMPILER = "CC" in os.environ or shutil.which("gcc") or shutil.which("clang")  #
 
 
 def refusal(dtype: torch.dtype, device: str) -> str | None:
-    """Say in one sentence why the backend cannot run, None if it can.
+    """Return in one sentence why the backend cannot run, None if it can.
 
     Args:
-        dtype: of the products.
-        device: such as "cuda:0"; on a CPU the kernels run under Triton's interpreter alone, TRITON_INTERPRET=1.
+        dtype: dtype of the products.
+        device: such as "cuda:0". On a CPU the kernels run only under Triton's interpreter, TRITON_INTERPRET=1.
     """
     if dtype not in DTYPES:
         return f"it has no kernels in {str(dtype).removeprefix('torch.')}"
@@ -57,7 +57,7 @@ def refusal(dtype: torch.dtype, device: str) -> str | None:
 
 
 def _unfit(device: str) -> str | None:
-    """Say why a CUDA device cannot be used."""
+    """Return why a CUDA device cannot be used, None if it can."""
     if torch.version.hip is not None:
         return "its kernels are for NVIDIA's devices"
     if not torch.cuda.is_available():
@@ -69,6 +69,6 @@ def _unfit(device: str) -> str | None:
     return None
 
 
-# torch.compile asks once, and traces nothing of it. This is what torch.compiler.assume_constant_result does; it would
-# import the compiler, and triton with it.
+# torch.compile calls this once and does not trace it. torch.compiler.assume_constant_result would do the same, but it
+# imports the compiler, and with it triton.
 _unfit._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,9 +1,8 @@
-"""What surrounds the time loops: GEMMs over all steps at once.
+"""Products over all steps at once, before and after the time loops.
 
-The inputs' share of the gates, W x + b, is one GEMM, or for tokens a table of V rows, of which the kernels read those
-they need. Gates are not kept for the backward pass: there the rows of all steps are laid out, and the recurrent share,
-from the stored states, is added to them by one GEMM. The loop's gradients of the gates go into all other gradients by
-one GEMM each; none is summed by atomics.
+The input projection W x + b is one GEMM; for tokens it is a table with V rows, and the kernels read the rows they need.
+Gates are not kept for the backward pass. It computes them for all steps with one more GEMM from the stored states. Each
+gradient of a weight is one GEMM with the gradients of the gates. No sum uses atomics, so results are deterministic.
 
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary.
 """
@@ -27,13 +26,13 @@ def project(tensors: Named) -> tuple[Tensor, Tensor | None]:
         tensors: inputs, embedding, weight_ih and bias of an operator; the embedding has the accumulation dtype.
 
     Raises:
-        IndexError: if a token is not in 0…V − 1; on a GPU an assertion fails there.
+        IndexError: if a token is not in 0…V − 1. On a GPU this is an assert of the device.
     """
     inputs, embedding, weight, bias = (tensors[name] for name in ("inputs", "embedding", "weight_ih", "bias"))
     if embedding is None:
         return linear(inputs, weight, bias), None
     bias = None if bias is None else bias.to(embedding.dtype)
-    take_rows(inputs, embedding[:, :1])  # refuses tokens beyond the table, on a GPU too; the kernels do not look
+    take_rows(inputs, embedding[:, :1])  # refuses tokens outside the table, also on a GPU; the kernels do not check
     return linear(embedding, weight.to(embedding.dtype), bias), inputs
 
 

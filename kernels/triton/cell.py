@@ -24,7 +24,6 @@ class Equations(NamedTuple):
         differentiate: the gradients of the gates, and of the states before the step.
         gates: gates of the input projection.
         recurrent: gates with a recurrent product, in groups of 1, 2 or 4 that are multiplied together.
-        saved_gates: gates before their functions, which the backward pass reads.
         grad_gates: gates of which the backward pass stores gradients.
         first: the first of these that has a recurrent product.
     """
@@ -34,77 +33,8 @@ class Equations(NamedTuple):
     differentiate: Any
     gates: int
     recurrent: tuple[int, ...]
-    saved_gates: int
     grad_gates: int
     first: int = 0
-
-    def run_forward(
-        self, weight: Tensor, projection: tuple[Tensor, Tensor | None], vectors: tuple[Tensor, ...],
-        lengths: Tensor | None, initial: tuple[Tensor, ...], option: bool,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Return the states of all steps [T, B, H].
-
-        Args:
-            weight: recurrent weight [G, H].
-            projection: as `bulk.project` returns it.
-            vectors: further parameters [H].
-            lengths: valid steps of each row [B].
-            initial: states before the first step [B, H].
-            option: the cell's choice of a function.
-        """
-        projected, tokens = projection
-        (B, H), T = initial[0].shape, len(projected if tokens is None else tokens)
-        states = tuple(state.new_empty(T, B, H) for state in initial)
-        if B == 0:
-            return states
-        plan, factor_states = self.plan(weight, B, reverse=False), None
-        if plan.precision == "tf32" and plan.resident_blocks == 0:
-            weight = round_to_tf32(weight)  # once, not in every step
-        if plan.programs > 1 and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
-            factor_states = weight.new_empty(T + 1, B, H)
-            factor_states[0] = round_to_tf32(initial[0]) if plan.precision == "tf32" else initial[0]
-        launch(
-            forward_kernel, plan, T, B, (weight, factor_states, projected, tokens, vectors, lengths, initial),
-            (states,), EQUATIONS=self.forward, GATES=self.gates, OPTION=option, FACTORS=self.factors(H, reverse=False),
-        )  # fmt: skip
-        return states
-
-    def run_backward(
-        self, weight: Tensor, gates: tuple[Tensor, Tensor | None], vectors: tuple[Tensor, ...],
-        lengths: Tensor | None, saved: tuple[Tensor, Tensor], grad_outputs: tuple[Tensor | None, ...],
-        grad_gates: Tensor, grad_states: tuple[Tensor, ...], option: bool,
-    ) -> None:  # fmt: skip
-        """Fill `grad_gates` and take `grad_states` back to before the first step; arguments as of `backward_kernel`.
-
-        Args:
-            weight: recurrent weight [G, H].
-            gates: those before their functions [T, B, G], and one more [T, B, H].
-            vectors: further parameters [H].
-            lengths: valid steps of each row [B].
-            saved: the state that the equations need, before the first step [B, H] and in all steps [T, B, H].
-            grad_outputs: gradients of the first state in all steps [T, B, H], to be added.
-            grad_gates: gradients of the gates [T + 1, B, G].
-            grad_states: gradients of the last states [B, H].
-            option: the cell's choice of a function.
-        """
-        T, B, H = saved[1].shape
-        grad_gates[T] = 0
-        if B == 0:
-            return
-        plan, weight = self.plan(weight, B, reverse=True), weight.T
-        if plan.precision == "tf32" and plan.resident_blocks == 0:
-            weight = round_to_tf32(weight)
-        added = tuple(grad for grad in grad_outputs if grad is not None)
-        launch(
-            backward_kernel, plan, T, B, (weight, *gates, vectors, lengths, *saved, added), (grad_gates, grad_states),
-            reverse=True, ACTIVATE=self.activate, EQUATIONS=self.differentiate, GATES=self.saved_gates,
-            GRAD_GATES=self.grad_gates, OPTION=option, FACTORS=self.factors(H, reverse=True),
-        )  # fmt: skip
-
-    def plan(self, weight: Tensor, B: int, reverse: bool) -> Plan:
-        """Return how to divide a pass."""
-        gates, size, limits = sum(self.recurrent), weight_bytes(weight.dtype), device_limits(weight.device)
-        return make_plan(gates, weight.shape[1], B, size, reverse, limits, min(self.recurrent))
 
     def factors(self, H: int, reverse: bool) -> tuple[Factors, ...]:
         """Return the recurrent products of a step."""
@@ -139,26 +69,42 @@ class TritonCell(FusedCell):
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Return the first state of all steps [T, B, H], all last states [B, H], and the other states of all steps."""
-        states = self.equations.run_forward(
-            tensors["weight_hh"], project(tensors), self.vectors(tensors), tensors["lengths"],
-            tuple(tensors[name] for name in self.states), self.option(options),
-        )  # fmt: skip
+        states = self.run_forward(tensors, options, tensors["weight_hh"], project(tensors))
         return states[0], *(state[-1].clone() for state in states), *states[1:]
+
+    def run_forward(
+        self, tensors: Named, options: Named, weight: Tensor, projection: tuple[Tensor, Tensor | None]
+    ) -> tuple[Tensor, ...]:
+        """Return the states of all steps [T, B, H], with a recurrent weight [G, H] and the result of `project`."""
+        initial = tuple(tensors[name] for name in self.states)
+        T, (B, H) = len(tensors["inputs"]), initial[0].shape
+        states = tuple(state.new_empty(T, B, H) for state in initial)
+        if B == 0:
+            return states
+        plan, factor_states = self._plan(weight, B, reverse=False), None
+        if plan.precision == "tf32" and plan.resident_blocks == 0:
+            weight = round_to_tf32(weight)  # once, not in every step
+        if plan.programs > 1 and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
+            factor_states = weight.new_empty(T + 1, B, H)
+            factor_states[0] = round_to_tf32(initial[0]) if plan.precision == "tf32" else initial[0]
+        arguments = (weight, factor_states, *projection, self.vectors(tensors), tensors["lengths"], initial)
+        launch(
+            forward_kernel, plan, T, B, arguments, (states,), STEP=self.equations.forward, GATES=self.equations.gates,
+            OPTION=self._is_tanh(options), FACTORS=self.equations.factors(H, reverse=False),
+        )  # fmt: skip
+        return states
 
     def backward(
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
     ) -> dict[str, Any]:
         """Return the gradients of the tensors by name, and of the gates as "gates" [T, B, G]."""
         weight, hidden, count = tensors["weight_hh"], results[0], len(self.states)
-        (T, B, H), last = hidden.shape, self.states[-1]
+        T, B, H = hidden.shape
         h_before = states_before(hidden, tensors["h_0"], weight.dtype)
         grad_gates = weight.new_empty(T + 1, B, self.equations.grad_gates * H)
         grad_states = tuple(last_gradient(grad, hidden) for grad in grads[1 : count + 1])
-        self.equations.run_backward(
-            weight, self.gates(tensors, hidden, h_before), self.vectors(tensors), tensors["lengths"],
-            (tensors[last], results[0 if count == 1 else -1]), (grads[0],), grad_gates, grad_states,
-            self.option(options),
-        )  # fmt: skip
+        gates, last_state = self.gates(tensors, hidden, h_before), results[0 if count == 1 else -1]
+        self.run_backward(tensors, options, weight, gates, last_state, (grads[0],), grad_gates, grad_states)
         grad_gates = grad_gates[:T]
         recurrent = grad_gates[..., self.equations.first * H :]
         found = {
@@ -171,13 +117,45 @@ class TritonCell(FusedCell):
             found["h_0"] = found["h_0"] + recurrent[0] @ weight
         return found
 
+    def run_backward(
+        self, tensors: Named, options: Named, weight: Tensor, gates: tuple[Tensor, Tensor | None], states: Tensor,
+        grad_outputs: tuple[Tensor | None, ...], grad_gates: Tensor, grad_states: tuple[Tensor, ...],
+    ) -> None:  # fmt: skip
+        """Fill `grad_gates`, and take `grad_states` back to before the first step.
+
+        The arguments are those of `backward_kernel`: `gates` are its `gates` and `extra`, `states` those of the last of
+        the cell's states. The recurrent weight [G, H] is not transposed.
+        """
+        T, B, H = states.shape
+        grad_gates[T] = 0
+        if B == 0:
+            return
+        plan, weight = self._plan(weight, B, reverse=True), weight.T
+        if plan.precision == "tf32" and plan.resident_blocks == 0:
+            weight = round_to_tf32(weight)
+        added = tuple(grad for grad in grad_outputs if grad is not None)
+        initial = tensors[self.states[-1]]
+        launch(
+            backward_kernel, plan, T, B,
+            (weight, *gates, self.vectors(tensors), tensors["lengths"], initial, states, added),
+            (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
+            DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
+            GRAD_GATES=self.equations.grad_gates, OPTION=self._is_tanh(options),
+            FACTORS=self.equations.factors(H, reverse=True),
+        )  # fmt: skip
+
+    def _plan(self, weight: Tensor, B: int, reverse: bool) -> Plan:
+        recurrent, size = self.equations.recurrent, weight_bytes(weight.dtype)
+        limits = device_limits(weight.device)
+        return make_plan(sum(recurrent), weight.shape[1], B, size, reverse, limits, min(recurrent))
+
+    def _is_tanh(self, options: Named) -> bool:
+        """Return whether the cell's function is tanh, not σ or relu."""
+        return "tanh" in options.values()
+
     def vectors(self, tensors: Named) -> tuple[Tensor, ...]:
         """Return further parameters [H]."""
         return ()
-
-    def option(self, options: Named) -> bool:
-        """Return whether the cell's function is tanh."""
-        return "tanh" in options.values()
 
     @abstractmethod
     def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Launching kernels: those that loop over time, and those that work on rows.
+"""How a kernel that loops over time is launched.
 
 Programs of a group wait for each other, so they must all run at the same time. On a GPU their grid is launched
 cooperatively, and a large batch takes several launches. Triton's interpreter runs programs one after another; there a
@@ -17,7 +17,6 @@ from torch import Tensor
 from kernels.triton import available, plan
 
 Argument = Tensor | tuple[Tensor, ...] | None
-ELEMENTS = 1024  # of a program that works on rows, at least
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop that reads ahead says so itself
 
 
@@ -81,8 +80,8 @@ def launch(
     at_once = tiles if alone else plan.device_limits(device).processors // own.programs
     spans = [(0, T)] if alone or not available.INTERPRETING else [(t, t + 1) for t in range(T)]
     options = OPTIONS if alone or available.INTERPRETING else {**OPTIONS, "launch_cooperative_grid": True}
-    given, taken = _readable(arguments), _readable(results)
-    with _current(device):
+    given, taken = readable(arguments), readable(results)
+    with current_device(device):
         for first_tile in range(0, tiles, at_once):
             groups = min(at_once, tiles - first_tile)
             for first_step, end_step in reversed(spans) if reverse else spans:
@@ -91,32 +90,7 @@ def launch(
                 kernel[(groups * own.programs,)](
                     *given, *taken, run, **constants, plan=own, num_warps=own.num_warps, **options
                 )
-    _write_back(results, taken)
-
-
-def launch_over_rows(
-    kernel: Any, arguments: tuple[Tensor, ...], results: tuple[Tensor, ...], H: int, **constants: Any
-) -> None:
-    """Run a kernel over independent rows of H numbers.
-
-    Args:
-        kernel: takes arguments, results and the number of rows; then H, the constants, and BLOCK_ROWS and BLOCK_H, the
-            size of a program's tile.
-        arguments: tensors that it reads.
-        results: tensors that it writes, contiguous, the last is [..., H].
-        H: numbers in a row.
-        **constants: compile-time constants of the kernel.
-    """
-    count, BLOCK_H = results[-1].numel() // H, 1 << (H - 1).bit_length()
-    if count == 0:
-        return
-    BLOCK_ROWS = max(1, ELEMENTS // BLOCK_H)
-    given, taken = _readable(arguments), _readable(results)
-    with _current(results[-1].device):
-        kernel[(-(-count // BLOCK_ROWS),)](
-            *given, *taken, count, H=H, **constants, BLOCK_ROWS=BLOCK_ROWS, BLOCK_H=BLOCK_H
-        )
-    _write_back(results, taken)
+    write_back(results, taken)
 
 
 def round_to_tf32(x: Tensor) -> Tensor:
@@ -131,18 +105,19 @@ def _first(results: tuple[Argument, ...]) -> Tensor:
     return first[0] if isinstance(first, tuple) else first  # type: ignore[return-value] # the kernels write some
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which kernels are launched on a device."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _readable(tensors: Any) -> Any:
+def readable(tensors: Any) -> Any:
     """Return tensors, or tuples of them, as a kernel gets them.
 
     They are contiguous and start at multiples of 16 bytes. Otherwise a kernel would be compiled again for the states of
     a later layer or direction, for some batches and odd H. The interpreter has no bfloat16 and gets float32.
     """
     if isinstance(tensors, tuple):
-        return tuple(_readable(tensor) for tensor in tensors)
+        return tuple(readable(tensor) for tensor in tensors)
     if tensors is None:
         return None
     tensor = tensors.contiguous()
@@ -151,10 +126,10 @@ def _readable(tensors: Any) -> Any:
     return tensor.float() if available.INTERPRETING and tensor.dtype == torch.bfloat16 else tensor
 
 
-def _write_back(results: Any, taken: Any) -> None:
+def write_back(results: Any, taken: Any) -> None:
     """Copy what a kernel has written to the results that it was not given itself."""
     for result, values in zip(results, taken, strict=True):
         if isinstance(result, tuple):
-            _write_back(result, values)
+            write_back(result, values)
         elif values is not result:
             result.copy_(values)

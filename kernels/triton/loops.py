@@ -30,7 +30,7 @@ from kernels.triton.tiles import (
 @triton.jit(do_not_specialize=["run"])
 def forward_kernel(
     weight: tl.tensor, factor_states: tl.tensor, projected: tl.tensor, tokens: tl.tensor, vectors: tl.tuple,
-    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, run: tl.tuple, EQUATIONS: tl.constexpr,
+    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, run: tl.tuple, STEP: tl.constexpr,
     GATES: tl.constexpr, OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the states of some steps.
@@ -45,7 +45,7 @@ def forward_kernel(
         initial: states before step 0 [B, H].
         states: states of all steps [T, B, H], written. The first one is multiplied by the recurrent weight.
         run: a `launch.Run`.
-        EQUATIONS: step(projected gates, recurrent products, states, vectors, OPTION) returns the next states.
+        STEP: function(projected gates, recurrent products, states, vectors, OPTION) returns the next states.
         GATES: gates of the input projection.
         OPTION: the cell's choice of a function.
         FACTORS: a `launch.Factors` for each recurrent product.
@@ -73,7 +73,7 @@ def forward_kernel(
             product = multiply(own, h, resident[k], weight, at, FACTORS[k], plan)
             recurrent = recurrent + split_gates(product, FACTORS[k].outer, plan)
         x = [value.to(tl.float32) for value in x]  # after the wait, so that it does not delay the wait
-        new = EQUATIONS(x, recurrent, state, parameters, OPTION)
+        new = STEP(x, recurrent, state, parameters, OPTION)
         state = freeze(new, state, t < length if lengths is not None else None)
         tl.store(states[0] + t * at.step + at.own, state[0], mask=at.mask)
         if factor_states is not None:
@@ -87,33 +87,24 @@ def forward_kernel(
 def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tensor,
     states: tl.tensor, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple, run: tl.tuple,
-    ACTIVATE: tl.constexpr, EQUATIONS: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
+    ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
     OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the gradients of the gates, from the last step to the first.
 
-    Args:
+    Its arguments are those of `forward_kernel`, except for these:
         weight: transpose of the recurrent weight [H, G].
         gates: gates before their functions [T, B, GATES * H].
         extra: one more of them [T, B, H] or None.
-        vectors: as in `forward_kernel`.
-        lengths: as in `forward_kernel`.
         initial: before step 0 the state that the equations need [B, H].
         states: this state of all steps [T, B, H].
         grad_outputs: gradients of the first state [T, B, H], to be added.
-        grad_gates: gradients of the gates before their functions [T + 1, B, GRAD_GATES * H], written; those of step T
-            are 0.
+        grad_gates: gradients of the gates [T + 1, B, GRAD_GATES * H], written; those of step T are 0.
         grad_states: gradients of the states [B, H] after the last step. They become those before the first one, except
             for its recurrent product.
-        run: a `launch.Run`.
-        ACTIVATE: function(gates, state before, state after, vectors, OPTION) returns what EQUATIONS needs.
-        EQUATIONS: function(values of ACTIVATE, gradients of the states, state before, vectors, OPTION) returns the
-            gradients of the gates, and of the states before the step without the recurrent product.
-        GATES: gates of `gates`.
-        GRAD_GATES: gates of `grad_gates`.
-        OPTION: as in `forward_kernel`.
-        FACTORS: as in `forward_kernel`.
-        plan: a `plan.Plan`.
+        ACTIVATE: function(gates, (state before, state after), vectors, OPTION) returns what DIFFERENTIATE needs.
+        DIFFERENTIATE: function(these values, gradients of the states, vectors, OPTION) returns the gradients of the
+            gates, and of the states before the step without the recurrent product.
     """
     at = find_place(run, plan)
     low = grad_gates.dtype.element_ty
@@ -134,7 +125,7 @@ def backward_kernel(
         for k in tl.static_range(len(grad_outputs)):
             grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
         x = [value.to(tl.float32) for value in x]
-        values = ACTIVATE(x, state.to(tl.float32), after.to(tl.float32), parameters, OPTION)
+        values = ACTIVATE(x, (state.to(tl.float32), after.to(tl.float32)), parameters, OPTION)
         wait(at, step - run.first_step, plan)
         grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
         for k in tl.static_range(len(FACTORS)):
@@ -142,7 +133,7 @@ def backward_kernel(
         all_grads: tl.tuple = (grad,)
         for k in tl.static_range(1, len(grad_states)):
             all_grads = all_grads + (grads[k],)
-        gate_grads, new = EQUATIONS(values, all_grads, state.to(tl.float32), parameters, OPTION)
+        gate_grads, new = DIFFERENTIATE(values, all_grads, parameters, OPTION)
         running = t < length if lengths is not None else None
         grads = freeze(new, all_grads, running)
         for gate in tl.static_range(len(gate_grads)):

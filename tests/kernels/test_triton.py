@@ -1,4 +1,4 @@
-"""The Triton backend: when it can run, how it spreads a layer. Its results are compared in test_backends.py."""
+"""The Triton backend: when it can run, how it divides a layer. test_backends.py compares its results."""
 
 import importlib
 import os
@@ -31,14 +31,14 @@ needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not
 
 @pytest.fixture
 def fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let it seem that the backend can run anywhere."""
+    """Pretend that the backend can run anywhere."""
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(plan, "device_limits", lambda device: H100)
 
 
 @pytest.fixture
 def tf32() -> Iterator[None]:
-    """Ask for TF32."""
+    """Set torch's matmul precision to TF32."""
     previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     yield
@@ -98,11 +98,11 @@ def test_the_device_is_asked_also_while_compiling(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.version, "hip", "6.4")
     case = CASE._replace(cell=DIAGONAL_CELL)
 
-    def tells(x: torch.Tensor) -> torch.Tensor:
+    def add_if_triton(x: torch.Tensor) -> torch.Tensor:
         return x + 1 if choose("auto", case).backend == "triton" else x
 
     torch.compiler.reset()
-    assert not torch.compile(tells, fullgraph=True, backend="eager")(torch.zeros(1)).any()
+    assert not torch.compile(add_if_triton, fullgraph=True, backend="eager")(torch.zeros(1)).any()
 
 
 def test_triton_has_several_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_importing_kernels_imports_no_triton() -> None:
     code = """
 import sys
 import torch
-before = "triton" in sys.modules  # some versions of torch import it
+before = "triton" in sys.modules  # some versions of torch import triton
 import kernels
 print(before or "triton" not in sys.modules, "kernels.cells.lstm.triton" in sys.modules)
 """
@@ -162,10 +162,10 @@ def test_a_plan_is_one_program_for_small_layers_and_a_group_for_large_ones() -> 
     assert (small.programs, small.BLOCK_H) == (1, 128)
     large = plan.make_plan(4, 256, 4096, 2, False, H100)
     assert (large.programs, large.BLOCK_H, large.BLOCK_B) == (4, 64, 32)
-    for B, programs in ((256, 8), (64, 16), (1, 16)):  # fewer units where processors would idle
+    for B, programs in ((256, 8), (64, 16), (1, 16)):  # smaller programs instead of idle processors
         own = plan.make_plan(4, 256, B, 2, False, H100)
         assert (own.programs, own.BLOCK_H, own.BLOCK_B) == (programs, 256 // programs, 16)
-    assert plan.make_plan(4, 128, 1, 2, False, H100) == small._replace(BLOCK_B=16)  # one program meets nobody
+    assert plan.make_plan(4, 128, 1, 2, False, H100) == small._replace(BLOCK_B=16)  # one program waits for nobody
     blocks = plan.make_plan(4, 512, 64, 4, True, H100)
     assert (blocks.BLOCK_K, blocks.resident_blocks) == (256, 2)
     assert plan.make_plan(4, 1024, 16, 4, False, H100).resident_blocks == 0
@@ -180,9 +180,9 @@ def test_few_sums_are_split_among_the_warps(H: int, B: int, reverse: bool, parts
 
 
 def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
-    """Else a state of a second layer, at odd H and some batches, would compile them anew."""
+    """Otherwise the state of a second layer, with an odd H and some batch sizes, would compile them again."""
     whole = torch.arange(9.0)
-    (given,), same, _ = launch._readable(((whole[1:],), whole, None))
+    (given,), same, _ = launch.readable(((whole[1:],), whole, None))
     assert given.data_ptr() % 16 == 0
     assert torch.equal(given, whole[1:])
     assert same is whole
@@ -190,7 +190,7 @@ def test_kernels_get_tensors_that_begin_at_multiples_of_16_bytes() -> None:
 
 @pytest.mark.parametrize("token", [-100, -1, 3])
 def test_tokens_beyond_the_table_are_refused(token: int) -> None:
-    """By the operator itself, since a layer looks at tokens on a CPU alone."""
+    """By the operator itself, because a layer checks tokens only on a CPU."""
     named = {"inputs": torch.tensor([[0, token]]), "embedding": torch.zeros(3, 4), "weight_ih": torch.zeros(8, 4)}
     with pytest.raises(IndexError):
         bulk.project({**named, "bias": None})
@@ -206,7 +206,7 @@ def share(arguments: Any) -> None:
 
 
 class AtOnce:
-    """A kernel all of whose programs run at the same time: a process each, their tensors in shared memory."""
+    """A kernel whose programs run at the same time, each in its own process, with tensors in shared memory."""
 
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
@@ -221,7 +221,7 @@ class AtOnce:
                         self.run_alone(program, *arguments, **options)
                     programs.append(child)
                 end = time.monotonic() + 100
-                while programs and time.monotonic() < end:  # if they never meet, they never end
+                while programs and time.monotonic() < end:  # programs that never meet never end
                     for child in list(programs):
                         ended, status = os.waitpid(child, os.WNOHANG)
                         if ended:
@@ -249,12 +249,12 @@ class AtOnce:
 
 
 @needs_triton
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of a process with threads; the children start none
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the process has threads; the children start none
 @pytest.mark.parametrize(
     "cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.slow) for cell in ("gru", "rnn", "peephole_lstm"))]
 )
 def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All steps in one launch, as on a GPU; they really wait for each other."""
+    """All steps in one launch, as on a GPU, so that programs do wait for each other."""
     module = importlib.import_module("kernels.triton.cell")
     for kernel in ("forward_kernel", "backward_kernel"):
         monkeypatch.setattr(module, kernel, AtOnce(getattr(module, kernel)))
@@ -281,7 +281,7 @@ def test_programs_that_run_at_the_same_time_meet(cell: str, monkeypatch: pytest.
 @pytest.mark.parametrize("held", [128, 24, 4], ids=["alone", "group", "streamed"])
 @pytest.mark.usefixtures("tf32")
 def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The matrix units would cut them, which is twice the error, and always to the same side."""
+    """The hardware would cut them: twice the error, and always toward zero."""
     monkeypatch.setattr(plan, "RESIDENT_BYTES", held << 10)
     torch.manual_seed(0)
     layer, x = RNN(2, 70, bias=False, backend="triton"), torch.randn(4, 3, 2)
@@ -290,7 +290,7 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
     for t in range(4):
         product = launch.round_to_tf32(state) @ launch.round_to_tf32(layer.weight_hh_l0).T
         state = torch.tanh(x[t] @ layer.weight_ih_l0.T + product)
-        assert (states[t] - state).norm() < 3e-5 * state.norm()  # 1e-4 without rounding; a tie may fall otherwise
+        assert (states[t] - state).norm() < 3e-5 * state.norm()  # 1e-4 without rounding; ties may round differently
         state = states[t]
 
 
@@ -298,7 +298,7 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")  # the interpreter's
 @pytest.mark.parametrize("layer", [LSTM, RNN])
 def test_an_infinite_state_stays_alone(layer: Callable[..., RecurrentLayer]) -> None:
-    """Beyond H a program has units of its own, which must not find their way back."""
+    """A program also has units beyond H, whose values must not reach those below H."""
     torch.manual_seed(0)
     cell = layer(2, 33)
     state = torch.zeros(1, 2, 33)
@@ -335,7 +335,7 @@ def test_gradients_are_the_same_every_time() -> None:
 
 @needs_triton
 def test_a_layer_compiles() -> None:
-    """What the interpreter takes, the compiler may refuse."""
+    """The compiler may refuse what the interpreter accepts."""
     words = ["-m", "benchmarks.triton_resources", "--layers", "lstm", "--dtypes", "tf32", "--sizes", "512"]
     root = Path(kernels.__path__[0]).parent
     result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
@@ -346,13 +346,15 @@ def test_a_layer_compiles() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "B"), [(80, 256), (86, 256), (90, 16), (90, 256), (90, 4096)])
 def test_kernels_compile_and_fit_a_device(capability: int, B: int) -> None:
-    """Ahead of time, without a GPU: at some sizes, in every dtype."""
+    """Ahead of time and without a GPU, at some sizes and in every dtype."""
     root = Path(kernels.__path__[0]).parent
     words = ["-m", "benchmarks.triton_resources", "--capability", str(capability), "--batch", str(B)]
     words += ["--sizes", "37", "256", "768", "--dtypes", "fp32", "tf32", "bf16", "fp16"]
     result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(result.stdout.splitlines()) == 2 + (4 * 2 + 2) * 4 * 3  # a full peephole has two more for its output
+    assert (
+        len(result.stdout.splitlines()) == 2 + (5 * 2 + 2) * 4 * 3
+    )  # the full peephole has two more for its output gate
 
 
 @pytest.mark.gpu
@@ -360,7 +362,7 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int) -> None:
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal"])
 def test_equals_float64_on_a_gpu(cell: str, precision: str) -> None:
-    """In a process with a time limit: programs that fail to meet would wait for ever."""
+    """In a process with a time limit, because programs that fail to meet wait forever."""
     root = Path(kernels.__path__[0]).parent
     words = ["-m", "benchmarks.recurrent_check", cell, precision]
     environment = os.environ | {"TRITON_INTERPRET": "0"}

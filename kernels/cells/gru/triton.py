@@ -34,25 +34,21 @@ def gru_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.t
 
 
 @triton.jit
-def gru_activate(
-    x: tl.tuple, h_before: tl.tensor, h: tl.tensor, vectors: tl.tuple, OPTION: tl.constexpr
-) -> tl.tuple:  # fmt: skip
-    """Return n, r, z and q."""
+def gru_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr) -> tl.tuple:
+    """Return n, r, z, q and h′."""
     n, r, z, q = x
     r = tl.sigmoid(r)
-    return tanh(n + r * q), r, tl.sigmoid(z), q
+    return tanh(n + r * q), r, tl.sigmoid(z), q, states[0]
 
 
 @triton.jit
-def gru_differentiate(
-    values: tl.tuple, grads: tl.tuple, h_before: tl.tensor, vectors: tl.tuple, OPTION: tl.constexpr
-) -> tl.tuple:  # fmt: skip
+def gru_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr) -> tl.tuple:
     """Return δn, δr, δz and δq, and the part of ∂h′ that is not in [δr, δz, δq] W_hh.
 
     δn = ∂h ⊙ (1 − z) ⊙ (1 − n²),  δz = ∂h ⊙ (h′ − n) ⊙ z(1 − z),  δq = δn ⊙ r,  δr = δn ⊙ q ⊙ r(1 − r),
     ∂h′ = ∂h ⊙ z.
     """
-    n, r, z, q = values
+    n, r, z, q, h_before = values
     grad_h = grads[0]
     grad_n = grad_h * (1.0 - z) * (1.0 - n * n)
     grad_z = grad_h * (h_before - n) * z * (1.0 - z)
@@ -66,7 +62,7 @@ class TritonGRU(TritonCell):
     weights = ("weight_ih", "weight_hh", "bias_ih?", "bias_hh?")
     step = staticmethod(gru_step)
     equations = Equations(
-        gru_forward, gru_activate, gru_differentiate, gates=3, recurrent=(2, 1), saved_gates=3, grad_gates=4, first=1
+        gru_forward, gru_activate, gru_differentiate, gates=3, recurrent=(2, 1), grad_gates=4, first=1
     )
 
     def forward(self, tensors: Named, options: Named) -> Results:

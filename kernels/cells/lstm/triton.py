@@ -40,29 +40,26 @@ def lstm_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.
 
 
 @triton.jit
-def lstm_activate(
-    x: tl.tuple, c_before: tl.tensor, c: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
-    """Return i, f, g, o and tanh(c)."""
+def lstm_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+    """Return i, f, g, o, tanh(c) and c′."""
+    c_before, c = states
     i, f, g, o = x
     if len(vectors) > 0:
         i += vectors[0] * c_before
         f += vectors[1] * c_before
         o += vectors[2] * c
-    return tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o), tanh(c)
+    return tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o), tanh(c), c_before
 
 
 @triton.jit
-def lstm_differentiate(
-    values: tl.tuple, grads: tl.tuple, c_before: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
+def lstm_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return δi, δf, δg and δo, and the gradients of h′, which are all in δ W_hh, and of c′.
 
     δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²c) + δo ⊙ p_o,
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ (1 − g²), or g(1 − g) for σ,
     ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f.
     """
-    i, f, g, o, tanh_c = values
+    i, f, g, o, tanh_c, c_before = values
     grad_h, grad_c = grads
     grad_o = grad_h * tanh_c * o * (1.0 - o)
     grad_c = grad_c + grad_h * o * (1.0 - tanh_c * tanh_c)
@@ -86,9 +83,7 @@ class TritonLSTM(TritonCell):
     states = ("h_0", "c_0")
     low_states = (True, False)
     step = staticmethod(lstm_step)
-    equations = Equations(
-        lstm_forward, lstm_activate, lstm_differentiate, gates=4, recurrent=(4,), saved_gates=4, grad_gates=4
-    )
+    equations = Equations(lstm_forward, lstm_activate, lstm_differentiate, gates=4, recurrent=(4,), grad_gates=4)
 
     def vectors(self, tensors: Named) -> tuple[Tensor, ...]:
         """Return p_i, p_f and p_o, if there are peepholes."""

@@ -50,22 +50,18 @@ def peephole_forward(
 
 
 @triton.jit
-def peephole_activate(
-    x: tl.tuple, c_before: tl.tensor, c: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
-    """Return i, f and g."""
-    return tl.sigmoid(x[0]), tl.sigmoid(x[1]), candidate(x[2], TANH)
+def peephole_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+    """Return i, f, g and c′."""
+    return tl.sigmoid(x[0]), tl.sigmoid(x[1]), candidate(x[2], TANH), states[0]
 
 
 @triton.jit
-def peephole_differentiate(
-    values: tl.tuple, grads: tl.tuple, c_before: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
+def peephole_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return δi, δf and δg, and the part of ∂c′ that is not in [δi, δf] W_fi.
 
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ g(1 − g), or 1 − g² for tanh,  ∂c′ = ∂c ⊙ f.
     """
-    i, f, g = values
+    i, f, g, c_before = values
     grad_c = grads[0]
     grad_i = grad_c * g * i * (1.0 - i)
     grad_f = grad_c * c_before * f * (1.0 - f)
@@ -82,7 +78,7 @@ class TritonPeephole(TritonCell):
     states = ("c_0",)
     step = staticmethod(peephole_step)
     equations = Equations(
-        peephole_forward, peephole_activate, peephole_differentiate, gates=4, recurrent=(2,), saved_gates=4,
+        peephole_forward, peephole_activate, peephole_differentiate, gates=4, recurrent=(2,),
         grad_gates=4,
     )  # fmt: skip
 
@@ -113,9 +109,7 @@ class TritonPeephole(TritonCell):
         weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
         H, (projected, tokens) = c_0.shape[1], project(tensors)
         weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-        [cells] = self.equations.run_forward(
-            weight_fi, (projected, tokens), (), lengths, (c_0,), self.option(options)
-        )  # fmt: skip
+        [cells] = self.run_forward(tensors, options, weight_fi, (projected, tokens))
         if options["last_only"]:
             own = _output_gate(projected)
             own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
@@ -162,9 +156,7 @@ class TritonPeephole(TritonCell):
         else:
             grad_o.zero_()
         added = (grad_cells, None if grad_before is None else grad_before[1:])
-        self.equations.run_backward(
-            weight_fi, (gates, None), (), lengths, (c_0, cells), added, grad_gates, (grad_c,), self.option(options)
-        )  # fmt: skip
+        self.run_backward(tensors, options, weight_fi, (gates, None), cells, added, grad_gates, (grad_c,))
         grad_gates = grad_gates[:T]
         serial, grad_c_0 = grad_gates[..., : 2 * H], None
         if wanted["c_0"]:

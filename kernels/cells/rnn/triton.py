@@ -23,17 +23,13 @@ def rnn_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.t
 
 
 @triton.jit
-def rnn_activate(
-    x: tl.tuple, h_before: tl.tensor, h: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
+def rnn_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return h, which takes the place of the gate."""
     return x
 
 
 @triton.jit
-def rnn_differentiate(
-    values: tl.tuple, grads: tl.tuple, h_before: tl.tensor, vectors: tl.tuple, TANH: tl.constexpr
-) -> tl.tuple:  # fmt: skip
+def rnn_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return δ and 0, as h′ has no other gradient than δ W_hh.
 
     tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0.
@@ -50,9 +46,7 @@ class TritonRNN(TritonCell):
     options = MappingProxyType({"nonlinearity": "str"})
     low_states = (True,)
     step = staticmethod(rnn_step)
-    equations = Equations(
-        rnn_forward, rnn_activate, rnn_differentiate, gates=1, recurrent=(1,), saved_gates=1, grad_gates=1
-    )
+    equations = Equations(rnn_forward, rnn_activate, rnn_differentiate, gates=1, recurrent=(1,), grad_gates=1)
 
     def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, None]:
         """Return h: its gradient is a function of it."""
