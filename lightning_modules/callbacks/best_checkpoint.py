@@ -1,4 +1,4 @@
-"""best.ckpt: the weights with the best validation metric so far, in the run's own folder wherever that is."""
+"""best.ckpt: the weights with the best validation metric so far."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 class BestCheckpoint(ModelCheckpoint):
     """Keep `best.ckpt` of a run, and its score in last.ckpt.
 
-    Lightning's ModelCheckpoint ties its state to the path of its folder: in one that was moved or copied it would
-    forget the best score and overwrite the best weights with worse ones.
+    Lightning's ModelCheckpoint loads its state only if its folder still has the same path. In a folder that was moved
+    or copied it would forget the best score and overwrite the best weights with worse ones.
 
     Args:
         run: the run's folder.
         monitor: the metric.
-        mode: "min" or "max", which end of it is good.
+        mode: "min" or "max", whether lower or higher values are better.
     """
 
     def __init__(self, run: Path, monitor: str, mode: str) -> None:
@@ -27,7 +27,7 @@ class BestCheckpoint(ModelCheckpoint):
         return {"best_score": self.best_model_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best score, if its weights are in this run's folder; a new folder begins without."""
+        """Restore the best score, if best.ckpt is in the run's folder; a new folder starts without one."""
         score, path = state_dict["best_score"], Path(str(self.dirpath)) / "best.ckpt"
         if not isinstance(score, torch.Tensor) or not path.is_file():
             return

@@ -1,4 +1,4 @@
-"""last.ckpt: saved every so many steps, on a stop and at the end, with what an exact continuation needs."""
+"""last.ckpt, from which a run is continued exactly: saved regularly, when the run is stopped, and at its end."""
 
 import math
 import random
@@ -16,9 +16,9 @@ from lightning_modules.signals import signals
 
 
 class Checkpoints(Checkpoint):
-    """Keep `last.ckpt` of a run. A run continued from it gives the numbers of an unbroken one, to the last bit.
+    """Keep `last.ckpt` of a run. A run continued from it has the same numbers as an uninterrupted one, to the last bit.
 
-    Beside Lightning's own states a checkpoint holds the random number generators of every process, as tensors.
+    Lightning's checkpoint lacks the states of the random number generators. They are added for every process.
 
     Args:
         every_n_steps: optimizer steps between two saves.
@@ -31,22 +31,22 @@ class Checkpoints(Checkpoint):
         self._rng_states: dict[str, torch.Tensor] | None = None
 
     def save(self, trainer: Trainer) -> None:
-        """Save `last.ckpt` now, unless it holds this step already. Right between two steps alone."""
+        """Save `last.ckpt`, unless it holds this step already. Only correct between two steps."""
         if self.path is not None and trainer.global_step != self.saved_step:
             with signals.uninterrupted():
                 trainer.save_checkpoint(self.path)
             self.saved_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Put back the generators before the first batch of a continued run, when nothing else will draw any more."""
+        """Restore the generators before the first batch of a continued run; nothing draws between here and the step."""
         self._restore_generators(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put back the generators of a run that had only its test left to do."""
+        """Restore the generators of a continued run that has no step left, only its test."""
         self._restore_generators(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the random number generators of all processes: [processes, bytes] for each generator."""
+        """Add the states of the generators of all processes, [processes, state] for each generator."""
         states = {name: state.to(trainer.strategy.root_device) for name, state in rng_states().items()}
         if trainer.world_size > 1:
             states = {name: trainer.strategy.all_gather(state) for name, state in states.items()}
@@ -55,7 +55,7 @@ class Checkpoints(Checkpoint):
         checkpoint["rng_states"] = {name: state.cpu() for name, state in states.items()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Count the step as saved, and keep the generators' states until the first batch."""
+        """Record the step as saved, and keep the states of the generators until the first batch."""
         if trainer.state.fn == TrainerFn.FITTING:
             self.saved_step = checkpoint["global_step"]
             self._rng_states = checkpoint.get("rng_states")
@@ -82,9 +82,9 @@ def rng_states() -> dict[str, torch.Tensor]:
 
 
 def restore_rng_states(states: dict[str, torch.Tensor], rank: int) -> None:
-    """Set the generators to what `rng_states` returned in the process of that rank.
+    """Set the generators to the states that `rng_states` returned in the process of this rank.
 
-    A process that the saved run did not have, or a generator that it did not use, keeps its fresh seed.
+    A process that the saved run did not have, or a generator that it did not use, keeps its current state.
     """
     if rank >= len(states["torch"]):
         return

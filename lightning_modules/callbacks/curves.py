@@ -1,4 +1,4 @@
-"""curves.png: loss and primary metric, such as accuracy, against the iteration, drawn from metrics.csv."""
+"""curves.png: loss and primary metric against the iteration, drawn from metrics.csv."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ class Curves(Callback):
             draw_curves(self.run, getattr(pl_module, "primary_metric", "accuracy"))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what there is."""
+        """Draw the steps so far, if the run was stopped."""
         if trainer.is_global_zero and isinstance(exception, SystemExit):
             draw_curves(self.run, getattr(pl_module, "primary_metric", "accuracy"))
 
 
 def draw_curves(run: Path, primary_metric: str) -> None:
-    """Draw loss and primary_metric, training pale by step and strong as a running mean, validation beside it."""
+    """Draw loss and primary metric: training by step (pale) and as a running mean (strong), and validation."""
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
     rows = read_metrics(run / "metrics.csv")

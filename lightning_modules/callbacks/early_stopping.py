@@ -1,4 +1,4 @@
-"""A run that Lightning's EarlyStopping has ended stays ended when it is continued."""
+"""Keeps a run that Lightning's EarlyStopping has ended from training on when it is continued."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 
 class StayStopped(Callback):
-    """End a continued run at once if EarlyStopping had ended it; Lightning would train until its next check."""
+    """End a continued run at once if EarlyStopping had ended it. Lightning would train on until the next validation."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the restored states."""
+        """Stop if a restored EarlyStopping has stopped the run."""
         if any(
             each.stopping_reason != EarlyStoppingReason.NOT_STOPPED
             for each in trainer.callbacks  # type: ignore[attr-defined]
@@ -21,6 +21,6 @@ class StayStopped(Callback):
 
 
 def stopped_early(checkpoint: dict[str, Any], callbacks: list[Callback]) -> bool:
-    """Tell whether one of the callbacks is an EarlyStopping that had ended the run of a checkpoint."""
+    """Return whether one of the callbacks is an EarlyStopping that had ended the run of a checkpoint."""
     states = [checkpoint["callbacks"].get(each.state_key) for each in callbacks if isinstance(each, EarlyStopping)]
     return any(isinstance(state, dict) and state.get("stopping_reason") for state in states)

@@ -1,4 +1,4 @@
-"""metrics.csv: every logged number of a run, one row a step."""
+"""metrics.csv: every logged number of a run, one row for each step."""
 
 import csv
 import hashlib
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback
 
+from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.errors import UserError
 
 
-class MetricsCSV(Callback):
-    """Write what was logged at each step to `metrics.csv`; each row is on the disk before a checkpoint of its step.
+class MetricsCSV(StepCallback):
+    """Write what was logged at each step to `metrics.csv`, before a checkpoint of the step is saved.
 
-    Columns: step (from 0, as in TensorBoard), then the tags. Numbers are written so that reading them gives the same
-    float. A checkpoint knows how many rows there were and their hash: a continued run keeps those and drops what came
-    after them, so no step stands there twice.
+    Columns: step (from 0, as in TensorBoard), then the tags. A number read from the file is the same float. A
+    checkpoint holds the number of rows and their hash. A continued run keeps these rows and removes later ones, so no
+    step is in the file twice.
 
     Args:
         path: the file.
@@ -32,11 +32,11 @@ class MetricsCSV(Callback):
         self._hash = hashlib.sha256()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must know of the file."""
+        """Return the number of rows and their hash, for the checkpoint."""
         return {"rows": self._rows, "sha256": self._hash.hexdigest()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep so many rows."""
+        """Restore the number of rows to keep."""
         self._kept = state_dict["rows"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,12 +49,9 @@ class MetricsCSV(Callback):
             self._rows, self._hash = len(rows), _hash(rows)
             self._rewrite(rows)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row of a step."""
-        if not trainer.fit_loop.epoch_loop._should_accumulate():
-            self._write(trainer, lambda tag: not tag.startswith(("val/", "test/")))
+        self._write(trainer, lambda tag: not tag.startswith(("val/", "test/")))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a row for the validation split."""
@@ -82,7 +79,7 @@ class MetricsCSV(Callback):
         self._file.write(",".join(repr(row[name]) if name in row else "" for name in self._columns) + "\n")
 
     def _rewrite(self, rows: list[dict[str, float]], new_columns: list[str] | None = None) -> None:
-        """Write the file anew with these rows, and leave it open for more."""
+        """Replace the file by one with these rows, and leave it open for more."""
         self._close()
         columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
         self._columns = columns + (new_columns or [])
@@ -95,7 +92,7 @@ class MetricsCSV(Callback):
             beside.replace(self.path)
         finally:
             beside.unlink(missing_ok=True)
-        self._file = self.path.open("a", buffering=1)  # a line at a time: a killed run loses none
+        self._file = self.path.open("a", buffering=1)  # flushed after each line: a killed run loses none
 
     def _close(self) -> None:
         if self._file is not None:
@@ -104,7 +101,7 @@ class MetricsCSV(Callback):
 
 
 def check_rows(path: Path, checkpoint: dict[str, Any], name: Path) -> None:
-    """See that a metrics.csv still has the rows that a checkpoint knows of.
+    """Check that a metrics.csv still has the rows of a checkpoint.
 
     Args:
         path: the file.
@@ -142,10 +139,10 @@ def _content(row: dict[str, float]) -> bytes:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Return the rows of a metrics.csv, each with the columns that it fills; no rows if there is no file.
 
-    A last line that a killed process left unfinished is dropped.
+    An unfinished last line, left by a killed process, is ignored.
 
     Raises:
-        UserError: if the file cannot be read, or holds anything but numbers below names.
+        UserError: if the file cannot be read, or holds anything but numbers.
     """
     if not path.exists():
         return []

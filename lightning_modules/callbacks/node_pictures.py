@@ -1,4 +1,4 @@
-"""Pictures of a graph's nodes after training: their hidden features in two dimensions, and who attends to whom."""
+"""Pictures of the nodes of a graph after training: a 2-D map of their hidden features, and their attention."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lightning_modules.callbacks.tensorboard import RunTensorBoard
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
 
-LEGIBLE = 50  # nodes whose attention can be read in one picture
+LEGIBLE = 50  # most nodes for which the picture of attention can be read
 
 
 class NodePictures(Callback):
-    """At the end of a training draw `nodes.png` in the run's folder, and `attention.png` of a small graph.
+    """Draw `nodes.png` in the run's folder at the end of a training, and `attention.png` if the graph is small.
 
-    TensorBoard has them among the images, and in its projector the features of all nodes.
+    TensorBoard shows both as images, and the hidden features of all nodes in its projector.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -35,7 +35,7 @@ class NodePictures(Callback):
             return
         graph: NodeBatch = data.transfer_batch_to_device(next(iter(data.val_dataloader())), pl_module.device, 0)
         hidden = evaluate(network, "hidden", graph).cpu()
-        if not hidden.isfinite().all():  # a training that went astray has no map
+        if not hidden.isfinite().all():  # the training has diverged
             return
         names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
         pictures = {"nodes": draw_map(hidden, graph.y.cpu(), names)}
@@ -53,7 +53,7 @@ class NodePictures(Callback):
 
 @torch.no_grad()
 def evaluate(network: nn.Module, method: str, graph: NodeBatch) -> Any:
-    """Return what a method of a network says of a graph in evaluation: no dropout, no gradient; the mode stays."""
+    """Return the result of a method of a network on a graph, without dropout and without gradient."""
     was_training = network.training
     network.eval()
     result = getattr(network, method)(graph.x, graph.edge_index)
@@ -62,21 +62,21 @@ def evaluate(network: nn.Module, method: str, graph: NodeBatch) -> Any:
 
 
 def draw_map(hidden: Tensor, classes: Tensor, names: Sequence[str] | None = None) -> Figure:
-    """Draw nodes at the first two principal components of their features' directions, each class in its own way.
+    """Draw the nodes at the first two principal components of their normalised features, coloured by class.
 
-    Without their lengths the classes lie further apart.
+    Normalisation separates the classes better.
 
     Args:
         hidden: features of the nodes [N, H].
         classes: of the nodes [N].
-        names: of the classes; their numbers otherwise.
+        names: names of the classes; None shows their numbers.
     """
     from matplotlib.figure import Figure
 
     directions = normalize(hidden.float())
     centred = directions - directions.mean(0)
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
-    two = pad(centred @ axes[:2].T, (0, max(0, 2 - len(axes))))  # a layer of one unit has but one axis
+    two = pad(centred @ axes[:2].T, (0, max(0, 2 - len(axes))))  # a layer of one unit has one axis only
     places = two.numpy()
     figure = Figure(figsize=(6.2, 4.5), layout="constrained")
     plot = figure.add_subplot()
@@ -111,9 +111,9 @@ def draw_attention(edges: Tensor, weights: Tensor, names: Sequence[str] | None =
     """Draw the attention α of each receiving node, a row that sums to one, to every sending node, a column.
 
     Args:
-        edges: from row 0 to row 1 [2, E].
+        edges: edges from row 0 to row 1 [2, E].
         weights: α of each edge and head [E, heads]; their mean is drawn.
-        names: of the nodes; their numbers otherwise.
+        names: names of the nodes; None shows their numbers.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar of steps in a terminal, a plain line now and then elsewhere."""
+"""Progress of a training: a bar of steps in a terminal, otherwise a line at intervals."""
 
 import time
 from typing import Any
@@ -8,11 +8,13 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lightning_modules.callbacks.step_callback import StepCallback
 
-class StepProgress(ProgressBar):
-    """Count optimizer steps, and show the metrics logged with `prog_bar=True` and the steps a second.
 
-    Lightning's own bars count batches within an epoch, which has no end where data are made anew at every step.
+class StepProgress(StepCallback, ProgressBar):
+    """Show the number of optimizer steps, the metrics logged with `prog_bar=True`, and steps per second.
+
+    Lightning's own bars count the batches of an epoch, which has no end where each batch is generated.
 
     Args:
         refresh_seconds: time between two updates of the bar.
@@ -41,7 +43,7 @@ class StepProgress(ProgressBar):
         """Start the clock and, in a terminal, the bar."""
         self._start = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        self._total = _total_steps(trainer)  # asked once: a callback may end the run earlier
+        self._total = _total_steps(trainer)  # computed once: a callback may end the run earlier
         if self._enabled and self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("step"),
@@ -54,10 +56,8 @@ class StepProgress(ProgressBar):
             self._bar.add_task("", total=self._total, completed=trainer.global_step, shown="")
             self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Update the bar, or print a line, when its time has come."""
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Update the bar or print a line, if the period has passed."""
         if self._enabled and time.monotonic() - self._shown >= self.period:
             self._show(trainer)
 
@@ -68,7 +68,7 @@ class StepProgress(ProgressBar):
         self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._stop()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -93,6 +93,6 @@ class StepProgress(ProgressBar):
 
 
 def _total_steps(trainer: Trainer) -> int | None:
-    """Return the number of steps at which the run will end, None if only a clock or a callback ends it."""
+    """Return the number of steps of the run, None if only a time limit or a callback ends it."""
     steps = trainer.estimated_stepping_batches
     return int(steps) if 0 < steps < float("inf") else None

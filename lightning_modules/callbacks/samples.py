@@ -1,16 +1,15 @@
-"""What a language model writes at a third, two thirds and the end of its training."""
+"""Samples of text from a language model at a third, at two thirds and at the end of its training."""
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback
 from torch.utils.tensorboard import SummaryWriter
 
 from kernels.dtypes import without_autocast
+from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
@@ -21,24 +20,22 @@ FREE = 200  # characters drawn at each temperature
 FIRST = "TAIWtaiw"
 
 
-class Samples(Callback):
+class Samples(StepCallback):
     """Write samples to `samples.md` in the run's folder, and as text to TensorBoard.
 
-    Greedy ones, the likeliest character every time, from several first characters; and drawn ones at several τ, which
-    multiplies the logits. The numbers that decide are always the same, and no generator of the training is touched.
+    Greedy samples take the likeliest character at each place. Random ones are drawn with logits multiplied by τ, from
+    fixed random numbers, so the generators of the training do not change.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Settle when it is time; a run without a set end has no thirds."""
+        """Choose the steps; a run without a set end has none."""
         steps = trainer.estimated_stepping_batches
         self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write samples, when it is time."""
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write samples if this step was chosen."""
         step = trainer.global_step
-        if step not in self._when or not trainer.is_global_zero or trainer.fit_loop.epoch_loop._should_accumulate():
+        if step not in self._when or not trainer.is_global_zero:
             return
         text = sample(pl_module.network)  # type: ignore[arg-type]
         for logger in trainer.loggers:
@@ -73,7 +70,7 @@ def sample(network: CharacterModel) -> str:
 
 
 def write_section(path: Path, step: int, text: str) -> None:
-    """Add a step's samples to the file; of a continued run, cut those from that step on."""
+    """Append the samples of a step to the file; of a continued run, remove those from this step on first."""
     title = f"## After {step} steps\n"
     before = path.read_text(encoding="utf-8") if path.exists() else "# Samples\n"
     before = before.partition(title)[0].rstrip("\n")

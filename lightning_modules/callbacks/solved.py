@@ -1,22 +1,23 @@
-"""When a task is solved: the first iteration by which the last batches were all named right."""
+"""The step at which a task is solved: the mean training accuracy reaches a threshold."""
 
 from collections import deque
 from typing import Any
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback
+
+from lightning_modules.callbacks.step_callback import StepCallback
 
 
-class Solved(Callback):
-    """Note the iteration at which the mean training accuracy over a window of steps reaches a bar.
+class Solved(StepCallback):
+    """Record the step at which the mean training accuracy over a window of steps reaches a threshold.
 
     Args:
-        accuracy: the bar.
+        accuracy: the threshold.
         window: number of steps in the mean.
-        stop: end the run there. Off, since the study counts all its iterations.
+        stop: whether to end the run there; by default it makes all its steps, as in the practical of 2020.
 
-    With several processes it is the mean accuracy of them all that counts.
+    With several processes the accuracy of a step is the mean over them.
     """
 
     def __init__(self, accuracy: ClosedUnitInterval = 1.0, window: PositiveInt = 50, stop: bool = False) -> None:
@@ -28,15 +29,11 @@ class Solved(Callback):
         self._training = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note whether a checkpoint that is loaded now is one to go on from."""
+        """Record whether a checkpoint loaded from now on is continued, not only tested."""
         self._training = stage == "fit"
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Look at the accuracy of the step."""
-        if trainer.fit_loop.epoch_loop._should_accumulate():
-            return
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the accuracy of the step to the window."""
         if "train/accuracy" not in trainer.callback_metrics or self.iteration is not None:
             return
         accuracy = trainer.callback_metrics["train/accuracy"]
@@ -48,21 +45,21 @@ class Solved(Callback):
             self._end(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train a continued run no further than its solution, if it is to stop there."""
+        """Keep a continued run from training beyond the step at which it was solved, if `stop` is set."""
         self._end(trainer)
 
     def _end(self, trainer: Trainer) -> None:
-        """Make a solved run's step its last one, if it is to stop."""
+        """Make the step at which the task was solved the last one, if `stop` is set."""
         if self.stop and self.iteration is not None:
-            # Not should_stop: that validates here and counts the epoch as whole, which a longer run does not.
+            # Not should_stop: it validates here and counts the epoch as complete, so a longer run would differ.
             trainer.fit_loop.epoch_loop.max_steps = self.iteration
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a continued run must know."""
+        """Return the state for the checkpoint."""
         return {"iteration": self.iteration, "recent": list(self._recent)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state; the test of best.ckpt, which may be older, changes nothing."""
+        """Restore the state of a continued run; the test of best.ckpt, which may be older, does not change it."""
         if self._training:
             self.iteration = state_dict["iteration"]
             self._recent = deque(state_dict["recent"], maxlen=self.window)

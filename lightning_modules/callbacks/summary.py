@@ -1,4 +1,4 @@
-"""What a run says at its start and at its end, and summary.json."""
+"""The lines printed at the start and at the end of a run, and summary.json."""
 
 import json
 import time
@@ -21,11 +21,11 @@ LAST = 1000
 
 
 class Summary(Callback):
-    """Introduce a run and sum it up: primary metric and loss over the last min(1000, all) iterations, speed, paths.
+    """Print the start of a run, and at its end a table: primary metric and loss over the last 1000 steps, speed, paths.
 
     Args:
         run: the run's folder.
-        solved: tells when the task was solved.
+        solved: the callback that records when the task was solved.
         config: the run's settings as YAML: kept as config.yaml, and shown beside its accuracy in TensorBoard's HParams.
     """
 
@@ -39,17 +39,17 @@ class Summary(Callback):
 
     @property
     def started(self) -> bool:
-        """Whether the first step has been reached, every state restored."""
+        """Whether training has started, with all states restored."""
         return self._start > 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what starts."""
+        """Print the line of the start."""
         self._start = time.monotonic()
         self._first_step = trainer.global_step
         if not trainer.is_global_zero:
             return
         write_whole(self.run / "config.yaml", self.config)
-        (self.run / "summary.json").unlink(missing_ok=True)  # until this run has ended, perhaps longer
+        (self.run / "summary.json").unlink(missing_ok=True)  # until this run has ended again
         weights = sum(parameter.numel() for parameter in pl_module.parameters())
         device = pl_module.device.type if trainer.world_size == 1 else f"{trainer.world_size} × {pl_module.device.type}"
         begin = f" · from step {self._first_step}" if self._first_step else ""
@@ -79,7 +79,7 @@ class Summary(Callback):
         print("\n".join(f" {name:<{width}}  {value}" for name, value in rows), flush=True)
 
     def facts(self, trainer: Trainer, test_metrics: dict[str, float]) -> dict[str, Any]:
-        """Return what summary.json holds."""
+        """Return the content of summary.json."""
         rows = read_metrics(self.run / "metrics.csv")
         primary_metric = getattr(trainer.lightning_module, "primary_metric", "accuracy")
         facts: dict[str, Any] = {"steps": trainer.global_step, "primary_metric": primary_metric}
@@ -121,7 +121,7 @@ class Summary(Callback):
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that make a run what it is, seed, model, data and length, by short names for TensorBoard."""
+    """Return the settings of seed, model, data and length by short names, for TensorBoard."""
     chosen = (
         "seed_everything",
         "model.",
@@ -138,7 +138,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """Return what summary.json holds of a finished run.
+    """Return the content of summary.json of a finished run.
 
     Raises:
         UserError: if the file cannot be read, is cut off, or lacks what a study's table needs.
@@ -157,7 +157,7 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 
 def _lacking(facts: Any) -> str:
-    """Return which number a summary lacks, "" if none."""
+    """Return which number is missing from a summary, "" if none is."""
     if not isinstance(facts, dict):
         return f"it holds {type(facts).__name__}, no names with values"
     quality = facts.get("primary_metric", "accuracy")

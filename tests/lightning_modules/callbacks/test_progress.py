@@ -16,7 +16,7 @@ def trainer(step: int, total: float = 40) -> SimpleNamespace:
 def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     progress = StepProgress(line_seconds=0.0)
     progress.on_train_start(trainer(0), None)
-    progress.on_train_batch_end(trainer(7), None, None, None, 0)
+    progress.on_step_end(trainer(7), None)
     out = capsys.readouterr().out
     assert out.startswith("step 7/40  train/loss 0.2500  train/accuracy 0.5000  ")
     assert out.endswith(" steps/s\n")
@@ -26,7 +26,7 @@ def test_lines_come_only_now_and_then(capsys: pytest.CaptureFixture[str]) -> Non
     progress = StepProgress(line_seconds=1000.0)
     progress.on_train_start(trainer(0, total=float("inf")), None)
     for step in range(1, 40):
-        progress.on_train_batch_end(trainer(step), None, None, None, 0)
+        progress.on_step_end(trainer(step), None)
     progress.on_train_end(trainer(40, total=float("inf")), None)
     assert capsys.readouterr().out.startswith("step 40  train/loss"), "the last step, and no total where there is none"
 
@@ -36,7 +36,7 @@ def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.console = Console(force_terminal=True, width=160, record=True)
     progress.period = 0.0
     progress.on_train_start(trainer(0), None)
-    progress.on_train_batch_end(trainer(7), None, None, None, 0)
+    progress.on_step_end(trainer(7), None)
     assert progress._bar.tasks[0].completed == 7
     assert progress._bar.tasks[0].total == 40
     progress.on_exception(trainer(7), None, KeyboardInterrupt())
@@ -47,7 +47,7 @@ def test_silent_in_further_processes(capsys: pytest.CaptureFixture[str]) -> None
     progress = StepProgress(line_seconds=0.0)
     progress.disable()
     progress.on_train_start(trainer(0), None)
-    progress.on_train_batch_end(trainer(7), None, None, None, 0)
+    progress.on_step_end(trainer(7), None)
     progress.on_train_end(trainer(8), None)
     assert capsys.readouterr().out == ""
 
