@@ -26,8 +26,8 @@ def jit_step(cell: str) -> Any:
 
 def _jit_lstm(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
     states: list[Tensor] = []
-    for share in projected.unbind(0):
-        i, f, g, o = (share + h @ weights[0].t()).chunk(4, 1)
+    for x in projected.unbind(0):
+        i, f, g, o = (x + h @ weights[0].t()).chunk(4, 1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
         states.append(h)
@@ -36,8 +36,8 @@ def _jit_lstm(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) ->
 
 def _jit_gru(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
     states: list[Tensor] = []
-    for share in projected.unbind(0):
-        r, z, n = share.chunk(3, 1)
+    for x in projected.unbind(0):
+        r, z, n = x.chunk(3, 1)
         h_r, h_z, h_n = torch.addmm(weights[1], h, weights[0].t()).chunk(3, 1)
         r, z = torch.sigmoid(r + h_r), torch.sigmoid(z + h_z)
         n = torch.tanh(n + r * h_n)
@@ -48,16 +48,16 @@ def _jit_gru(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> 
 
 def _jit_rnn(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
     states: list[Tensor] = []
-    for share in projected.unbind(0):
-        h = torch.tanh(share + h @ weights[0].t())
+    for x in projected.unbind(0):
+        h = torch.tanh(x + h @ weights[0].t())
         states.append(h)
     return torch.stack(states)
 
 
 def _jit_full(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
     states: list[Tensor] = []
-    for share in projected.unbind(0):
-        i, f, g, o = share.chunk(4, 1)
+    for x in projected.unbind(0):
+        i, f, g, o = x.chunk(4, 1)
         c_i, c_f, c_o = (c @ weights[0].t()).chunk(3, 1)
         i, f, o = torch.sigmoid(i + c_i), torch.sigmoid(f + c_f), torch.sigmoid(o + c_o)
         c = torch.sigmoid(g) * i + c * f
@@ -67,8 +67,8 @@ def _jit_full(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) ->
 
 def _jit_diagonal(projected: Tensor, weights: list[Tensor], h: Tensor, c: Tensor) -> Tensor:
     states: list[Tensor] = []
-    for share in projected.unbind(0):
-        i, f, g, o = (share + h @ weights[0].t()).chunk(4, 1)
+    for x in projected.unbind(0):
+        i, f, g, o = (x + h @ weights[0].t()).chunk(4, 1)
         i, f = torch.sigmoid(i + weights[1][0] * c), torch.sigmoid(f + weights[1][1] * c)
         c = torch.tanh(g) * i + c * f
         h = torch.tanh(c) * torch.sigmoid(o + weights[1][2] * c)

@@ -4,7 +4,7 @@
     python -m benchmarks.recurrent_check lstm bf16 --small                       # a few, in seconds
     TRITON_INTERPRET=1 python -m benchmarks.recurrent_check lstm float32 --small --device cpu
 
-What goes wrong in one case is told in its line and does not end the others, unless the GPU cannot be used any more. A
+A failure is printed in the line of its case and does not end the others, unless the GPU cannot be used any more. A
 race between the programs of a group shows as results that differ from run to run. If programs fail to meet, this waits
 for ever: give it a time limit. Returns 1 if something was wrong, 2 if nothing can run.
 """

@@ -264,7 +264,7 @@ class RecurrentLayer(TorchAttributes):
 
     @property
     def _stored(self) -> Tensor:
-        """A parameter as it is stored, for its device and dtype; reading `weight_ih_l0` may compute one anew."""
+        """A parameter as it is stored, for its device and dtype; reading `weight_ih_l0` may compute one."""
         own = self._parameters.get("weight_ih_l0")
         return next(self.parameters()) if own is None else own
 

@@ -103,3 +103,19 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | No
     else:
         torch.mm(left, right, out=product)
         total.add_(product)
+
+
+def write_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor) -> None:
+    """Write left × right into `total`, through `product` for 16-bit factors."""
+    if left.dtype == total.dtype:
+        torch.mm(left, right, out=total)
+    else:
+        total.copy_(torch.mm(left, right, out=product))
+
+
+def low_gradient(chunk: BackwardChunk, t: int) -> Tensor:
+    """Return the gradient of the gates of a step in the dtype of the weights."""
+    low = chunk.grad_gates[1][t]
+    if low.dtype != chunk.grad_gates[0].dtype:
+        low.copy_(chunk.grad_gates[0][t])
+    return low

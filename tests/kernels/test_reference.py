@@ -47,7 +47,7 @@ def test_rnn_gradient_equals_the_closed_form() -> None:
 
 
 def test_peephole_step_by_hand() -> None:
-    """One unit, numbers small enough for a pocket calculator: all gates σ(0) = 1/2 but for the cell's share."""
+    """One unit, numbers small enough for a pocket calculator: all gates σ(0) = 1/2 but for the cell's part."""
     h, c = peephole_step(torch.zeros(1, 4), (torch.zeros(1, 1), torch.full((1, 1), 2.0)), torch.zeros(3, 1), "sigmoid")
     torch.testing.assert_close(c, torch.tensor([[0.5 * 0.5 + 2.0 * 0.5]]))
     torch.testing.assert_close(h, torch.tanh(c) * 0.5)

@@ -17,7 +17,7 @@ from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, loop
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient
 
 
 @loop
@@ -49,7 +49,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
     """
     hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
-    product_low, product = chunk.scratch[0], chunk.scratch[1]
+    product = chunk.scratch[1]
     H = hidden.shape[2]
     for t in range(hidden.shape[0] - 1, -1, -1):
         gate, grad, q = chunk.gates[0][t], chunk.grad_gates[0][t], chunk.gates[1][t]
@@ -68,13 +68,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.mul(grad_s, r, out=grad_q)
         both = grad[:, H : 3 * H]
         torch.ops.aten.sigmoid_backward(both, gate[:, H:], grad_input=both)
-        if weight.dtype == grad.dtype:
-            torch.addmm(product, grad[:, H:], weight, out=grad_h)
-        else:
-            low = chunk.grad_gates[1][t]
-            low.copy_(grad)
-            torch.mm(low[:, H:], weight, out=product_low)
-            torch.add(product, product_low, out=grad_h)
+        add_product(grad_h.copy_(product), low_gradient(chunk, t)[:, H:], weight, chunk.scratch[0])
 
 
 class ScriptedGRU(ScriptedCell):

@@ -20,7 +20,7 @@ from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent
 from kernels.scripted.driver import ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient, write_product
 
 
 @loop
@@ -64,8 +64,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh, where `weights` holds the factor once more.
     """
     cells, weight, grad_hidden, grad_cells = chunk.states[1], chunk.weights[0], chunk.grads[0], chunk.grads[1]
-    grad_h, grad_c, low = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[0]
-    v, product = chunk.scratch[1], chunk.scratch[2]
+    grad_h, grad_c, v, product = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[1], chunk.scratch[2]
     H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = chunk.gates[0][t], chunk.grad_gates[0][t]
@@ -98,11 +97,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
             grad_c.addcmul_(grad_i, peephole[0]).addcmul_(grad_f, peephole[1])
         else:
             torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
-        if weight.dtype == grad.dtype:
-            torch.mm(grad, weight, out=grad_h)
-        else:
-            torch.mm(chunk.grad_gates[1][t].copy_(grad), weight, out=low)
-            grad_h.copy_(low)
+        write_product(grad_h, low_gradient(chunk, t), weight, chunk.scratch[0])
 
 
 class ScriptedLSTMLike(ScriptedCell):

@@ -22,7 +22,7 @@ from kernels.operator import Named
 from kernels.reference import State, project
 from kernels.scripted.chunks import add_recurrent
 from kernels.scripted.driver import Folded
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient
 
 
 @loop
@@ -67,13 +67,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.mul(grad_c, i, out=grad_s)
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         grad_c.mul_(f)
-        if weight.dtype == grad.dtype:
-            grad_c.addmm_(grad[:, : 2 * H], weight)
-        else:
-            low = chunk.grad_gates[1][t]
-            low.copy_(grad)
-            torch.mm(low[:, : 2 * H], weight, out=chunk.scratch[0])
-            grad_c.add_(chunk.scratch[0])
+        add_product(grad_c, low_gradient(chunk, t)[:, : 2 * H], weight, chunk.scratch[0])
 
 
 @loop

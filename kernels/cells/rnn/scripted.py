@@ -14,7 +14,7 @@ import torch
 from kernels.cells.rnn.reference import rnn_step
 from kernels.operator import Named
 from kernels.scripted.driver import ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient, write_product
 
 
 @loop
@@ -44,21 +44,16 @@ def backward_loop(chunk: BackwardChunk) -> None:
     tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0;  ∂h′ = δ W_hh.
     """
     hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
-    grad_sums, grad_sums_low, product = chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0]
     tanh = chunk.factor == 2.0
     for t in range(hidden.shape[0] - 1, -1, -1):
-        grad = grad_sums[t]
+        grad = chunk.grad_gates[0][t]
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
         if tanh:
             torch.ops.aten.tanh_backward(grad_h, hidden[t].to(grad.dtype), grad_input=grad)
         else:
             torch.mul(grad_h, hidden[t] > 0, out=grad)
-        if weight.dtype == grad.dtype:
-            torch.mm(grad, weight, out=grad_h)
-        else:
-            torch.mm(grad_sums_low[t].copy_(grad), weight, out=product)
-            grad_h.copy_(product)
+        write_product(grad_h, low_gradient(chunk, t), weight, chunk.scratch[0])
 
 
 class ScriptedRNN(ScriptedCell):
