@@ -200,7 +200,8 @@ class ScriptedCell(FusedCell):
         again = self.fold(tensors, factor) if rebuilds and factor != gradient_factor else folded
         projection = Projection(tensors["inputs"], tensors["embedding"], again.weight_ih, again.bias)
         projection.start_gradients(folded.weight_ih, high.dtype, wanted["inputs"])
-        forward_weights, scratch_again = [again.weight_hh.mT, *again.extra], self.scratch(again, initial[0], high)
+        forward_weights = [again.weight_hh.mT, *again.extra]
+        scratch_again = self.scratch(again, initial[0], high) if rebuilds else []
         ended = padding_after(lengths, T) if rebuilds else None
         weights = [folded.weight_hh, *folded.extra]
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)

@@ -1,9 +1,9 @@
 """Large buffers that do not go back to the system between two steps.
 
-torch gives a freed CPU tensor of some megabytes back to the system, and the next one's pages are zeroed and mapped again
-when they are first touched, which takes a good part of a recurrent training step. A `workspace` is an ordinary tensor
-whose memory, when the last tensor on it is gone, is kept for the next one. All that is kept and in use together never
-exceeds what has been in use at one time.
+torch gives a freed CPU tensor of some megabytes back to the system. The pages of the next one are zeroed and mapped
+again when they are first touched, which takes a good part of a recurrent training step. A `workspace` is an ordinary
+tensor whose memory is kept for the next one, once the last tensor on it is gone. All that is kept and in use together
+never exceeds what has been in use at one time.
 """
 
 import mmap

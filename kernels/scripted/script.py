@@ -113,9 +113,6 @@ def write_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor) -
         total.copy_(torch.mm(left, right, out=product))
 
 
-def low_gradient(chunk: BackwardChunk, t: int) -> Tensor:
-    """Return the gradient of the gates of a step in the dtype of the weights."""
-    low = chunk.grad_gates[1][t]
-    if low.dtype != chunk.grad_gates[0].dtype:
-        low.copy_(chunk.grad_gates[0][t])
-    return low
+def low_gradient(grad: Tensor, low: Tensor, t: int) -> Tensor:
+    """Return the gradient of the gates of step t in the dtype of the weights; `low` is `grad_gates[1]` of the chunk."""
+    return grad if grad.dtype == low.dtype else low[t].copy_(grad)

@@ -61,9 +61,10 @@ class Leaky(RecurrentLayer):
 '''
 
 _folder = tempfile.TemporaryDirectory()  # until the tests end: TorchScript reads the source
-(Path(_folder.name) / "leaky_cell").mkdir()
-(Path(_folder.name) / "leaky_cell" / "__init__.py").write_text(LEAKY, encoding="utf-8")
-sys.path.append(_folder.name)
+FOLDER = Path(_folder.name)
+(FOLDER / "leaky_cell").mkdir()
+(FOLDER / "leaky_cell" / "__init__.py").write_text(LEAKY, encoding="utf-8")
+sys.path.append(str(FOLDER))
 Leaky: type[RecurrentLayer] = importlib.import_module("leaky_cell").Leaky
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {

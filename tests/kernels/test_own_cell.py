@@ -1,10 +1,17 @@
 """A fast cell in a folder outside the package: what the tests that run with all cells do not cover."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from kernels import unscripted
-from tests.kernels.all_cells import Leaky
+from lightning_modules.networks.language_model import CharacterModel
+from tests.conftest import save_language_model
+from tests.kernels.all_cells import FOLDER, Leaky
 
 
 def test_it_has_all_that_layers_have(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,3 +36,28 @@ def test_without_loops_its_equations_run(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.testing.assert_close(layer(x), expected)
     with pytest.raises(ValueError, match="has its equations alone and no scripted loops"):
         Leaky(2, 5, backend="torchscript")
+
+
+def test_generate_py_samples_from_it(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    checkpoint = save_language_model(CharacterModel("ab c\n", Leaky, embedding_size=4, hidden_size=6))
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(root), str(FOLDER))))
+    command = [
+        sys.executable,
+        root / "generate.py",
+        "--ckpt",
+        checkpoint,
+        "--prompt",
+        "ab",
+        "--length",
+        "9",
+        "--seed",
+        "1",
+    ]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "for a cell of your own give its class: --layer" in refused.stderr
+    result = subprocess.run([*command, "--layer", "leaky_cell.Leaky"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.removesuffix("\n")) == 11

@@ -17,7 +17,7 @@ from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient
+from kernels.scripted.script import BackwardChunk, ForwardChunk, loop, low_gradient
 
 
 @loop
@@ -27,10 +27,10 @@ def forward_loop(chunk: ForwardChunk) -> None:
     `weights[1]` is the doubled b_hn.
     """
     hidden, h, product = chunk.states[0], chunk.before[0], chunk.scratch[0]
-    weight_t, bias_n = chunk.weights[0], chunk.weights[1]
+    gates, doubled, weight_t, bias_n = chunk.gates[0], chunk.gates[1], chunk.weights[0], chunk.weights[1]
     H, minus_one = hidden.shape[2], hidden.new_full((), -1.0)
     for t in range(hidden.shape[0]):
-        gate, q, h_new = chunk.gates[0][t], chunk.gates[1][t], hidden[t]
+        gate, q, h_new = gates[t], doubled[t], hidden[t]
         torch.mm(h.to(weight_t.dtype), weight_t, out=product)
         gate[:, H:].add_(product[:, : 2 * H]).sigmoid_()
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
@@ -49,11 +49,12 @@ def backward_loop(chunk: BackwardChunk) -> None:
     ∂h′ = ∂h ⊙ z + [δr, δz, δq] W_hh.
     """
     hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
-    product = chunk.scratch[1]
+    gates, doubled, grad_gates, low = chunk.gates[0], chunk.gates[1], chunk.grad_gates[0], chunk.grad_gates[1]
+    product_low, product, first_h = chunk.scratch[0], chunk.scratch[1], chunk.before[0]
     H = hidden.shape[2]
     for t in range(hidden.shape[0] - 1, -1, -1):
-        gate, grad, q = chunk.gates[0][t], chunk.grad_gates[0][t], chunk.gates[1][t]
-        h = hidden[t - 1] if t > 0 else chunk.before[0]
+        gate, grad, q = gates[t], grad_gates[t], doubled[t]
+        h = hidden[t - 1] if t > 0 else first_h
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_s, grad_r = grad[:, :H], grad[:, H : 2 * H]
         grad_z, grad_q = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -68,7 +69,11 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.mul(grad_s, r, out=grad_q)
         both = grad[:, H : 3 * H]
         torch.ops.aten.sigmoid_backward(both, gate[:, H:], grad_input=both)
-        add_product(grad_h.copy_(product), low_gradient(chunk, t)[:, H:], weight, chunk.scratch[0])
+        if weight.dtype == grad.dtype:
+            torch.addmm(product, grad[:, H:], weight, out=grad_h)
+        else:
+            torch.mm(low_gradient(grad, low, t)[:, H:], weight, out=product_low)
+            torch.add(product, product_low, out=grad_h)
 
 
 class ScriptedGRU(ScriptedCell):

@@ -27,10 +27,11 @@ from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, lo
 def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the states h and c; turn `gates` from W x + b into i, f, s, o. `weights` may hold the peepholes [3, H]."""
     hidden, cells, h, c = chunk.states[0], chunk.states[1], chunk.before[0], chunk.before[1]
-    weight_t, product, v = chunk.weights[0], chunk.scratch[0], chunk.scratch[1]
+    gates, weight_t, product, v = chunk.gates[0], chunk.weights[0], chunk.scratch[0], chunk.scratch[1]
+    logistic = chunk.factor == 1.0
     H, has_peephole, peephole = hidden.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(hidden.shape[0]):
-        gate = chunk.gates[0][t]
+        gate = gates[t]
         add_product(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         if has_peephole:
@@ -40,7 +41,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
         else:
             gate.sigmoid_()
         c_new = cells[t]
-        if chunk.factor == 1.0:
+        if logistic:
             torch.mul(f, c, out=c_new).addcmul_(i, s)
         else:
             torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
@@ -65,10 +66,12 @@ def backward_loop(chunk: BackwardChunk) -> None:
     """
     cells, weight, grad_hidden, grad_cells = chunk.states[1], chunk.weights[0], chunk.grads[0], chunk.grads[1]
     grad_h, grad_c, v, product = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[1], chunk.scratch[2]
+    gates, grad_gates, low, product_low = chunk.gates[0], chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0]
+    logistic, first_c = chunk.factor == 1.0, chunk.before[1]
     H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
-        gate, grad = chunk.gates[0][t], chunk.grad_gates[0][t]
-        c_before = cells[t - 1] if t > 0 else chunk.before[1]
+        gate, grad = gates[t], grad_gates[t]
+        c_before = cells[t - 1] if t > 0 else first_c
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -84,7 +87,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         if has_peephole:
             torch.ops.aten.sigmoid_backward(grad_o, o, grad_input=grad_o)
             grad_c.addcmul_(grad_o, peephole[2])
-        if chunk.factor == 1.0:
+        if logistic:
             torch.mul(grad_c, s, out=grad_i)
         else:
             torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
@@ -97,7 +100,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
             grad_c.addcmul_(grad_i, peephole[0]).addcmul_(grad_f, peephole[1])
         else:
             torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
-        write_product(grad_h, low_gradient(chunk, t), weight, chunk.scratch[0])
+        write_product(grad_h, low_gradient(grad, low, t), weight, product_low)
 
 
 class ScriptedLSTMLike(ScriptedCell):

@@ -28,15 +28,15 @@ from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, lo
 @loop
 def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the cells c; turn `gates` from W x + b into i, f, s."""
-    cells, weight_t, c = chunk.states[0], chunk.weights[0], chunk.before[0]
-    H = cells.shape[2]
+    gates, cells, weight_t, c = chunk.gates[0], chunk.states[0], chunk.weights[0], chunk.before[0]
+    H, product, logistic = cells.shape[2], chunk.scratch[0], chunk.factor == 1.0
     for t in range(cells.shape[0]):
-        gate = chunk.gates[0][t]
-        add_product(gate[:, : 2 * H], c.to(weight_t.dtype), weight_t, chunk.scratch[0])
+        gate = gates[t]
+        add_product(gate[:, : 2 * H], c.to(weight_t.dtype), weight_t, product)
         gate.sigmoid_()
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         c_new = cells[t]
-        if chunk.factor == 1.0:
+        if logistic:
             torch.mul(f, c, out=c_new).addcmul_(i, s)
         else:
             torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
@@ -51,15 +51,16 @@ def backward_loop(chunk: BackwardChunk) -> None:
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
     """
     cells, weight, grad_c, grad_cells = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
-    H = cells.shape[2]
+    gates, grad_gates, low, product = chunk.gates[0], chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0]
+    H, first_c, logistic = cells.shape[2], chunk.before[0], chunk.factor == 1.0
     for t in range(cells.shape[0] - 1, -1, -1):
-        gate, grad = chunk.gates[0][t], chunk.grad_gates[0][t]
-        c_before = cells[t - 1] if t > 0 else chunk.before[0]
+        gate, grad = gates[t], grad_gates[t]
+        c_before = cells[t - 1] if t > 0 else first_c
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_i, grad_f, grad_s = grad[:, :H], grad[:, H : 2 * H], grad[:, 2 * H :]
         if grad_cells is not None:
             grad_c.add_(grad_cells[t])
-        if chunk.factor == 1.0:
+        if logistic:
             torch.mul(grad_c, s, out=grad_i)
         else:
             torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
@@ -67,7 +68,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.mul(grad_c, i, out=grad_s)
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         grad_c.mul_(f)
-        add_product(grad_c, low_gradient(chunk, t)[:, : 2 * H], weight, chunk.scratch[0])
+        add_product(grad_c, low_gradient(grad, low, t)[:, : 2 * H], weight, product)
 
 
 @loop

@@ -24,10 +24,10 @@ def forward_loop(chunk: ForwardChunk) -> None:
     States after a row's last valid step are set to zero: relu's could overflow.
     """
     sums, hidden, weight_t, h = chunk.gates[0], chunk.states[0], chunk.weights[0], chunk.before[0]
-    tanh, ended, minus_one = chunk.factor == 2.0, chunk.ended, sums.new_full((), -1.0)
+    tanh, ended, product, minus_one = chunk.factor == 2.0, chunk.ended, chunk.scratch[0], sums.new_full((), -1.0)
     for t in range(hidden.shape[0]):
         total = sums[t]
-        add_product(total, h, weight_t, chunk.scratch[0])
+        add_product(total, h, weight_t, product)
         h = hidden[t]
         if tanh:
             torch.add(minus_one, total.sigmoid_(), alpha=2.0, out=h)
@@ -44,16 +44,16 @@ def backward_loop(chunk: BackwardChunk) -> None:
     tanh: δ = ∂h ⊙ (1 − h²);  relu: δ = ∂h where h > 0;  ∂h′ = δ W_hh.
     """
     hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
-    tanh = chunk.factor == 2.0
+    grad_sums, low, product, tanh = chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0], chunk.factor == 2.0
     for t in range(hidden.shape[0] - 1, -1, -1):
-        grad = chunk.grad_gates[0][t]
+        grad = grad_sums[t]
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
         if tanh:
             torch.ops.aten.tanh_backward(grad_h, hidden[t].to(grad.dtype), grad_input=grad)
         else:
             torch.mul(grad_h, hidden[t] > 0, out=grad)
-        write_product(grad_h, low_gradient(chunk, t), weight, chunk.scratch[0])
+        write_product(grad_h, low_gradient(grad, low, t), weight, product)
 
 
 class ScriptedRNN(ScriptedCell):
