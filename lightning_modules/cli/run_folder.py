@@ -105,7 +105,7 @@ def find_runs(folder: Path, config: dict[str, Any], may_differ: tuple[str, ...] 
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} must be a folder for the runs, and a file is in its place")
-    matching, reason = [], f"there is no run in {folder}"
+    matching, reason = [], ""
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
             stored = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
@@ -113,13 +113,14 @@ def find_runs(folder: Path, config: dict[str, Any], may_differ: tuple[str, ...] 
                 raise ValueError("a config is `key: value` lines")
             differing = _differences(stored, config, (*may_differ, DOWNLOAD))
         except (OSError, ValueError, yaml.YAMLError, RecursionError):
-            reason = f"{run} has no readable config.yaml" if reason.startswith("there is no run") else reason
+            reason = reason or f"{run} has no readable config.yaml"
             continue
-        if not differing:
+        if differing:
+            more = " …" if len(differing) > 3 else ""
+            reason = reason or f"{run} has another config: {', '.join(differing[:3])}{more}"
+        else:
             matching.append(run)
-        elif reason.startswith("there is no run"):
-            reason = f"{run} has another config: {', '.join(differing[:3])}{' …' if len(differing) > 3 else ''}"
-    return matching, reason
+    return matching, reason or f"there is no run in {folder}"
 
 
 def find_last(folder: Path, config: dict[str, Any]) -> Path:

@@ -1,6 +1,5 @@
 """Safe loading of YAML: limited depth and size, no duplicate keys, no values that contain themselves."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -12,15 +11,40 @@ DEEPEST = 50  # levels; configs have about six
 LARGEST = 10_000  # values, after expanding aliases
 
 
-@dataclass
-class _Open:
-    """A mapping or sequence whose end has not been read yet, with its size so far and the keys of a mapping."""
+class _CheckedLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a text while it is composed, before aliases are expanded."""
 
-    anchor: str | None
-    mapping: bool
-    size: int = 1
-    key: bool = True  # whether a mapping's next value is a key
-    keys: set[str] = field(default_factory=set)
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._open: list[str | None] = []  # anchors of the values that contain the next one, None without an anchor
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        at = f"line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+            raise UserError(f"{at}: *{event.anchor} stands inside of what it stands for, which has no end")
+        if len(self._open) > DEEPEST:
+            raise UserError(f"{at} is nested more than {DEEPEST} levels deep")
+        self._open.append(event.anchor)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        children = []
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UserError(f"line {line}: the key {key.value!r} is given twice; only one of them can count")
+                seen.add(key.value)
+            children = [each for pair in node.value for each in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        if node is not None:
+            self._sizes[node] = 1 + sum(self._sizes[child] for child in children)
+            if self._sizes[node] > LARGEST:
+                raise UserError(f"{at}: too large; a config has at most {LARGEST:,} values, aliases expanded")
+        return node
 
 
 def check_yaml(text: str) -> None:
@@ -30,39 +54,11 @@ def check_yaml(text: str) -> None:
         UserError: if the text is nested too deeply, too large, contains itself, or gives a key twice in one mapping.
         yaml.YAMLError: if it is not YAML.
     """
-    sizes: dict[str | None, int] = {}
-    stack = [_Open(None, False)]
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        at = f"line {event.start_mark.line + 1}" if event.start_mark else ""
-        if isinstance(event, yaml.CollectionStartEvent):
-            _count(stack[-1], 0)
-            stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
-            if len(stack) > DEEPEST:
-                raise UserError(f"{at} is nested more than {DEEPEST} levels deep")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            done = stack.pop()
-            stack[-1].size += done.size
-            if done.anchor is not None:
-                sizes[done.anchor] = done.size
-        elif isinstance(event, yaml.AliasEvent):
-            if any(each.anchor == event.anchor for each in stack):
-                raise UserError(f"{at}: *{event.anchor} stands inside of what it stands for, which has no end")
-            _count(stack[-1], sizes.get(event.anchor, 1))
-        elif isinstance(event, yaml.ScalarEvent):
-            holder = stack[-1]
-            if holder.mapping and holder.key and event.value in holder.keys:
-                raise UserError(f"{at}: the key {event.value!r} is given twice; only one of them can count")
-            if holder.mapping and holder.key:
-                holder.keys.add(event.value)
-            _count(holder, 1)
-        if stack[-1].size > LARGEST:
-            raise UserError(f"{at}: too large; a config has at most {LARGEST:,} values, aliases expanded")
-
-
-def _count(holder: _Open, size: int) -> None:
-    """Count a value in a mapping or sequence; in a mapping, keys and values alternate."""
-    holder.size += size
-    holder.key = not holder.key
+    loader = _CheckedLoader(text)
+    try:
+        loader.get_single_node()
+    finally:
+        loader.dispose()
 
 
 def load_checked(text: str) -> Any:
