@@ -25,6 +25,8 @@ Refused = Callable[..., str]
         "--model.network.layer builtins.int": "layer: Expected 'builtins.int' to be a subclass of Module",
         "--model.network.layer torch.nn.Linear": "cannot run torch.nn.modules.linear.Linear, which has",
         "--model.network.layer torch.nn.LSTM": "use a layer of kernels, such as kernels.LSTM",
+        "--model.network.layer.batch_first true": "gives it tokens [T, B]; batch_first must be false",
+        "--model.network.layer.dtype torch.float16": "its dtype must be that of the network, float32",
         "--model.network.layer kernels.layer.RecurrentLayer": "RecurrentLayer defines no shapes",
         "--model.network builtins.int": "Import path builtins.int does not correspond to a subclass of Module",
         "--model.network torch.nn.Identity": "Expected key network.init_args.",
