@@ -1,4 +1,4 @@
-"""A book as training text, character by character: random windows, or streams whose state is carried on.
+"""A book as training text, character by character: random windows, or streams whose recurrent state is carried on.
 
 Legend: B batch, T time, V vocabulary, N characters.
 """
@@ -29,14 +29,14 @@ class Book(StepStreamDataModule):
 
     Args:
         path: any UTF-8 text file.
-        book: a named book, where no path is given: democracy or grimm. With neither the text is Python's own help
-            topics: for smoke tests only, never for a figure.
-        download: whether a named set that no data folder has is fetched.
+        book: a named book, if no path is given: democracy or grimm. Without both the text is Python's own help topics,
+            which serve for smoke tests only.
+        download: whether to fetch the named book if no data folder has it.
         keep_licence: whether to keep Project Gutenberg's header and licence.
-        val_fraction: share of the text after the training part.
-        test_fraction: share of the text at its end.
-        feed: "windows" draws T characters anywhere, each from an empty state; "streams" reads the text on in B
-            contiguous parts, whose state is carried from step to step.
+        val_fraction: fraction of the text that validates; it follows the training part.
+        test_fraction: fraction of the text that tests; it is the end.
+        feed: "windows" draws T characters at random places, each with a new state; "streams" reads B contiguous parts
+            of the text, whose state is carried from step to step.
         length: characters T of a window, or of a stream's step.
         batch_size: windows or streams B, on each process.
         seed: seed of the data; train.py passes seed_everything.
@@ -120,7 +120,7 @@ class Book(StepStreamDataModule):
 
     @property
     def split(self) -> dict[str, Any]:
-        """The text, and where it is cut."""
+        """The text and its fractions."""
         name = self.path or self.book or "Python's help topics"
         return {
             "name": name,
@@ -137,17 +137,17 @@ class Book(StepStreamDataModule):
         return TextBatch(windows[:, :-1], windows[:, 1:], True)
 
     def batch_of_step(self, step: int, rank: int) -> TextBatch:
-        """Return the batch of a step: a window at random places, or the next T characters of every stream.
+        """Return the batch of a step: windows at random places, or the next T characters of every stream.
 
-        The streams of all processes together are the training text, but for a remainder at its end. There they start
-        again, each pass a few characters further on, so that its steps do not always break at the same places.
+        The streams of all processes together are the training text without a remainder at its end. When they end,
+        they start again, each time shifted by a random number of characters, so that steps break at other places.
         """
         if self.feed == "windows":
             return super().batch_of_step(step, rank)
         text, T = self._splits["train"], self.length
         ranks = self.trainer.world_size if self.trainer else 1
         size = len(text) // (self.batch_size * ranks)  # characters of one stream
-        steps = max(1, (size - 1) // T - 1)  # of a pass; a step's worth of characters is left for the shift
+        steps = max(1, (size - 1) // T - 1)  # of a pass; a step's characters are left for the shift
         turn, place = divmod(step, steps)
         shift = int(step_generator(self.seed, 0, turn).integers(0, min(T, size - 1 - steps * T) + 1))
         streams = text[: size * self.batch_size * ranks].view(ranks, self.batch_size, size)[rank]
@@ -155,7 +155,7 @@ class Book(StepStreamDataModule):
         return TextBatch(streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0)
 
     def carried(self, processes: int) -> dict[str, int]:
-        """Return how many streams there are, and how far a step goes."""
+        """Return the number of streams and the length of a step, if states are carried."""
         if self.feed == "windows":
             return {}
         return {"--data.batch_size": self.batch_size, "--data.length": self.length, "processes": processes}
@@ -181,7 +181,7 @@ class Book(StepStreamDataModule):
 
 
 class _WholeText(IterableDataset):
-    """Batches in their order. Every process reads them all: shared out, the carried state would not fit."""
+    """Batches in their order. Every process reads all of them, since their state is carried from one to the next."""
 
     def __init__(self, batches: list[TextBatch]) -> None:
         self.batches = batches

@@ -1,14 +1,14 @@
-"""Where data sets are looked up."""
+"""The folders that are searched for data sets."""
 
 import os
 from pathlib import Path
 
 
 class DataError(ValueError):
-    """Data that cannot be had or used; the message says why, and what would do."""
+    """Data that are missing or cannot be used. The message gives the reason and what to do."""
 
 
 def data_folders() -> list[Path]:
-    """Return the folders where data are looked up: RESEARCH_DATA_DIR, then data/ under the current folder."""
+    """Return the folders that are searched for data: RESEARCH_DATA_DIR, then data/ in the current folder."""
     chosen = os.environ.get("RESEARCH_DATA_DIR")
     return [*([Path(chosen)] if chosen else []), Path("data")]

@@ -1,7 +1,7 @@
-"""The files of named data sets: found in the data folders or, by request alone, fetched (--data.download true).
+"""The files of named data sets: found in the data folders or, with --data.download true, fetched.
 
-What is fetched goes to data/ under the current folder, never to RESEARCH_DATA_DIR. Where RESEARCH_DATA_MIRROR names a
-server, https://HOST/PATH is read as MIRROR/HOST/PATH: `wget -x` lays files out so, for machines without the internet.
+Files are fetched to data/ in the current folder, never to RESEARCH_DATA_DIR. If RESEARCH_DATA_MIRROR names a server,
+https://HOST/PATH is read as MIRROR/HOST/PATH, the layout of `wget -x`, for machines without the internet.
 """
 
 import contextlib
@@ -31,19 +31,19 @@ Check = Callable[[Path], bool]
 
 
 class NotFetched(Exception):
-    """Why a file could not be fetched: its address and a reason."""
+    """A file could not be fetched; the message has its address and the reason."""
 
 
 def find_files(name: str, download: bool = False, check: Check | None = None) -> list[Path]:
-    """Return the paths of a named set's files, in the table's order, in the first data folder that has them all.
+    """Return the paths of the files of a named set, in the order of the table, in the first data folder with all.
 
     Args:
         name: a key of PUBLISHED_SETS.
-        download: whether to fetch the set where no data folder has it.
-        check: tells whether a fetched file is the published one, where the table has no hash of it.
+        download: whether to fetch the set if no data folder has it.
+        check: returns whether a fetched file is the published one; used for files without a hash in the table.
 
     Raises:
-        DataError: if they are in no data folder, and are not to be fetched or cannot be.
+        DataError: if no data folder has them, and they are not to be fetched or cannot be.
     """
     published = PUBLISHED_SETS[name]
     for folder in data_folders():
@@ -56,7 +56,7 @@ def find_files(name: str, download: bool = False, check: Check | None = None) ->
 
 
 def absent(name: str) -> DataError:
-    """Return the error of a named set that is in no data folder: one line that ends with the option to fetch it."""
+    """Return the error for a named set that no data folder has: one line that ends with the option to fetch it."""
     published = PUBLISHED_SETS[name]
     folders = [folder / published.folder for folder in data_folders()]
     what = f"{name} is not in {' or '.join(map(str, folders))}"
@@ -73,7 +73,7 @@ def fetch(name: str, check: Check | None = None) -> list[Path]:
     """Fetch a named set to data/ and return the paths of its files. A failure leaves nothing behind.
 
     Raises:
-        DataError: if a file cannot be had or written, or is not the published one.
+        DataError: if a file cannot be fetched or written, or is not the published one.
     """
     published = PUBLISHED_SETS[name]
     target = ROOT / published.folder
@@ -100,7 +100,7 @@ def fetch(name: str, check: Check | None = None) -> list[Path]:
 
 
 def is_published(path: Path, known: str) -> bool:
-    """Tell whether a file has a hash of the table."""
+    """Return whether the content of a file has a hash of the table."""
     kind, _, digest = known.rpartition(":")
     content = path.read_bytes()
     if kind == "git":
@@ -111,33 +111,33 @@ def is_published(path: Path, known: str) -> bool:
 
 
 def _present(folder: Path, published: PublishedSet, *files: str) -> list[Path]:
-    """Return the paths of the files, by default all of a set, that are in a folder, packed by gzip or not."""
+    """Return the paths of those files, by default all of a set, that a folder has, compressed by gzip or not."""
     either = [(folder / file, folder / f"{file}.gz") for file in files or published.files]
     return [plain if plain.is_file() else packed for plain, packed in either if plain.is_file() or packed.is_file()]
 
 
 @contextlib.contextmanager
 def _workplace() -> Iterator[Path]:
-    """Give an empty folder in data/, to one process at a time, and remove it with all that is left there."""
+    """Provide an empty folder in data/ to one process at a time, and remove it afterwards."""
     ROOT.mkdir(exist_ok=True)
     lock = ROOT / ".download.lock"
     try:
         with FileLock(lock):
             try:
-                for left in ROOT.glob(".download-*"):  # by a process that was killed
+                for left in ROOT.glob(".download-*"):  # of a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=ROOT) as folder:
                     yield Path(folder)
             finally:
                 with contextlib.suppress(OSError):  # Windows keeps what is open
-                    lock.unlink()  # while it is held: who waits for it sees that it is gone
+                    lock.unlink()  # while it is held: waiting processes then make a new one
     finally:
         with contextlib.suppress(OSError):  # it stays unless empty
             ROOT.rmdir()
 
 
 def _download(published: PublishedSet, folder: Path, check: Check | None) -> dict[str, Path]:
-    """Fetch and check the files of a set; return where each is in `folder`, under a name that no reader looks for."""
+    """Fetch the files of a set into `folder` and check them; return the path of each."""
     paths = {file: folder / str(number) for number, file in enumerate(published.files)}
     if published.address.endswith(".zip"):
         _get(published.address, folder / "zip")
@@ -176,7 +176,7 @@ def _get(address: str, path: Path) -> None:
 
 
 def _unzip(address: str, archive: Path, paths: dict[str, Path]) -> None:
-    """Write the files of a zip archive, which it may have in a folder."""
+    """Write the files of a zip archive, in whatever folder of it they are."""
     try:
         with zipfile.ZipFile(archive) as content:
             members = {PurePosixPath(member).name: member for member in content.namelist()}
@@ -189,7 +189,7 @@ def _unzip(address: str, archive: Path, paths: dict[str, Path]) -> None:
 
 
 def _unpack(address: str, path: Path) -> None:
-    """Unpack a file packed by gzip, unless it was unpacked on its way: some servers take .gz for an encoding."""
+    """Decompress a gzip file, unless the transfer has done so: some servers send .gz as an encoding."""
     content = path.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         try:
@@ -200,6 +200,6 @@ def _unpack(address: str, path: Path) -> None:
 
 
 def _mirrored(address: str) -> str:
-    """Return where an address is read: itself, or its copy on the mirror."""
+    """Return an address, or that of its copy on the mirror."""
     mirror = os.environ.get("RESEARCH_DATA_MIRROR")
     return f"{mirror.rstrip('/')}/{address.removeprefix('https://')}" if mirror else address

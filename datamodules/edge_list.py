@@ -1,14 +1,14 @@
-"""Edge lists: a pair of names in every line, as SNAP and others publish graphs.
+"""Edge lists, as SNAP and others publish graphs: a pair of names in every line.
 
 The file is text as in `datamodules.text_lines`. Its rules:
 
-- Two names a line, with a tab, a comma or spaces between them: a tab where the first pair has one, else a comma where
-  it has one, else spaces. All lines have the same. Spaces around a name are no part of it, and only where tabs separate
-  may it have some inside. Names are compared as they are written: `1` and `01` are two.
-- Blank lines are skipped anywhere, and so are comments: lines that begin with `#` or `%`.
-- A header, such as `source target` or `id_1,id_2`, is refused: it would be an edge.
-- A pair counts once, however often and in whichever direction it is there.
-- A line that joins a name to itself is left out, and one line says how many there were.
+- A line has two names with a separator between them, the same in all lines: a tab if the first pair has one, else a
+  comma if it has one, else spaces. Spaces around a name are removed. Names may contain spaces only if tabs separate
+  them. Names are compared as they are written: `1` and `01` differ.
+- Blank lines and comments (lines that begin with `#` or `%`) are skipped.
+- A header, such as `source target` or `id_1,id_2`, is an error: it would become an edge.
+- A pair counts once, even if it appears several times or in both directions.
+- A line that joins a name to itself is left out; a message gives the number of these lines.
 """
 
 import re
@@ -27,7 +27,7 @@ def read_pairs(path: Path) -> tuple[Tensor, int]:
     """Return the pairs [n, 2] of different nodes, each once, and the number of nodes, numbered in order of their names.
 
     Raises:
-        DataError: if the file cannot be read, has a header, a line that is no pair, or no pair at all.
+        DataError: if the file cannot be read, has a header, has a line that is not a pair, or has no pair.
     """
     rows = _rows(path)
     loops = [number for number, (one, other) in rows.items() if one == other]

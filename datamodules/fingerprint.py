@@ -1,4 +1,4 @@
-"""A short hash of data, by which a checkpoint knows again what it was trained on, wherever the file lies."""
+"""A short hash of data, by which a checkpoint identifies its training data independently of their path."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def fingerprint(parts: Iterable[Tensor | str]) -> str:
-    """Return 16 hexadecimal digits that differ where a part differs: a tensor's type, shape or numbers, or a text."""
+    """Return a hash of tensors (type, shape and values) and texts as 16 hexadecimal digits."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):

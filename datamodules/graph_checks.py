@@ -1,4 +1,4 @@
-"""What a graph of nodes must have before a network is trained on it. Legend: N nodes, E edges, F features."""
+"""Checks of a graph before a network is trained on its nodes. Legend: N nodes, E edges, F features."""
 
 import copy
 
@@ -10,10 +10,10 @@ from datamodules.data_folders import DataError
 
 
 def to_usual_types(graph: Data) -> Data:
-    """Return a graph with x float32, edge_index and y int64, which have been numbers of other sizes.
+    """Return a copy of a graph with x as float32, edge_index and y as int64.
 
     Raises:
-        DataError: if a part is no tensor, or of complex numbers.
+        DataError: if a part is not a tensor, or has complex numbers.
     """
     graph = copy.copy(graph)
     for name, dtype in (("x", torch.float32), ("edge_index", torch.int64), ("y", torch.int64)):
@@ -30,11 +30,11 @@ def to_usual_types(graph: Data) -> Data:
 
 
 def check_graph(graph: Data) -> None:
-    """Refuse a graph that no network could learn from.
+    """Raise an error if a network could not learn from a graph.
 
     Raises:
-        DataError: if a part is not there or of another shape, it has no edges, an edge to no node, a feature that is
-            no number, a split without a node, a node in two, or a class without a training node.
+        DataError: if a part is missing or has a wrong shape, or if there are no edges, an edge to a missing node, a
+            feature that is not finite, a split without nodes, a node in two splits, or a class without a training node.
     """
     missing = [
         name

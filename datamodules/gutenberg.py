@@ -1,9 +1,9 @@
-"""What of a file of Project Gutenberg is the book: the text between the markers, without header and licence.
+"""Extraction of the book from a file of Project Gutenberg: the text between the markers, without header and licence.
 
-A book lies between a START marker and the END marker after it. In files of before 2003 it begins after the end of "The
-Small Print!", and ends at the last line "End of the Project Gutenberg Etext of …". A file may hold several books; what
-lies before, between and after them is header and licence, and goes, unless it is too long for that or has a marker
-without its other half: then it stays, markers included, and one line says so. No text is lost without a word.
+A book stands between a START marker and the next END marker. In files from before 2003 it starts after "The Small
+Print!" and ends at the last line "End of the Project Gutenberg Etext of …". A file may hold several books. The text
+before, between and after them is header and licence, and is removed. If it is too long for that, or has a marker
+without its counterpart, the whole file is kept, and a message gives the reason. So no text is lost silently.
 """
 
 import itertools

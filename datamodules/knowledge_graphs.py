@@ -1,7 +1,6 @@
-"""Knowledge graphs: triples of named entities and relations. Nations, Kinship, UMLS, WN18RR, FB15k-237, or one's own.
+"""Knowledge graphs, triples of named entities and relations: Nations, Kinship, UMLS, WN18RR, FB15k-237, or your own.
 
-Every relation is asked about in both directions: triple (h, r, t) gives the queries (h, r, ?) and (t, r⁻¹, ?), with
-r⁻¹ a relation of its own.
+Each triple (h, r, t) gives two queries, (h, r, ?) and (t, r⁻¹, ?), where r⁻¹ is a relation of its own.
 """
 
 from pathlib import Path
@@ -18,11 +17,11 @@ from datamodules.text_lines import file_lines, is_header
 
 
 class Published(NamedTuple):
-    """How a published graph is known to be whole, and read.
+    """How a published graph is read and checked.
 
     Args:
-        sizes: numbers of entities, relations, and triples to train, validate and test.
-        columns: which columns hold head, relation and tail.
+        sizes: numbers of entities, of relations, and of training, validation and test triples.
+        columns: the columns of head, relation and tail.
     """
 
     sizes: tuple[int, int, int, int, int]
@@ -42,20 +41,20 @@ FILES = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
 class KnowledgeGraph(LinkGraph):
     """A knowledge graph with its published split.
 
-    Ranking is filtered: a target that is true in any split is no wrong target of another one. An entity or relation
-    of the held-out triples that no training triple has is a node like the others, ranked by what it was initialised
-    with; no triple is left out.
+    Ranks are filtered: a triple that is true in any split does not count as a wrong one. Entities and relations that
+    appear in held-out triples only are part of the graph, with their initial embeddings; no triple is left out.
 
     Args:
         name: a published graph.
-        download: whether a named set that no data folder has is fetched.
-        path: a folder with train.txt, valid.txt and test.txt in its stead: head, relation and tail between tabs.
+        download: whether to fetch a published graph if no data folder has it.
+        path: a folder of your own instead, with train.txt, valid.txt and test.txt; head, relation and tail are
+            separated by tabs.
         batch_size: queries B of a batch.
         seed: seed of the order of the queries.
 
     Raises:
-        DataError: if the files are not there, a line is a header or has not three columns, or a published graph is not
-            whole.
+        DataError: if a file is missing, a line is a header or does not have three columns, or a published graph is
+            incomplete.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class KnowledgeGraph(LinkGraph):
         return {"name": self.path or self.dataset, **super().split}
 
     def load(self) -> Links:
-        """Return the graph, its nodes and relations in the order of their names."""
+        """Return the graph, with nodes and relations numbered in the order of their names."""
         folder = find_folder(self.dataset, self.download) if self.path is None else Path(self.path)
         columns = PUBLISHED[self.dataset].columns if self.path is None else (0, 1, 2)
         lines = {split: read_triples(folder / file) for split, file in FILES.items()}
@@ -112,10 +111,10 @@ def find_folder(name: str, download: bool = False) -> Path:
 def read_triples(path: Path) -> list[list[str]]:
     """Return the three columns of every line of a text file (see `datamodules.text_lines`); blank ones are skipped.
 
-    Spaces around a name are no part of it. There are no comments: any line but a blank one is a triple.
+    Spaces around a name are removed. There are no comments: every line but a blank one is a triple.
 
     Raises:
-        DataError: if the file cannot be read, has a header, or a line has not three columns.
+        DataError: if the file cannot be read, has a header, or a line does not have three columns.
     """
     lines = {number: line for number, line in enumerate(file_lines(path), 1) if line.strip()}
     if not lines:

@@ -1,4 +1,4 @@
-"""Texts with a class each, and the graph of their words: R8, R52, Ohsumed, MR, or texts of one's own.
+"""Texts with a class each, and the graph of their words: R8, R52, Ohsumed, MR, or your own texts.
 
 Legend: B texts, T words of the longest, V vocabulary, C classes, E edges between words.
 """
@@ -20,32 +20,32 @@ from datamodules.step_stream import EpochStreamDataModule
 from datamodules.text_files import Text, read_texts
 from datamodules.word_graph import word_graph
 
-UNEQUAL = 0.2  # texts of a batch differ in length by about so much
+UNEQUAL = 0.2  # relative difference between the lengths of a batch, about
 
 
 class LabelledTexts(EpochStreamDataModule):
-    """Texts in their published split into those to train on and those to test; of the former a share validates.
+    """Texts in their published training and test splits; a fraction of the training texts validates.
 
-    Vocabulary and graph are of the training texts: nothing is known of others before they are read. With `transductive`
-    the words of all texts count, though no label does; TextGCN's figures were obtained so.
+    The vocabulary and the graph of words come from the training texts. With `transductive` they come from the words of
+    all texts, without labels, as in TextGCN (Yao, Mao & Luo 2019, arXiv:1809.05679).
 
     Args:
         name: R8 or R52 (Reuters news, 8 or 52 topics), MR (film reviews, good or bad) or Ohsumed (medical abstracts, 23
-            diseases), as TextGCN's authors cleaned them; torch: what its functions say of themselves, for a first try.
-        download: whether a named set that no data folder has is fetched.
-        path: texts of one's own instead, a line each: train or test, the class, the text, with tabs between them.
-        transductive: whether the words of the texts to validate and to test count, too.
-        val_fraction: share of the training texts that validates.
-        min_count: occurrences that make a word one of the vocabulary.
-        max_words: of a text; what follows is left out.
-        window: words of a window, in which words are neighbours.
-        neighbours: edges of a word in the graph, to those with the highest pointwise mutual information.
-        batch_size: texts B of a batch, of like lengths.
+            diseases), as cleaned by the authors of TextGCN; torch: docstrings of PyTorch, for a first try.
+        download: whether to fetch a named set if no data folder has it.
+        path: a file of your own texts instead, one a line: train or test, the class, the text, separated by tabs.
+        transductive: whether validation and test texts contribute to vocabulary and graph.
+        val_fraction: fraction of the training texts that validates.
+        min_count: occurrences from which a word is in the vocabulary.
+        max_words: words of a text that are read.
+        window: words of a window in which words are neighbours.
+        neighbours: edges of a word in the graph, to the words with the highest pointwise mutual information.
+        batch_size: texts B of a batch, of similar lengths.
         seed: seed of the order of the texts; train.py passes seed_everything.
-        split_seed: seed of the split, apart from that of the training, so that seeds differ in the training alone.
+        split_seed: seed of the split; it is separate, so that runs with other seeds have the same split.
 
     Raises:
-        DataError: if a file is not there or not what it should be, or a split is empty.
+        DataError: if a file is missing or invalid, or a split is empty.
     """
 
     batch_type = LabelledTextBatch
@@ -73,7 +73,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def texts(self) -> dict[str, list[Text]]:
-        """The texts of "train", "val" and "test", those held out in the order of their lengths."""
+        """The texts of "train", "val" and "test"; held-out texts are sorted by length."""
         texts = read_texts(self.dataset, self.path, self.download)
         train = [text for text in texts if text.split == "train"]
         order = np.random.default_rng(self.split_seed).permutation(len(train))
@@ -93,7 +93,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     @property
     def split(self) -> dict[str, Any]:
-        """The texts, and how those that validate are drawn."""
+        """The texts, and the settings by which the validation texts are drawn."""
         texts = (
             f"{split}\t{text.label}\t{' '.join(text.words)}" for split, part in self.texts.items() for text in part
         )
@@ -102,7 +102,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def classes(self) -> list[str]:
-        """The names of the classes, those of which there is no text to train on included."""
+        """The names of the classes of all splits."""
         return sorted({text.label for texts in self.texts.values() for text in texts})
 
     @property
@@ -112,24 +112,24 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def numbers(self) -> dict[str, int]:
-        """The numbers of the words of the vocabulary, from 1 on, in their order."""
+        """The number of each word of the vocabulary, from 1 on, in alphabetical order."""
         counts = Counter(word for text in self._seen for word in text.words[: self.max_words])
         words = sorted(word for word, count in counts.items() if count >= self.min_count)
         return {word: number for number, word in enumerate(words, 1)}
 
     @property
     def vocab_size(self) -> int:
-        """Size V of the vocabulary, with the number of words that are not in it."""
+        """Size V of the vocabulary, including number 0 for all other words."""
         return len(self.numbers) + 1
 
     @property
     def _seen(self) -> list[Text]:
-        """The texts of whose words vocabulary and graph are made."""
+        """The texts from which vocabulary and graph are made."""
         return [text for split in (self.texts if self.transductive else ["train"]) for text in self.texts[split]]
 
     @functools.cached_property
     def _encoded(self) -> dict[str, list[Tensor]]:
-        """The numbers of the words of every text, 0 for a text without words."""
+        """The numbers of the words of every text; a text without words is [0]."""
         return {
             split: [
                 torch.tensor([self.numbers.get(word, 0) for word in text.words[: self.max_words]] or [0])
@@ -153,7 +153,7 @@ class LabelledTexts(EpochStreamDataModule):
         return word_graph(list(known), self.vocab_size, self.window, self.neighbours)
 
     def order(self, generator: np.random.Generator) -> Tensor:
-        """Return the numbers of the training texts in a drawn order, in which those of a batch are of like lengths."""
+        """Return the numbers of the training texts in random order, with texts of similar lengths in each batch."""
         lengths = np.array([len(words) for words in self._encoded["train"]])
         alike = np.argsort(lengths * generator.uniform(1 - UNEQUAL, 1 + UNEQUAL, len(lengths)))
         batches = self.steps_per_epoch * self._ranks

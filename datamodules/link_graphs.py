@@ -1,9 +1,9 @@
-"""Graphs whose missing links are predicted: queries "which nodes does this node reach by this relation?" in batches.
+"""Base class of graphs whose missing links are predicted.
 
-Whatever the graph, a link is a triple (head, relation, tail) of numbers, and a query is its first two. In training
-a query is answered by all of its training links at once; in evaluation by the links that are held out, while those
-that are known already are left out of the ranking. Legend: N nodes, R relations, n triples, B queries, A targets, K
-targets known already, E edges.
+A link is a triple (head, relation, tail) of numbers. Its query is (head, relation, ?). In training the targets of a
+query are the tails of all its training links. In validation and test they are the tails of its held-out links; tails of
+links that are known already are left out of the ranking.
+Legend: N nodes, R relations, n triples, Q queries of a split, B queries of a batch, A targets, K known tails, E edges.
 """
 
 import functools
@@ -22,12 +22,12 @@ from datamodules.step_stream import EpochStreamDataModule
 
 
 class Targets(NamedTuple):
-    """The tails of triples by their query, which is a number: head · R + relation.
+    """The tails of triples, grouped by query. A query is the number head · R + relation.
 
     Args:
-        queries: the queries, each once, in order [Q].
-        starts: where in `tails` each one's begin; the last entry is their number [Q + 1].
-        tails: tails of all queries, one after the other [n].
+        queries: the queries in ascending order, each once [Q].
+        starts: first place of each query in `tails`, and the length of `tails` [Q + 1].
+        tails: tails of all queries, concatenated [n].
     """
 
     queries: Tensor
@@ -36,13 +36,13 @@ class Targets(NamedTuple):
 
     @classmethod
     def of(cls, triples: Tensor, num_relations: int) -> Self:
-        """Sort triples [n, 3] by their query; equal ones count once."""
+        """Group triples [n, 3] by query; equal triples count once."""
         triples = torch.unique(triples, dim=0)  # in order of head, relation, tail
         queries, counts = torch.unique_consecutive(triples[:, 0] * num_relations + triples[:, 1], return_counts=True)
         return cls(queries, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), triples[:, 2].contiguous())
 
     def to(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pairs (row of the query [A], target [A]); a query that is not there has none."""
+        """Return the rows of `queries` [A] and the targets that belong to them [A]; an unknown query has none."""
         place = torch.searchsorted(self.queries, queries)
         there = torch.cat([self.queries, self.queries.new_full((1,), -1)])[place] == queries
         place = place.where(there, 0)
@@ -53,13 +53,13 @@ class Targets(NamedTuple):
 
 
 class Links(NamedTuple):
-    """What a data module loads. Triples are [n, 3]: head, relation, tail.
+    """The links of a graph. Triples are [n, 3]: head, relation, tail.
 
     Args:
         num_nodes: number N of nodes.
         num_relations: number R of relations.
-        triples: triples of the train, val and test split, in each direction in which they are queries about.
-        known: triples that are left out when the queries of a split are answered.
+        triples: triples of the train, val and test split, in each direction in which they are queried.
+        known: triples that are left out of the ranking of each split.
     """
 
     num_nodes: int
@@ -69,7 +69,7 @@ class Links(NamedTuple):
 
 
 class LinkGraph(EpochStreamDataModule, ABC):
-    """Queries about the links of one graph. An epoch asks every training query once, in an order of its own.
+    """Queries about the links of one graph. An epoch has every training query once, in a random order of its own.
 
     Args:
         batch_size: queries B of a batch, on each process.
@@ -90,7 +90,7 @@ class LinkGraph(EpochStreamDataModule, ABC):
         """The graph, checked.
 
         Raises:
-            DataError: if a split has no link, or a link of another split.
+            DataError: if a split is empty, or has a link of another split.
         """
         links = self.load()
         numbers = {}  # of each link

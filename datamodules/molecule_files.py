@@ -19,7 +19,7 @@ from torch_geometric.utils.smiles import e_map, from_smiles, x_map
 from datamodules.data_folders import DataError
 from datamodules.download import find_files
 
-LABELS = 1000  # at most, of a node or an edge: each gets a column
+LABELS = 1000  # most labels of nodes or edges; each gets a column
 RDKIT_MISSING = (
     "{name} is read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]', "
     "or --data.name MUTAG"
@@ -27,11 +27,11 @@ RDKIT_MISSING = (
 
 
 class Source(NamedTuple):
-    """What a data set's files hold.
+    """The content of the files of a data set.
 
     Args:
-        graphs: how many graphs.
-        columns: of a table of SMILES, the columns of the SMILES and of the target.
+        graphs: number of graphs.
+        columns: names of the columns of SMILES and target, if the file is a table of SMILES.
     """
 
     graphs: int
@@ -49,14 +49,14 @@ SOURCES = {
 def read_graphs(name: str, download: bool = False) -> list[Data]:
     """Return the graphs of a data set: x [N, F], edge_index [2, E], edge_attr [E, G], y [1].
 
-    y is a float where a quantity is to be told, a whole number where a class is.
+    y is a float if the property is a quantity, a whole number if it is a class.
 
     Args:
-        name: of the set.
-        download: whether it is fetched where no data folder has it.
+        name: name of the set.
+        download: whether to fetch it if no data folder has it.
 
     Raises:
-        DataError: if the files are not here or not whole, or rdkit is not installed where they hold SMILES.
+        DataError: if files are missing or damaged, or they hold SMILES and rdkit is not installed.
     """
     source = SOURCES[name]
     paths = find_files(name, download, lambda path: is_table(path, source))
@@ -75,7 +75,7 @@ def read_graphs(name: str, download: bool = False) -> list[Data]:
 
 
 def is_table(path: Path, source: Source) -> bool:
-    """Tell by its columns and its number of rows whether a file is the table of a set."""
+    """Return whether a file has the columns and the number of rows of a set."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -85,9 +85,9 @@ def is_table(path: Path, source: Source) -> bool:
 
 
 def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
-    """Return a graph for each row of a table, its atoms' and bonds' properties as PyG's `from_smiles` finds them.
+    """Return a graph for each row of a table, with the properties of atoms and bonds from PyG's `from_smiles`.
 
-    Each property is a one-hot code over all values that PyG knows, so the features are those of no data set.
+    Each property is a one-hot code over all values that PyG knows, so features do not depend on the data set.
 
     Args:
         path: a CSV file.
@@ -95,7 +95,7 @@ def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
         target: the column of the quantity.
 
     Raises:
-        ValueError: if a column is not there, a molecule cannot be read, or a quantity is no finite number.
+        ValueError: if a column is missing, a molecule cannot be read, or a quantity is not finite.
     """
     graphs: list[Data] = []
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -125,19 +125,20 @@ def _finite(text: str | None) -> float | None:
 
 
 def _codes(values: Tensor, known: dict[str, list]) -> Tensor:
-    """Return one-hot codes side by side of whole numbers, a column for each property [N, properties]."""
+    """Return the one-hot codes of whole numbers [N, properties], concatenated."""
     widths = [len(names) for names in known.values()]
     return torch.cat([one_hot(column, width) for column, width in zip(values.T, widths, strict=True)], 1).float()
 
 
 def read_tu_dataset(paths: list[Path]) -> list[Data]:
-    """Return the graphs of a TUDataset: its nodes' and edges' labels as one-hot codes.
+    """Return the graphs of a TUDataset, with labels of nodes and edges as one-hot codes.
 
     Args:
-        paths: the edges, each node's graph, the graphs' classes, the nodes' labels and, perhaps, the edges' labels.
+        paths: files of the edges, of the graph of each node, of the classes of graphs, of the labels of nodes and, if
+            there are any, of the labels of edges.
 
     Raises:
-        ValueError: if the files do not fit each other.
+        ValueError: if the files are inconsistent.
     """
     edges, (graph_of, classes, *labels) = _whole_numbers(paths[0], 2), [_whole_numbers(path) for path in paths[1:]]
     for path, own, wanted in zip(paths[3:], labels, (graph_of, edges), strict=False):
@@ -166,7 +167,7 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
 
 
 def _whole_numbers(path: Path, columns: Literal[1, 2] = 1) -> np.ndarray:
-    """Return the numbers of a file [n], or [n, 2] of one with two columns."""
+    """Return the numbers of a file [n], or [n, 2] if it has two columns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's, of an empty file
         try:
@@ -187,6 +188,6 @@ def _one_hot(labels: np.ndarray) -> Tensor:
 
 
 def fingerprint(graphs: list[Data]) -> str:
-    """Return a hash of the graphs' sizes and targets, in order: a split of other graphs does not fit these."""
+    """Return a hash of the sizes and targets of the graphs in order; it shows whether a stored split is of these."""
     facts = [(graph.num_nodes, graph.num_edges, round(float(graph.y), 4)) for graph in graphs]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

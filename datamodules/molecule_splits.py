@@ -1,10 +1,10 @@
-"""Splits of molecules into training, validation and test, kept in datamodules/splits/ so that all see the same ones.
+"""Stored splits of molecules into training, validation and test, in datamodules/splits/.
 
 They were made by
 
     python -m datamodules.molecule_splits
 
-A file holds several splits, each the numbers of its validation and its test graphs; the others train.
+A file holds several splits, each with the numbers of its validation and its test graphs. The others train.
 """
 
 import json
@@ -40,13 +40,13 @@ def random_split(count: int, seed: int) -> Split:
 
 
 def scaffold_split(scaffolds: list[str], seed: int) -> Split:
-    """Return a split of about 80, 10 and 10 % in which the molecules of a scaffold stay together.
+    """Return a split of about 80, 10 and 10 % that keeps the molecules of a scaffold together.
 
-    Scaffolds with more molecules than half a tenth train; the others come in an order drawn by the seed.
+    Scaffolds of more than 5 % of the molecules train; the others are assigned in random order.
 
     Args:
-        scaffolds: of each molecule.
-        seed: of the order.
+        scaffolds: scaffold of each molecule.
+        seed: seed of the order.
     """
     groups = defaultdict(list)
     for number, scaffold in enumerate(scaffolds):
@@ -64,14 +64,14 @@ def scaffold_split(scaffolds: list[str], seed: int) -> Split:
 
 
 def bemis_murcko(smiles: str) -> str:
-    """Return a molecule's rings and what links them (Bemis & Murcko, 1996) as SMILES; empty without rings."""
+    """Return the rings of a molecule and their linkers (Bemis & Murcko 1996) as SMILES; empty without rings."""
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles  # an extra, see setup.cfg
 
     return MurckoScaffoldSmiles(smiles=smiles, includeChirality=False)
 
 
 def nested_folds(classes: list[int], seed: int) -> list[Split]:
-    """Return ten splits: each graph is tested once, and the next fold validates. Folds have equal shares of classes."""
+    """Return ten splits that test each graph once; the next fold validates. Folds are stratified by class."""
     generator = random.Random(seed)
     order = []
     for label in sorted(set(classes)):
@@ -96,7 +96,7 @@ def read_splits(name: str, kind: Kind, graphs: list[Data]) -> list[Split]:
     """Return the stored splits.
 
     Raises:
-        DataError: if there are none of this kind, or they are of other graphs.
+        DataError: if there are none of this kind, or they were made for other graphs.
     """
     if kind not in KINDS[name]:
         raise DataError(f"{name} has no {kind} split; it has {', '.join(KINDS[name])}")

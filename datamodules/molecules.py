@@ -1,4 +1,4 @@
-"""Sets of graphs with a property each: solubilities of molecules (ESOL, FreeSolv), classes (MUTAG, PROTEINS).
+"""Data sets of graphs that have a property each: solubilities (ESOL, FreeSolv), classes (MUTAG, PROTEINS).
 
 Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
 """
@@ -24,13 +24,13 @@ class Molecules(EpochStreamDataModule):
     Args:
         name: ESOL (log-solubility in water, mol/l), FreeSolv (hydration free energy, kcal/mol), MUTAG (mutagenic or
             not) or PROTEINS (enzyme or not). The first two need rdkit.
-        download: whether a named set that no data folder has is fetched.
-        split: random or scaffold (three each, 80/10/10 %) for a quantity, folds for a class: ten-fold cross-validation,
-            the fold after the test fold validates. By default random, and folds.
-        split_number: which of the stored splits; by default the seed's remainder by their number, so that a study over
-            seeds is one over splits.
+        download: whether to fetch the set if no data folder has it.
+        split: for a quantity random (the default) or scaffold, with three splits each of 80, 10 and 10 %. For a class
+            folds: ten-fold cross-validation, in which the fold after the test fold validates.
+        split_number: number of the stored split; by default the seed modulo the number of splits, so that a study over
+            seeds is a study over splits.
         batch_size: graphs of a step.
-        seed: of the order of the graphs; train.py passes seed_everything.
+        seed: seed of the order of the graphs; train.py passes seed_everything.
     """
 
     batch_type = GraphBatch
@@ -58,7 +58,7 @@ class Molecules(EpochStreamDataModule):
         """The numbers of the graphs of "train", "val" and "test".
 
         Raises:
-            DataError: if there is no such split, or it does not fit the graphs.
+            DataError: if the split does not exist, or does not fit the graphs.
         """
         _, split = self._stored
         held_out = {*split["val"], *split["test"]}

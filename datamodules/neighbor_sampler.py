@@ -1,7 +1,8 @@
 """Sampling of neighbourhoods in plain PyTorch, for PyG's NodeLoader and LinkLoader without a compiled extension.
 
-Hamilton, Ying & Leskovec (2017): around the nodes of a batch, take a bounded number of neighbours of each, then of
-those, and so on, as many times as the network has layers. Legend: N nodes, E edges, n nodes of a frontier, k fan-out.
+Hamilton, Ying & Leskovec (2017, arXiv:1706.02216): take a bounded number of neighbours of each node of a batch, then
+of these neighbours, and so on, once for each layer of the network.
+Legend: N nodes, E edges, n nodes of a frontier, k fan-out.
 """
 
 from typing import Any
@@ -18,19 +19,19 @@ from datamodules.data_folders import DataError
 
 
 class NeighborSampler(BaseSampler):
-    """Uniform samples of the neighbours from which a node receives, hop by hop.
+    """Uniform samples of incoming neighbours, hop by hop.
 
-    Nodes of a sample stand in the order in which they are met, those of the batch first. Numbers are drawn from torch's
-    generator, which a loader seeds in each of its workers.
+    The nodes of a sample are in the order in which they are reached, those of the batch first. Random numbers come from
+    torch's generator, which a loader seeds in each of its workers.
 
     Args:
         edge_index: edges from row 0 to row 1 [2, E].
         num_nodes: number N of nodes.
         num_neighbors: fan-out of each hop; −1 takes all neighbours.
-        replace: whether a neighbour may be drawn more than once; there are then always k of them, if there are any.
+        replace: whether a neighbour may be drawn more than once; a node with any neighbour then gets k of them.
 
     Raises:
-        DataError: if there is no edge, an edge joins no node, or a fan-out is neither positive nor −1.
+        DataError: if there are no edges, an edge joins a missing node, or a fan-out is neither positive nor −1.
     """
 
     def __init__(self, edge_index: Tensor, num_nodes: int, num_neighbors: list[int], replace: bool = False) -> None:
@@ -54,7 +55,7 @@ class NeighborSampler(BaseSampler):
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None, **_: Any
     ) -> SamplerOutput:
-        """Return a sample around the ends of edges, and of edges that are not there."""
+        """Return a sample around the ends of edges, and of sampled negative edges."""
         return edge_sample(index, self._sample, self.num_nodes, disjoint=False, neg_sampling=neg_sampling)
 
     def _sample(self, seeds: Tensor, seed_time: Tensor | None = None) -> SamplerOutput:
@@ -91,7 +92,7 @@ class NeighborSampler(BaseSampler):
         )
 
     def _neighbours(self, frontier: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the slots in `sources` of the neighbours drawn, node after node, and how many each node has [n]."""
+        """Return the places in `sources` of the neighbours drawn, node after node, and the number for each node [n]."""
         starts, degree = self.starts[frontier], self.starts[frontier + 1] - self.starts[frontier]
         counts = degree if k < 0 else degree.clamp(max=k) if not self.replace else torch.where(degree > 0, k, 0)
         owner = torch.arange(len(frontier)).repeat_interleave(counts)
@@ -106,10 +107,10 @@ class NeighborSampler(BaseSampler):
 
 
 def make_sampler(graph: Data, num_neighbors: list[int]) -> BaseSampler:
-    """Return the compiled sampler of pyg-lib, if that is installed, and otherwise ours; they draw alike.
+    """Return the compiled sampler of pyg-lib if it is installed, otherwise `NeighborSampler`.
 
     Args:
-        graph: with edge_index [2, E].
+        graph: a graph with edge_index [2, E].
         num_neighbors: fan-out of each hop; −1 takes all neighbours.
     """
     if WITH_PYG_LIB:
@@ -118,10 +119,10 @@ def make_sampler(graph: Data, num_neighbors: list[int]) -> BaseSampler:
 
 
 def check_fan_outs(num_neighbors: list[int]) -> None:
-    """Refuse fan-outs that are neither positive nor −1.
+    """Check that there are fan-outs, each positive or −1.
 
     Raises:
-        DataError: if one is, or there is none.
+        DataError: if not.
     """
     if not num_neighbors or any(k < 1 and k != -1 for k in num_neighbors):
         raise DataError(f"fan-outs must be positive, or −1 for all neighbours, got {num_neighbors}")

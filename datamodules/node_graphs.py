@@ -1,4 +1,4 @@
-"""One graph whose nodes have features and classes: Zachary's karate club, and the citation graphs of Planetoid.
+"""Graphs whose nodes have features and classes: Zachary's karate club and the citation graphs of Planetoid.
 
 A batch is the whole graph, or a sampled neighbourhood of some training nodes.
 Legend: N nodes, E edges, F features, C classes.
@@ -28,13 +28,13 @@ from datamodules.step_stream import EpochStreamDataModule, step_generator
 
 
 class NodeGraph(EpochStreamDataModule, ABC):
-    """One graph, all of it in every step, or sampled neighbourhoods of its training nodes. Evaluation sees all of it.
+    """One graph. Each step has the whole graph or a sampled neighbourhood; validation and test have the whole graph.
 
     Args:
         num_neighbors: neighbours to draw at each hop, a number for each layer of the network, −1 for all; None for the
             whole graph in every step.
-        batch_size: training nodes of a step, where neighbourhoods are sampled.
-        seed: seed of the data, where a split is drawn; train.py passes seed_everything.
+        batch_size: training nodes of a step, if neighbourhoods are sampled.
+        seed: seed of the samples, and of the split if it is random; train.py passes seed_everything.
 
     Raises:
         DataError: if a fan-out is neither positive nor −1.
@@ -53,7 +53,7 @@ class NodeGraph(EpochStreamDataModule, ABC):
         """The graph, checked: x float32, edge_index and y int64.
 
         Raises:
-            DataError: if it has no edges, an edge to no node, or a feature that is no number.
+            DataError: if `check_graph` refuses it.
         """
         with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
             graph = to_usual_types(self.load())
@@ -80,11 +80,11 @@ class NodeGraph(EpochStreamDataModule, ABC):
         return int(self.graph.y.max()) + 1
 
     def count(self, split: str) -> int:
-        """Return the number of training nodes where neighbourhoods are sampled; otherwise the graph is one example."""
+        """Return the number of training nodes if neighbourhoods are sampled; otherwise 1, the graph."""
         return len(self._seeds) if self._sampled(split) else 1
 
     def examples(self, split: str, chosen: Tensor) -> NodeBatch:
-        """Return the graph, or a sampled neighbourhood of training nodes, by their numbers among these."""
+        """Return the graph, or a sampled neighbourhood of the chosen training nodes."""
         if not self._sampled(split):
             return NodeBatch(self.graph.x, self.graph.edge_index, self.graph.y, self.graph[f"{split}_mask"])
         part = self._loader(self._seeds[chosen])  # the training nodes come first
@@ -96,7 +96,7 @@ class NodeGraph(EpochStreamDataModule, ABC):
         return tuple(self.graph[name] for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"))
 
     def batch_of_step(self, step: int, rank: int) -> NodeBatch:
-        """Return the batch of a step; neighbourhoods too are a function of seed, process and step."""
+        """Return the batch of a step; sampled neighbourhoods are a function of seed, process and step."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(step_generator(self.seed, rank, step).integers(2**63)))
             return super().batch_of_step(step, rank)
@@ -117,10 +117,10 @@ class NodeGraph(EpochStreamDataModule, ABC):
 
 
 class Karate(NodeGraph):
-    """Zachary's karate club: 34 members, 78 friendships, 4 groups; comes with PyG, so it needs no file.
+    """Zachary's karate club: 34 members, 78 friendships, 4 groups. PyG includes it, so it needs no file.
 
-    A member's features are a one-hot number. One member of each group is known; of the others, half validate and half
-    test, drawn by the seed.
+    The features of a member are its one-hot number. One member of each group trains. Half of the others, drawn by the
+    seed, validate, and half test.
     """
 
     def load(self) -> Data:
@@ -138,7 +138,7 @@ class Karate(NodeGraph):
         return {**super().split, "name": "the karate club", "seed": self.seed}
 
 
-# What Planetoid's numbers stand for. Its files do not tell; the sizes of the classes, published with their names, do.
+# Planetoid's files have numbers only. The names follow from the published sizes of the classes.
 CLASS_NAMES = {
     "Cora": (
         "theory", "reinforcement learning", "genetic algorithms", "neural networks", "probabilistic methods",
@@ -154,17 +154,17 @@ CLASS_NAMES = {
 class Citations(NodeGraph):
     """Planetoid's citation graphs with the public split: 20 labels a class, 500 nodes to validate, 1000 to test.
 
-    Features are bags of words, each divided by its sum, and kept sparse: about 1 % are not zero.
+    Features are bags of words, divided by their sum. They are sparse CSR tensors: about 1 % are not zero.
 
     Args:
         name: Cora, CiteSeer or PubMed.
-        download: whether a named set that no data folder has is fetched.
-        num_neighbors: as of `NodeGraph`, like the rest.
-        batch_size: training nodes of a sampled step.
-        seed: of the samples; the split is fixed.
+        download: whether to fetch the graph if no data folder has it.
+        num_neighbors: neighbours to draw at each hop, see `NodeGraph`.
+        batch_size: training nodes of a step, if neighbourhoods are sampled.
+        seed: seed of the samples; the split is fixed.
 
     Raises:
-        DataError: if the files are not there, or are not the published ones.
+        DataError: if the files are missing, or are not the published ones.
     """
 
     def __init__(
@@ -200,10 +200,10 @@ class Citations(NodeGraph):
 
 
 def find_planetoid(name: str, download: bool = False) -> Path:
-    """Return the folder with the files of a Planetoid graph. They are pickles, which can run code: all are checked.
+    """Return the folder with the files of a Planetoid graph. They are pickles, which can run code, so all are checked.
 
     Raises:
-        DataError: if they are not there, or are not the published ones.
+        DataError: if they are missing, or are not the published ones.
     """
     paths = find_files(name, download)
     for path, known in zip(paths, PUBLISHED_SETS[name].files.values(), strict=True):

@@ -1,4 +1,4 @@
-"""The named data sets: which files they have, where these are published, and how they are known to be whole."""
+"""The named data sets: their files, where these are published, and the hashes of their content."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ class PublishedSet(NamedTuple):
     """A named data set, as its authors publish it.
 
     Args:
-        folder: where its files belong, below a data folder.
-        address: of the files' folder, of a zip archive that holds them, or of the file where it is the only one.
-        page: where a person finds the files.
-        size: of the download, to be read by a person.
+        folder: folder of its files, relative to a data folder.
+        address: address of the folder of the files, of a zip archive with the files, or of the only file.
+        page: page on which a person finds the files.
+        size: size of the download, as text.
         files: their names below `folder`, each with a hash: the SHA-256 of its bytes; "text:" and the SHA-256 of its
             lines, where white space at their ends may differ; "git:" and its SHA-1 as git's blob. None where the bytes
             differ between editions: the reader of the set checks the file.

@@ -1,6 +1,6 @@
-"""Social graphs: who may be friends with whom, beside the friendships that are known.
+"""Social graphs, whose missing friendships are predicted.
 
-Friendship is one relation without a direction: a friendship of i and j is asked about at i and at j.
+Friendship is one undirected relation: a friendship of i and j gives a query at i and one at j.
 """
 
 from pathlib import Path
@@ -19,22 +19,22 @@ FACEBOOK = 4039, 88234  # members and friendships of ego-Facebook
 
 
 class SocialGraph(LinkGraph):
-    """Friendships, split at random into those known, those to validate and those to test.
+    """Friendships, split at random into training, validation and test; both directions are in the same split.
 
-    A friendship is in one split with both its directions. What is ranked are all nodes that are no friends of the one
-    asked about: in validation by the training friendships, in test by the validation ones, too.
+    The ranking leaves out known friends: those of the training split in validation, and also those of the validation
+    split in the test.
 
     Args:
-        path: an edge list, two names a line, as `datamodules.edge_list` has it; None for SNAP's ego-Facebook.
-        download: whether a named set that no data folder has is fetched.
-        val_fraction: share of the friendships held out to validate.
-        test_fraction: share of them held out to test.
-        batch_size: members B asked about in a batch.
+        path: an edge list with two names a line, see `datamodules.edge_list`; None for SNAP's ego-Facebook.
+        download: whether to fetch ego-Facebook if no data folder has it.
+        val_fraction: fraction of the friendships that validates.
+        test_fraction: fraction of the friendships that tests.
+        batch_size: queries B of a batch.
         seed: seed of the order of the queries.
-        split_seed: seed of the split, apart from that of the training, so that seeds differ in the training alone.
+        split_seed: seed of the split; it is separate, so that runs with other seeds have the same split.
 
     Raises:
-        DataError: if the file is not there, a line is no pair or a header, or nothing is left to train on.
+        DataError: if the file is missing, a line is not a pair or is a header, or a split is empty.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SocialGraph(LinkGraph):
 
     @property
     def split(self) -> dict[str, Any]:
-        """The friendships, the shares held out and the seed by which they are drawn."""
+        """The friendships, and the fractions and the seed by which they are split."""
         drawn = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction, "split_seed": self.split_seed}
         return {"name": self.path or "ego-Facebook", **super().split, **drawn}
 
@@ -81,13 +81,13 @@ def find_facebook(download: bool = False) -> Path:
     """Return the file of SNAP's ego-Facebook, all circles in one graph.
 
     Raises:
-        DataError: if it is not there.
+        DataError: if it is missing.
     """
     return find_files("ego-Facebook", download, is_facebook)[0]
 
 
 def is_facebook(path: Path) -> bool:
-    """Tell by its numbers of members and friendships whether an edge list is ego-Facebook."""
+    """Return whether an edge list has the numbers of members and friendships of ego-Facebook."""
     try:
         pairs, N = read_pairs(path)
     except DataError:

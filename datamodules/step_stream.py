@@ -1,6 +1,7 @@
-"""Batches made anew at every step, each a pure function of (seed, rank, step): repeatable, resumable, never shared.
+"""Base classes of the data modules. The batch of a step is a pure function of (seed, rank, step).
 
-Of data without an end every batch is drawn; of data with so many examples an epoch asks for each once.
+So runs can be repeated and continued exactly, and no two processes train on the same random batch. Generated data have
+no end and no epochs. An epoch of a data set has every example once, in a random order.
 """
 
 import functools
@@ -21,11 +22,11 @@ from torch.utils.data import DataLoader, IterableDataset
 def step_generator(seed: int, rank: int, step: int) -> np.random.Generator:
     """Return the random number generator of one batch.
 
-    SeedSequence hashes the three numbers. Adding them up would give seeds 40 and 42 the same batches two steps apart.
+    SeedSequence hashes the three numbers. Their sum would give seeds 40 and 42 the same batches, two steps apart.
 
     Args:
         seed: the run's seed.
-        rank: number of the process among those that train together.
+        rank: rank of the process.
         step: number of the batch, from 0.
 
     Raises:
@@ -35,10 +36,10 @@ def step_generator(seed: int, rank: int, step: int) -> np.random.Generator:
 
 
 class StepStreamDataModule(LightningDataModule, ABC):
-    """Training data without an end: subclasses say how one batch is drawn.
+    """Training data without an end. A subclass defines `make_batch`, which draws one batch.
 
-    The stream starts where the trainer's count of batches stands, so a continued run sees the batches that the
-    broken-off one would have seen.
+    The stream starts at the trainer's count of batches, so a continued run has the batches that an uninterrupted run
+    would have.
 
     Args:
         batch_size: sequences a batch, on each process.
@@ -61,7 +62,7 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def make_batch(self, generator: np.random.Generator) -> Any:
-        """Draw one batch, from nothing but the generator and the settings."""
+        """Draw one batch; a function of the generator and the settings alone."""
 
     def batch_of_step(self, step: int, rank: int) -> Any:
         """Return the batch of a step on a process; a pure function of the settings, the seed and these two."""
@@ -69,11 +70,11 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Return the stream of batches of this process."""
-        # A generator of its own: a loader draws a seed for worker processes when it starts, by default from torch's.
+        # With its own generator: otherwise a loader draws a seed for workers from torch's generator when it starts.
         return DataLoader(_StepStream(self), batch_size=None, generator=torch.Generator())
 
     def carried(self, processes: int) -> dict[str, int]:
-        """Return what a continuation must keep because a state is carried from batch to batch, by its setting's name.
+        """Return the settings that a continued run must keep because a state is carried from batch to batch.
 
         Args:
             processes: number of processes that train together.
@@ -82,7 +83,7 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     @property
     def batches_consumed(self) -> int:
-        """Number of batches that the training has consumed, those before a continuation included.
+        """Number of batches that the training has consumed, including those before a continuation.
 
         With a trainer it is the trainer's own count, which is part of its checkpoints. `processed` counts a batch once
         its step is done: unlike the loader's count it leaves out what is prefetched, unlike `ready` a batch whose step
@@ -95,27 +96,27 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     @property
     def split(self) -> dict[str, Any]:
-        """What tells the training examples from those held out; {} where all are drawn anew.
+        """Description of the splits; {} if the data are generated.
 
-        A checkpoint holds it, so that nothing is tested on examples that it was trained on: "name" in words, "content"
-        the fingerprint of the examples of every split, and the settings by which they were split.
+        It has "name", the name of the data; "content", the fingerprint of the examples of every split; and the settings
+        by which they were split. A checkpoint holds it, so that a model is not tested on examples of its training.
         """
         return {}
 
     @functools.cached_property
     def _split(self) -> dict[str, Any]:
-        return self.split  # worked out once, for all checkpoints of a training
+        return self.split  # computed once for all checkpoints of a training
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of batches consumed and the split, for the checkpoint."""
         return {"batches_consumed": self.batches_consumed, **({"split": self._split} if self._split else {})}
 
     def __str__(self) -> str:
-        """Return the class's name alone: Lightning's text would read all data, and jsonargparse makes it in passing."""
+        """Return the name of the class. jsonargparse asks for it, and Lightning's text would read all data."""
         return type(self).__name__
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the stream start where a checkpoint's stood. A trainer restores its own count, and that one decides.
+        """Start the stream at the count of a checkpoint. With a trainer its own restored count is used instead.
 
         Raises:
             KeyError: if the state is of another data module.
@@ -136,9 +137,10 @@ class _StepStream(IterableDataset):
 
 
 class EpochStreamDataModule(StepStreamDataModule, ABC):
-    """Data with so many examples: an epoch asks for every training example once, in an order of its own.
+    """A data set. An epoch has every training example once, in a random order of its own.
 
-    An evaluation asks for all examples in order, on every process: shared out unevenly, some would count twice.
+    Validation and test have all examples in order, on every process: to distribute them evenly among processes some
+    would have to count twice.
 
     Args:
         batch_size: examples a batch, on each process.
@@ -183,9 +185,9 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches, equal in size to one example, in which every training example comes once.
+        """Number of steps of an epoch. The sizes of its batches differ by one example at most.
 
-        Each process has an example in each, as long as there are so many.
+        Each process has at least one example in each step, if there are enough.
         """
         n = self.count("train")
         return max(1, min(math.ceil(n / (self.batch_size * self._ranks)), n // self._ranks))
@@ -199,15 +201,15 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         return self.examples("train", self.order(generator)[: self.batch_size])
 
     def batch_of_step(self, step: int, rank: int) -> Any:
-        """Return the batch of a step: the next examples in the order of the epoch, which all processes share."""
+        """Return the batch of a step: the next examples of this process in the order of the epoch."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = self.order(step_generator(self.seed, 0, epoch))
         return self.examples("train", order[place * self._ranks + rank :: self.steps_per_epoch * self._ranks])
 
     def order(self, generator: np.random.Generator) -> Tensor:
-        """Return the numbers of the training examples in a drawn order; of S batches k has every S-th from the k-th on.
+        """Return the numbers of the training examples in random order.
 
-        S is the number of steps times that of processes.
+        Batch k of the S batches of an epoch (steps times processes) has every S-th of them from the k-th on.
         """
         return torch.from_numpy(generator.permutation(self.count("train")))
 
@@ -237,7 +239,7 @@ class _Epoch(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         rank = self.data.trainer.global_rank if self.data.trainer else 0
         first, steps = self.data.batches_consumed, self.data.steps_per_epoch
-        # A trainer counts the batches of its epochs, which may be fewer: they are those that come next.
+        # A trainer may end an epoch earlier (limit_train_batches); its next epoch goes on with the batches that follow.
         for step in count(first) if self.data.trainer else range(first, first - first % steps + steps):
             yield self.data.batch_of_step(step, rank)
 

@@ -1,4 +1,4 @@
-"""Texts with a class each, as files have them: TextGCN's four sets, a file of one's own, and texts always at hand."""
+"""Readers of texts with a class each: TextGCN's four sets, a file of your own, and the docstrings of PyTorch."""
 
 import importlib
 import inspect
@@ -21,18 +21,18 @@ class Text(NamedTuple):
 
 
 PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # to train, to test
-SPLITS = {"train": "train", "training": "train", "test": "test"}  # as files call them
+SPLITS = {"train": "train", "training": "train", "test": "test"}  # names in files
 PARTS = ("nn", "optim", "distributions", "linalg", "fft", "special", "cuda", "sparse", "autograd")  # of torch
 PIECE = re.compile(r"[^\W_]+|[^\w\s]")  # \w has letters and digits, but no marks
 JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner
-LONGEST = 100  # words of what is said of a function
+LONGEST = 100  # words of a docstring that are read
 
 
 def read_texts(name: str, path: str | None, download: bool = False) -> list[Text]:
-    """Return the texts of a named set, fetched if there is need and leave, or of a file with a text in every line.
+    """Return the texts of a named set, or of a file with a text in every line.
 
     Raises:
-        DataError: if a file is missing or is not what it should be; the message says what would be.
+        DataError: if a file is missing or invalid; the message describes what is expected.
     """
     if path is not None:
         return read_table(Path(path))
@@ -40,7 +40,7 @@ def read_texts(name: str, path: str | None, download: bool = False) -> list[Text
 
 
 def read_published(name: str, download: bool = False) -> list[Text]:
-    """Return the texts of one of TextGCN's sets, cleaned as its authors did."""
+    """Return the texts of one of TextGCN's sets, as cleaned by its authors."""
     table, corpus = find_files(name, download)
     rows = [line.split("\t") for line in file_lines(table, "latin-1")]
     lines = file_lines(corpus, "latin-1")
@@ -58,13 +58,13 @@ def read_published(name: str, download: bool = False) -> list[Text]:
 
 
 def read_table(path: Path) -> list[Text]:
-    """Return the texts of a file: in a line train or test, the class, the text, with tabs between them.
+    """Return the texts of a file. A line has train or test, the class and the text, separated by tabs.
 
-    The file is text as in `datamodules.text_lines`; blank lines are skipped, and further tabs belong to the text. A
-    line that is there twice counts twice; texts to test that are also trained on are counted in one line.
+    The file is read as `datamodules.text_lines` describes. Blank lines are skipped; further tabs belong to the text. A
+    repeated line counts twice. A message gives the number of test texts that are also training texts.
 
     Raises:
-        DataError: if the file cannot be read, or a line is another; a header is one.
+        DataError: if the file cannot be read, or a line has another form, such as a header.
     """
     texts = []
     for number, line in enumerate(file_lines(path), 1):
@@ -84,11 +84,11 @@ def read_table(path: Path) -> list[Text]:
 
 
 def torch_texts() -> list[Text]:
-    """Return what functions and classes of torch say of themselves, by the part that they are in; every fifth to test.
+    """Return the docstrings of PyTorch's functions and classes, labelled by subpackage; every fifth is a test text.
 
-    Names of the parts are left out. For a first try without any file, not for a figure: versions of torch differ.
+    The names of the subpackages are removed. The texts need no file, but they depend on the version of PyTorch.
     """
-    found: dict[str, Text] = {}  # by its words: some are in several parts
+    found: dict[str, Text] = {}  # by its words: some are in several subpackages
     for part in PARTS:
         module = importlib.import_module(f"torch.{part}")
         for name, value in sorted(vars(module).items()):
@@ -99,11 +99,11 @@ def torch_texts() -> list[Text]:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in small letters, and every other character but spaces as a piece of its own.
+    """Return the words of a text in lower case, and every other character but spaces as a piece of its own.
 
-    A word is a run of letters, digits and the marks on them, as in "हिन्दी", composed where Unicode can (NFC); a
-    zero-width joiner or non-joiner belongs to it, an apostrophe does not: "it's" is three pieces. Thai and Chinese have
-    no spaces between words, and no dictionary is used: what stands between two spaces or signs is one word.
+    A word is a run of letters, digits and combining marks, as in "हिन्दी", normalised to NFC. A zero-width joiner or
+    non-joiner belongs to it; an apostrophe does not: "it's" is three pieces. Thai and Chinese have no spaces between
+    words, and no dictionary is used, so the text between two spaces or signs is one word.
     """
     text = unicodedata.normalize("NFC", text.lower())
     if text.isascii():

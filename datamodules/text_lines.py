@@ -1,8 +1,7 @@
-"""Text files and their lines, for every reader of tables, edge lists, triples and books.
+"""Reading of text files and their lines, for tables, edge lists, triples and books.
 
-The rules are the same everywhere: UTF-8, with or without a byte order mark, packed if the name ends in .gz; a line ends
-in a line feed, in both (CRLF) or in a carriage return alone, and in nothing else: U+0085, U+2028 and a form feed are
-part of it.
+Files are UTF-8, with or without a byte order mark, and compressed by gzip if the name ends in .gz. A line ends in LF,
+CRLF or CR. Other characters, such as U+0085, U+2028 and a form feed, do not end a line.
 """
 
 import gzip
@@ -23,17 +22,17 @@ SINGLE = {name for name in COLUMN_NAMES if len(name) == 1}
 
 
 def file_text(path: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a file, its lines ending in a line feed.
+    """Return the text of a file, with LF at the ends of lines.
 
     Args:
-        path: the file; .gz is unpacked.
-        encoding: "utf-8", or another one that the set was published in.
+        path: the file; .gz is decompressed.
+        encoding: encoding of the file.
 
     Raises:
         DataError: if the file cannot be read, or is not text in this encoding.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # to wait for, or without an end
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading it could block or never end
             raise DataError(f"{path} is a pipe or a device; data are read more than once, so a file is wanted")
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -64,6 +63,6 @@ def file_lines(path: Path, encoding: str = "utf-8") -> list[str]:
 
 
 def is_header(names: Sequence[str]) -> bool:
-    """Tell whether a row holds the names of columns: each is a usual one, and they are not all single letters."""
+    """Return whether a row is a header: all its names are usual names of columns, and not all are single letters."""
     plain = ["".join(character for character in name.casefold() if character.isalnum()) for name in names]
     return set(plain) <= COLUMN_NAMES and not set(plain) <= SINGLE

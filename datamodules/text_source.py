@@ -1,4 +1,4 @@
-"""Where a text comes from: files and named books."""
+"""Sources of training text: files and named books."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,9 @@ class NamedBook(NamedTuple):
     """A book of Project Gutenberg.
 
     Args:
-        title: as its `Title:` line has it, which tells the file whatever it is called; case and punctuation aside.
-        characters: least and greatest length with header and licence; files are rebuilt now and then.
+        title: title in the `Title:` line, which identifies the file by whatever name; compared without case and
+            punctuation.
+        characters: least and greatest length with header and licence, since editions differ.
     """
 
     title: str
@@ -28,16 +29,16 @@ BOOKS = {
 
 
 class TextError(DataError):
-    """A text that cannot be had or used; the message says why, and what would do."""
+    """A text that is missing or cannot be used. The message gives the reason and what to do."""
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text, without a byte order mark, lines ending in a line feed.
+    """Return the text of a UTF-8 file, without a byte order mark, with LF at the ends of lines.
 
     Raises:
         TextError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
     """
-    if not os.path.exists(path):  # False, too, for a name that no file can have
+    if not os.path.exists(path):  # also False for an invalid name
         raise TextError(f"there is no file {path}")
     try:
         text = file_text(path)
@@ -49,14 +50,14 @@ def read_text(path: Path) -> str:
 
 
 def find_book(name: str, download: bool = False) -> Path:
-    """Return the file of a named book: in the data folders, known by its title line, or downloaded to data/books.
+    """Return the file of a named book: found in the data folders by its title line, or downloaded to data/books.
 
     Args:
         name: a key of BOOKS.
-        download: whether the book is fetched where no data folder has it.
+        download: whether to fetch the book if no data folder has it.
 
     Raises:
-        DataError: if the book is unknown, or there is no file and none can be had.
+        DataError: if the book is unknown, or its file is missing and is not or cannot be fetched.
     """
     if name not in BOOKS:
         raise TextError(f"there is no book {name!r}; there are {', '.join(BOOKS)}, and --data.path takes any text")
@@ -71,7 +72,7 @@ def find_book(name: str, download: bool = False) -> Path:
 
 
 def is_book(path: Path, book: NamedBook) -> bool:
-    """Tell by its title line and its length whether a file is a book."""
+    """Return whether a file has the title line and a length of a book."""
     try:
         length = len(read_text(path))
     except TextError:
@@ -80,7 +81,7 @@ def is_book(path: Path, book: NamedBook) -> bool:
 
 
 def _has_title(path: Path, title: str) -> bool:
-    """Tell whether one of a file's first lines is `Title:` and the title."""
+    """Return whether one of the first lines of a file is `Title:` and the title."""
     try:
         with path.open("rb") as file:
             head = file.read(4000).decode("utf-8-sig", errors="replace")
@@ -91,12 +92,12 @@ def _has_title(path: Path, title: str) -> bool:
 
 
 def _letters(title: str) -> str:
-    """Return a title's letters and digits alone: editions differ in dashes, apostrophes and capitals."""
+    """Return the letters and digits of a title; editions differ in dashes, apostrophes and capitals."""
     return "".join(character for character in title.casefold() if character.isalnum())
 
 
 def offline_text() -> str:
-    """Return the help topics that come with Python: for a first try without any file, not for a figure."""
+    """Return the help topics of Python, for smoke tests without a file."""
     from pydoc_data.topics import topics
 
     return "\n".join(topics[name] for name in sorted(topics))

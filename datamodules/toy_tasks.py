@@ -1,6 +1,6 @@
-"""The study's toy tasks: sequences of symbols whose class a recurrent network must find. Made anew at every step.
+"""Toy tasks: classes of generated sequences, from the Deep Learning practical of the University of Amsterdam (2020).
 
-A batch is (tokens int64 [B, T], labels int64 [B]). In the two binary tasks the symbols are 0 padding, 1 zero, 2 one,
+Every batch is generated. In the two binary tasks the symbols are 0 for padding, 1 for zero and 2 for one; sequences are
 padded on the left. Legend: B batch, T time, n length of the task.
 """
 
@@ -19,13 +19,13 @@ MAX_BITS = 4  # of a digit 0..8 in binary
 if TYPE_CHECKING:
     BaumSweetLength = int
     CombinationLength = int
-else:  # types that the command line checks, so a bad length is one line there
+else:  # types that the command line checks
     BaumSweetLength = restricted_number_type("BaumSweetLength", int, [(">=", 2), ("<=", 18)], docstring="10ⁿ < 2⁶³")
     CombinationLength = restricted_number_type("CombinationLength", int, (">=", 2))
 
 
 class BinaryPalindrome(StepStreamDataModule):
-    """Name the last bit of a palindrome; it equals the first bit after the padding.
+    """Predict the last bit of a palindrome; it equals the first bit after the padding.
 
     Draw ⌈n/2⌉ digits uniformly from 0..8; write each in binary without leading zeros and join; with probability 1/2
     reverse the string; append its mirror image. Pad on the left to 8⌈n/2⌉ + 2 symbols, all but the last of which are
@@ -77,13 +77,13 @@ class BinaryPalindrome(StepStreamDataModule):
 
 
 class BaumSweet(StepStreamDataModule):
-    """Tell a Baum–Sweet number: its binary form has no block of zeros of odd length (label 1).
+    """Recognise Baum–Sweet numbers, whose binary form has no block of zeros of odd length (label 1).
 
     Draw x uniformly from 10..10ⁿ, both ends included. A Baum–Sweet number is kept always, any other with probability
     0.016724, which balances the classes at n = 6.
 
     Args:
-        length: n of the task, 2 to 18 (n = 1 knows one number only); the input has 4n symbols.
+        length: n of the task, 2 to 18 (n = 1 has one number only); the input has 4n symbols.
         batch_size: sequences B a batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
@@ -112,7 +112,7 @@ class BaumSweet(StepStreamDataModule):
             more, more_labels = self.draw_kept(generator, 32 * self.batch_size)
             numbers, labels = np.append(numbers, more), np.append(labels, more_labels)
         numbers, labels = numbers[: self.batch_size], labels[: self.batch_size]
-        rest = numbers[:, None] >> np.arange(self.num_steps - 1, -1, -1)  # what stands left of and at each place
+        rest = numbers[:, None] >> np.arange(self.num_steps - 1, -1, -1)  # the bits up to each place
         tokens = torch.from_numpy(np.where(rest > 0, (rest & 1) + 1, 0))
         return SequenceBatch(tokens, torch.from_numpy(labels))
 
@@ -125,7 +125,7 @@ class BaumSweet(StepStreamDataModule):
 
 
 def is_baum_sweet(numbers: np.ndarray) -> np.ndarray:
-    """Tell for each positive number below 2⁶³ whether no block of zeros in its binary form has odd length."""
+    """Return for each positive number below 2⁶³ whether no block of zeros in its binary form has odd length."""
     good, odd_block = np.ones(numbers.shape, bool), np.zeros(numbers.shape, bool)
     for place in range(int(numbers.max()).bit_length()):
         one = (numbers >> place & 1).astype(bool)
@@ -135,7 +135,7 @@ def is_baum_sweet(numbers: np.ndarray) -> np.ndarray:
 
 
 class RandomCombinations(StepStreamDataModule):
-    """Name the missing number: all but one of 0..n−1 in random order.
+    """Predict the missing number of 0..n−1 from the others in random order.
 
     Args:
         length: n, at least 2; the input has n − 1 symbols.

@@ -1,9 +1,9 @@
-"""The graph of a vocabulary: an edge between words that stand near each other more often than chance would have it.
+"""The graph of a vocabulary: edges between words that appear near each other more often than by chance.
 
-    PMI(i, j) = log p(i, j) / (p(i) p(j)),   p(i, j) the share of windows that hold both words, p(i) one of them
+    PMI(i, j) = log p(i, j) / (p(i) p(j)),   p(i, j) the fraction of windows with both words, p(i) with one
 
-As in TextGCN (Yao, Mao & Luo 2019), windows slide over the texts a word at a time, a text shorter than a window is one,
-and pairs with PMI ≤ 0 have no edge. Legend: V vocabulary, E edges.
+As in TextGCN (Yao, Mao & Luo 2019, arXiv:1809.05679), windows slide over the texts by one word, a shorter text is one
+window, and pairs with PMI ≤ 0 have no edge. Legend: V vocabulary, E edges.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,14 @@ AT_ONCE = 20_000  # windows whose pairs are counted in one product
 
 
 def word_graph(texts: Sequence[np.ndarray], V: int, window: int, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Return edges [2, E], each in both directions, and their PMI [E].
+    """Return edges in both directions [2, E] and their PMI [E].
 
     Args:
-        texts: the numbers of each text's words.
-        V: number of words; one that is in no text has no edge.
-        window: words of a window.
-        neighbours: edges of a word at most, those with the highest PMI; more where it is such a neighbour of others.
+        texts: the numbers of the words of each text.
+        V: number of words.
+        window: number of words in a window.
+        neighbours: number of edges that each word chooses at most, those with the highest PMI. A word also has the
+            edges that others choose to it.
     """
     counts, total = count_pairs(texts, V, window)
     first, second = counts.row, counts.col
@@ -32,7 +33,7 @@ def word_graph(texts: Sequence[np.ndarray], V: int, window: int, neighbours: int
     pmi = np.log(counts.data * total / (single[first] * single[second]))
     kept = (pmi > 0) & (first != second)
     first, second, pmi = first[kept], second[kept], pmi[kept]
-    order = np.lexsort((second, -pmi, first))  # a word's neighbours in a row, the nearest first
+    order = np.lexsort((second, -pmi, first))  # by word, and for each word by descending PMI
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order)) - np.searchsorted(first[order], first[order])
     nearest = rank < neighbours
@@ -43,7 +44,7 @@ def word_graph(texts: Sequence[np.ndarray], V: int, window: int, neighbours: int
 
 
 def count_pairs(texts: Sequence[np.ndarray], V: int, window: int) -> tuple[coo_array, int]:
-    """Return in how many windows two words are [V, V], each word with itself too, and the number of windows."""
+    """Return the number of windows with both words of each pair [V, V], and the number of all windows."""
     counts, total = csr_array((V, V)), 0
     for windows in _windows(texts, window):
         rows = np.repeat(np.arange(len(windows)), [len(words) for words in windows])
@@ -55,7 +56,7 @@ def count_pairs(texts: Sequence[np.ndarray], V: int, window: int) -> tuple[coo_a
 
 
 def _windows(texts: Sequence[np.ndarray], window: int) -> Iterator[list[np.ndarray]]:
-    """Yield the windows of all texts, so many at a time."""
+    """Yield the windows of all texts, at most `AT_ONCE` at a time."""
     found: list[np.ndarray] = []
     for text in texts:
         if len(text):
