@@ -4,8 +4,8 @@ A result is kept as long as the graph's tensor lives and no argument changes. Tr
 tensors at every step, so each matrix is computed once and shared by all layers and networks. The networks themselves
 hold nothing of a graph: they can be copied, pickled and moved to another device at any time.
 
-torch_geometric.EdgeIndex caches the order of the edges alone: not their weights, not sparse features; and it does not
-notice that its tensor was changed in place.
+torch_geometric.EdgeIndex cannot replace this cache: it keeps the order of the edges, but not their weights or sparse
+features, and does not notice changes in place.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+R = TypeVar("R")
+
 
 class _Kept(NamedTuple):
-    tensors: tuple[Tensor, ...]  # the tensor arguments but the first, which is the weak key
-    versions: list[int]
+    tensors: tuple[Tensor, ...]  # all tensor arguments but the first
+    versions: list[int]  # of all tensor arguments; torch counts each change in place
     result: Any
 
 
 _cache = WeakTensorKeyDictionary()  # first tensor → {(function, its plain arguments): _Kept}
-
-
-R = TypeVar("R")
 
 
 def once_per_graph(function: Callable[..., R], *arguments: Any) -> R:
