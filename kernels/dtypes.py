@@ -1,4 +1,4 @@
-"""Which dtype does what in mixed precision: products in the low one, cells, gates and sums in float32."""
+"""The dtypes of mixed precision: products in 16 bits; cells, gates and sums in float32."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding as take_rows
 
-GPU_SYMBOLS = 1024  # of a table at most on a GPU, where its gradient is a product with a one-hot matrix
+GPU_SYMBOLS = 1024  # at most, for a token table on a GPU: its gradient is a product with a one-hot matrix there
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -15,7 +15,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def autocast_is_on(device: torch.device) -> bool:
-    """Tell whether autocast is enabled for a device; some, such as meta, have none."""
+    """Return whether autocast is enabled for a device; some, such as meta, have none."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
@@ -36,8 +36,8 @@ def lower(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     """Return inputs, embedding, input weight and bias in the dtype of the products.
 
-    A table of tokens is small, and so is made in the accumulation dtype; where there are fewer tokens than symbols, or
-    on a GPU many symbols, there is none: the tokens become vectors.
+    A token table is small, so it is made in the accumulation dtype. There is no table where there are fewer tokens than
+    symbols, or on a GPU many symbols; the tokens become vectors there.
     """
     most = inputs.numel() if inputs.device.type == "cpu" else min(inputs.numel(), GPU_SYMBOLS)
     if embedding is not None and len(embedding) > most:

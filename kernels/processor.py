@@ -11,24 +11,24 @@ ASKED = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn
 
 
 def onednn_is_on() -> bool:
-    """Tell whether torch's own operators use oneDNN: it may be missing, or switched off."""
+    """Return whether torch's own operators use oneDNN: it may be missing, or switched off."""
     return torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
 
 
 def onednn_has(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN has an LSTM of a dtype for this processor; in bfloat16 it needs AVX-512."""
+    """Return whether oneDNN has an LSTM of a dtype for this processor; in bfloat16 it needs AVX-512."""
     if dtype in ASKED:
         return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, ASKED[dtype])())
     return dtype == torch.float32
 
 
-# torch.compile asks once, and traces nothing of it. The decorator torch.compiler.assume_constant_result does the same,
-# but imports the compiler, and with it triton.
+# torch.compile calls this once and traces nothing. The decorator torch.compiler.assume_constant_result does the same,
+# but imports the compiler, and triton with it.
 onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def computes(dtype: torch.dtype, device: str) -> bool:
-    """Tell whether a kind of device has instructions for products in 16 bits: without, they take many times longer.
+    """Return whether a kind of device has instructions for products in 16 bits, which else take many times longer.
 
     oneDNN has an LSTM in bfloat16 wherever there is AVX-512, but without AVX512-BF16 it emulates the products.
     """
