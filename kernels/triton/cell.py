@@ -134,10 +134,10 @@ class TritonCell(FusedCell):
         if plan.precision == "tf32" and plan.resident_blocks == 0:
             weight = round_to_tf32(weight)
         added = tuple(grad for grad in grad_outputs if grad is not None)
-        initial = tensors[self.states[-1]]
+        initial = (tensors[self.states[-1]],)
         launch(
             backward_kernel, plan, T, B,
-            (weight, *gates, self.vectors(tensors), tensors["lengths"], initial, states, added),
+            (weight, *gates, self.vectors(tensors), tensors["lengths"], initial, (states,), added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
             DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
             GRAD_GATES=self.equations.grad_gates, OPTION=self._is_tanh(options),

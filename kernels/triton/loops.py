@@ -85,8 +85,8 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=["run"])
 def backward_kernel(
-    weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tensor,
-    states: tl.tensor, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple, run: tl.tuple,
+    weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tuple,
+    states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple, run: tl.tuple,
     ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
     OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -96,13 +96,13 @@ def backward_kernel(
         weight: transpose of the recurrent weight [H, G].
         gates: gates before their functions [T, B, GATES * H].
         extra: one more of them [T, B, H] or None.
-        initial: before step 0 the state that the equations need [B, H].
-        states: this state of all steps [T, B, H].
+        initial: before step 0 those states that the equations need [B, H].
+        states: these states of all steps [T, B, H].
         grad_outputs: gradients of the first state [T, B, H], to be added.
         grad_gates: gradients of the gates [T + 1, B, GRAD_GATES * H], written; those of step T are 0.
         grad_states: gradients of the states [B, H] after the last step. They become those before the first one, except
             for its recurrent product.
-        ACTIVATE: function(gates, (state before, state after), vectors, OPTION) returns what DIFFERENTIATE needs.
+        ACTIVATE: function(gates, states before, states after, vectors, OPTION) returns what DIFFERENTIATE needs.
         DIFFERENTIATE: function(these values, gradients of the states, vectors, OPTION) returns the gradients of the
             gates, and of the states before the step without the recurrent product.
     """
@@ -110,7 +110,7 @@ def backward_kernel(
     low = grad_gates.dtype.element_ty
     parameters = [load_float32(vector + at.units, at.units < plan.H) for vector in vectors]
     grads = [load_float32(array + at.own, at.mask) for array in grad_states]
-    after = load(states + (run.end_step - 1) * at.step + at.own, at.mask)
+    after = [load(array + (run.end_step - 1) * at.step + at.own, at.mask) for array in states]
     if lengths is not None:
         length = tl.load(lengths + at.rows, mask=at.rows < run.B, other=0)
     resident = load_weights(weight, at, FACTORS, plan)
@@ -120,12 +120,14 @@ def backward_kernel(
         x = load_gates(gates, row, at, GATES, plan)
         if extra is not None:
             x = x + (load(extra + t * at.step + at.own, at.mask),)
-        state = load(before(initial, states, t, at) + at.own, at.mask)
+        state: tl.tuple = ()
+        for k in tl.static_range(len(states)):
+            state = state + (load(before(initial[k], states[k], t, at) + at.own, at.mask),)
         grad = grads[0]
         for k in tl.static_range(len(grad_outputs)):
             grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
         x = [value.to(tl.float32) for value in x]
-        values = ACTIVATE(x, (state.to(tl.float32), after.to(tl.float32)), parameters, OPTION)
+        values = ACTIVATE(x, state, after, parameters, OPTION)
         wait(at, step - run.first_step, plan)
         grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
         for k in tl.static_range(len(FACTORS)):

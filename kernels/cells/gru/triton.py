@@ -34,11 +34,11 @@ def gru_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.t
 
 
 @triton.jit
-def gru_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr) -> tl.tuple:
+def gru_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr) -> tl.tuple:
     """Return n, r, z, q and h′."""
     n, r, z, q = x
     r = tl.sigmoid(r)
-    return tanh(n + r * q), r, tl.sigmoid(z), q, states[0]
+    return tanh(n + r * q), r, tl.sigmoid(z), q, before[0]
 
 
 @triton.jit

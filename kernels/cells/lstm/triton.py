@@ -40,9 +40,9 @@ def lstm_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.
 
 
 @triton.jit
-def lstm_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+def lstm_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return i, f, g, o, tanh(c) and c′."""
-    c_before, c = states
+    c_before, c = before[0], after[0]
     i, f, g, o = x
     if len(vectors) > 0:
         i += vectors[0] * c_before

@@ -50,9 +50,11 @@ def peephole_forward(
 
 
 @triton.jit
-def peephole_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+def peephole_activate(
+    x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr
+) -> tl.tuple:
     """Return i, f, g and c′."""
-    return tl.sigmoid(x[0]), tl.sigmoid(x[1]), candidate(x[2], TANH), states[0]
+    return tl.sigmoid(x[0]), tl.sigmoid(x[1]), candidate(x[2], TANH), before[0]
 
 
 @triton.jit

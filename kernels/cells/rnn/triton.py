@@ -23,7 +23,7 @@ def rnn_forward(x: tl.tuple, recurrent: tl.tuple, state: tl.tuple, vectors: tl.t
 
 
 @triton.jit
-def rnn_activate(x: tl.tuple, states: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+def rnn_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return h, which takes the place of the gate."""
     return x
 
