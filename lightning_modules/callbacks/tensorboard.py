@@ -8,8 +8,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
 
-# TensorBoard opens the first two groups of tags in the alphabet. Those are to be the curves of the training and of the
-# validation, accuracy and loss; so what else is logged at every step is shown in a group behind them.
+# TensorBoard opens the first two groups of tags in alphabetical order. These should be accuracy and loss of training
+# and of validation, so other metrics of a step are in a group that comes later.
 TENSORBOARD_TAGS = {
     "learning_rate": "weight_update/learning_rate",
     "train/gradient_norm": "weight_update/gradient_norm",
@@ -19,13 +19,13 @@ TENSORBOARD_TAGS = {
 
 
 class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard events in the run's own folder: the curves, and no lone dots beside them.
+    """TensorBoard events in the run's own folder: curves only, no single points.
 
-    Lightning's curve of the epoch and its hparams.yaml are left out. So are the test's numbers, which `log_end` tells.
+    Lightning's curve of the epoch and its hparams.yaml are left out. The metrics of the test are shown by `log_end`.
 
     Args:
-        run: the run's folder.
-        first_step: where a continued run starts; older events from that step on are hidden. The step before it is
+        run: folder of the run.
+        first_step: first step of a continued run. Older events from this step on are hidden. The step before it is
             hidden too and written again from metrics.csv, since a killed process may have saved it without its event.
     """
 
@@ -37,7 +37,7 @@ class RunTensorBoard(TensorBoardLogger):
         self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log scalars that are curves; the epoch is none, since training here is counted in steps."""
+        """Log the scalars of curves; the epoch is left out, since training is counted in steps."""
         while self._again:
             row = self._again.pop(0)
             self.log_metrics(row, int(row.pop("step")))
@@ -49,15 +49,15 @@ class RunTensorBoard(TensorBoardLogger):
         super().log_metrics(curves, step)
 
     def log_end(self, settings: dict[str, Any], tags: list[str], rows: list[tuple[str, str]]) -> None:
-        """Show a finished run: in HParams its settings beside the last value of a curve, under Text its closing table.
+        """Show a finished run: its settings with the last value of a curve under HParams, its table under Text.
 
         Args:
-            settings: what the run was made with, by short names.
-            tags: of the curve, or of several.
+            settings: settings of the run, by short names.
+            tags: tags of the curves.
             rows: name and value of each row of the table.
         """
         writer = self.experiment._get_file_writer()
-        for summary in hparams(settings, dict.fromkeys(tags)):  # names alone: a value would be a card of its own
+        for summary in hparams(settings, dict.fromkeys(tags)):  # names only: with a value it would be a card of its own
             writer.add_summary(summary)
         lines = [f"| {name} | {value} |" for name, value in rows]
         self.experiment.add_text("summary", "\n".join(["| | |", "| --- | --- |", *lines]))
