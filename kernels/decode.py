@@ -23,37 +23,22 @@ PART = 1000  # symbols of a text that are read at once
 
 
 class Sampling(NamedTuple):
-    """How a symbol is chosen.
+    """How a symbol is chosen."""
 
-    Args:
-        temperature: multiplies the logits.
-        greedy: whether to take the likeliest symbol instead.
-        top_k: choose from so many of the likeliest, 0 for all.
-        top_p: choose from the fewest that have so much of the probability.
-    """
-
-    temperature: float
-    greedy: bool
-    top_k: int
-    top_p: float
+    temperature: float  # multiplies the logits
+    greedy: bool  # whether to take the likeliest symbol instead
+    top_k: int  # choose from so many of the likeliest, 0 for all
+    top_p: float  # choose from the fewest that have so much of the probability
 
 
 class LayerStep(NamedTuple):
-    """A layer as the decoding loop takes it.
+    """A layer as the decoding loop takes it."""
 
-    Args:
-        input_t: weight of the input projection, transposed [I, G].
-        bias: of the input projection [G].
-        projected: where the input projection goes [N, G].
-        even: the argument of the forward loop in even steps. Its `states` are the `before` of `odd`.
-        odd: the same in odd steps.
-    """
-
-    input_t: Tensor
-    bias: Tensor
-    projected: Tensor
-    even: ForwardChunk
-    odd: ForwardChunk
+    input_t: Tensor  # weight of the input projection, transposed [I, G]
+    bias: Tensor  # of the input projection [G]
+    projected: Tensor  # where the input projection goes [N, G]
+    even: ForwardChunk  # the argument of the forward loop in even steps; its `states` are the `before` of `odd`
+    odd: ForwardChunk  # the same in odd steps
 
 
 class Decoder:

@@ -21,33 +21,19 @@ _override: Backend | None = None
 
 
 class Case(NamedTuple):
-    """What a choice depends on.
-
-    Args:
-        cell: what is to run.
-        tokens: whether the input is tokens.
-        ragged: whether rows have lengths of their own.
-        learning: whether there will be a backward pass.
-        recompute: whether the backward pass computes the gates again.
-        T: steps.
-        B: batch.
-        I: input width.
-        H: hidden width.
-        dtype: of the products.
-        device: of the weights, such as "cpu" or "cuda:0".
-    """
+    """What a choice depends on."""
 
     cell: Cell
-    tokens: bool
-    ragged: bool
-    learning: bool
-    recompute: bool
+    tokens: bool  # whether the input is tokens
+    ragged: bool  # whether rows have lengths of their own
+    learning: bool  # whether there will be a backward pass
+    recompute: bool  # whether the backward pass computes the gates again
     T: int
     B: int
     I: int
     H: int
-    dtype: torch.dtype
-    device: str
+    dtype: torch.dtype  # of the products
+    device: str  # of the weights, such as "cpu" or "cuda:0"
 
     @property
     def cuda(self) -> bool:

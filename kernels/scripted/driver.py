@@ -32,19 +32,12 @@ from kernels.scripted.script import BackwardChunk, ForwardChunk
 
 
 class Folded(NamedTuple):
-    """A cell's weights in the form that its loops take, or the gradients of such weights.
+    """A cell's weights in the form that its loops take, or the gradients of such weights."""
 
-    Args:
-        weight_ih: of the input projection [G, I].
-        bias: of the input projection [G] or None.
-        weight_hh: of the recurrent product [R, H].
-        extra: further tensors that the loops read, such as peepholes.
-    """
-
-    weight_ih: Tensor
-    bias: Tensor | None
-    weight_hh: Tensor
-    extra: list[Tensor]
+    weight_ih: Tensor  # of the input projection [G, I]
+    bias: Tensor | None  # of the input projection [G]
+    weight_hh: Tensor  # of the recurrent product [R, H]
+    extra: list[Tensor]  # further tensors that the loops read, such as peepholes
 
 
 class ScriptedCell(FusedCell):
