@@ -70,7 +70,7 @@ def forward_kernel(
         recurrent: tl.tuple = ()
         for k in tl.static_range(len(FACTORS)):
             own = as_factor(state[0], low, plan) if plan.programs == 1 else None
-            product = multiply(own, h, resident[k], weight, at, FACTORS[k], plan)
+            product = multiply(own, h, resident[k], weight, at, FACTORS, k, plan)
             recurrent = recurrent + split_gates(product, FACTORS[k].outer, plan)
         x = [value.to(tl.float32) for value in x]  # after the wait, so that it does not delay the wait
         new = STEP(x, recurrent, state, parameters, OPTION)
@@ -131,7 +131,7 @@ def backward_kernel(
         wait(at, step - run.first_step, plan)
         grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
         for k in tl.static_range(len(FACTORS)):
-            grad += multiply(None, grad_gates_after, resident[k], weight, at, FACTORS[k], plan)
+            grad += multiply(None, grad_gates_after, resident[k], weight, at, FACTORS, k, plan)
         all_grads: tl.tuple = (grad,)
         for k in tl.static_range(1, len(grad_states)):
             all_grads = all_grads + (grads[k],)

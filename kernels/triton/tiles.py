@@ -126,21 +126,30 @@ def weight_tile(weight: tl.tensor, k: tl.tensor, at: Place, factors: tl.constexp
 @triton.jit
 def load_weights(weight: tl.tensor, at: Place, FACTORS: tl.constexpr, plan: tl.constexpr) -> tl.tuple:
     """Return for each product its resident `weight_tile`s as factors; no tiles if the weights are streamed."""
-    BLOCKS: tl.constexpr = plan.resident_blocks
     resident: tl.tuple = ()
-    for product in tl.static_range(len(FACTORS)):
-        tiles: tl.tuple = ()
-        for block in tl.static_range(BLOCKS):
-            tile = weight_tile(weight, block * plan.BLOCK_K, at, FACTORS[product], plan)
-            tiles = tiles + (as_factor(tile, weight.dtype.element_ty, plan),)
-        resident = resident + (tiles,)
+    for k in tl.static_range(len(FACTORS)):
+        resident = resident + (load_tiles(weight, at, FACTORS, k, plan),)
     return resident
 
 
 @triton.jit
+def load_tiles(
+    weight: tl.tensor, at: Place, FACTORS: tl.constexpr, INDEX: tl.constexpr, plan: tl.constexpr
+) -> tl.tuple:  # fmt: skip
+    """Return the resident tiles of one product."""
+    factors: tl.constexpr = FACTORS[INDEX]
+    BLOCKS: tl.constexpr = plan.resident_blocks
+    tiles: tl.tuple = ()
+    for block in tl.static_range(BLOCKS):
+        tile = weight_tile(weight, block * plan.BLOCK_K, at, factors, plan)
+        tiles = tiles + (as_factor(tile, weight.dtype.element_ty, plan),)
+    return tiles
+
+
+@triton.jit
 def multiply(
-    own: tl.tensor, states: tl.tensor, resident: tl.tuple, weight: tl.tensor, at: Place, factors: tl.constexpr,
-    plan: tl.constexpr,
+    own: tl.tensor, states: tl.tensor, resident: tl.tuple, weight: tl.tensor, at: Place, FACTORS: tl.constexpr,
+    INDEX: tl.constexpr, plan: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
     """Return states times weights [BLOCK_B, outer * BLOCK_H], one gate after the other, in float32.
 
@@ -150,9 +159,11 @@ def multiply(
         resident: the resident weights of this product.
         weight: address of the weights, read if they are streamed.
         at: the program's place.
-        factors: a `launch.Factors`.
+        FACTORS: a `launch.Factors` for each product.
+        INDEX: which of them this one is.
         plan: a `plan.Plan`. If it splits sums, each warp computes a part of them, and reads the states of that part.
     """
+    factors: tl.constexpr = FACTORS[INDEX]
     WIDTH: tl.constexpr = factors.outer * plan.BLOCK_H
     BLOCKS: tl.constexpr = plan.resident_blocks
     if plan.split_k == 1:
