@@ -14,27 +14,16 @@ Results = tuple[Tensor, ...]
 
 
 class Given(NamedTuple):
-    """What a layer passes to an implementation of its cell, for one layer and direction.
+    """What a layer passes to an implementation of its cell, for one layer and direction."""
 
-    Args:
-        inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
-        embedding: vectors of the tokens [V, I], or None.
-        weights: the tensors that `Cell.weights` names, None for one that the layer lacks.
-        states: those before the first step [B, H].
-        lengths: number of valid steps of each row [B], None for T. A row keeps its state after its last valid step.
-        options: of the cell, such as the function of its candidate.
-        keep: whether to keep the gates for the backward pass, rather than compute them again there.
-        last_only: whether only the last states are wanted, so that the first result may be empty.
-    """
-
-    inputs: Tensor
-    embedding: Tensor | None
-    weights: tuple[Any, ...]
-    states: tuple[Tensor, ...]
-    lengths: Tensor | None
-    options: tuple[Any, ...] = ()
-    keep: bool = True
-    last_only: bool = False
+    inputs: Tensor  # vectors [T, B, I], or tokens [T, B] where an embedding is given
+    embedding: Tensor | None  # vectors of the tokens [V, I]
+    weights: tuple[Any, ...]  # the tensors that `Cell.weights` names, None for one that the layer lacks
+    states: tuple[Tensor, ...]  # before the first step [B, H]
+    lengths: Tensor | None  # valid steps of each row [B], None for T; a row keeps its state after its last valid step
+    options: tuple[Any, ...] = ()  # of the cell, such as the function of its candidate
+    keep: bool = True  # whether to keep the gates for the backward pass, rather than compute them again there
+    last_only: bool = False  # whether only the last states are wanted, so that the first result may be empty
 
 
 Implementation = Callable[[Given], Results]
@@ -72,7 +61,7 @@ class Cell(NamedTuple):
         """Return the function of a backend that the cell has."""
         scripted = None if self.scripted is None else self.scripted.run
         found = {"torchscript": scripted, "native": self.native, "triton": self.triton}[backend]
-        assert found is not None, f"{self.name} has no {backend} backend"
+        assert found is not None
         return found
 
     def tensors(self, weights: dict[str, Tensor]) -> tuple[Tensor | None, ...]:

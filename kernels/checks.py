@@ -83,12 +83,6 @@ def check_lengths(lengths: Tensor, T: int, B: int, device: torch.device) -> Tens
     return lengths.to(device, torch.int64)
 
 
-def check_output(output: str) -> None:
-    """Raise if `output` is unknown."""
-    if output not in ("sequence", "last"):
-        raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
-
-
 def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> tuple[Tensor, ...]:
     """Return the checked initial state(s) [L·D, B, H], zeros where `hx` is None.
 

@@ -99,16 +99,7 @@ def choose(backend: Backend, case: Case) -> Choice:
 
 
 def check_backend(backend: str, cell: Cell | None = None, recompute: bool = False) -> None:
-    """Check that a backend exists and offers what is asked of it, whatever the machine and the sizes.
-
-    Args:
-        backend: its name.
-        cell: what it is to run, if that is known.
-        recompute: whether the backward pass is to compute the gates again.
-
-    Raises:
-        ValueError: if it does not, with what to ask for instead.
-    """
+    """Raise if a backend does not exist, or lacks a cell or `recompute`, whatever the machine and the sizes."""
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
     if cell is not None and cell.native is None and backend == "native":

@@ -167,7 +167,8 @@ class RecurrentLayer(TorchAttributes):
         else:
             checks.check_vectors(self, input, {2, 3}, "input", "[T, I] or [T, B, I]")
             layout = Layout(input.dim() == 3, self.batch_first)
-        checks.check_output(output)
+        if output not in ("sequence", "last"):
+            raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
         inputs, lengths = layout.time_first(input, lengths)
         T, B = inputs.shape[:2]
         if lengths is not None:
@@ -327,11 +328,7 @@ class RecurrentLayer(TorchAttributes):
         lengths: Tensor | None,
         last: bool,
     ) -> States:
-        """Run one layer and direction by the chosen backend.
-
-        Returns:
-            All states [T, B, H], which may be empty with `last`, and the last valid state(s) [B, H].
-        """
+        """Return all states [T, B, H], which may be empty with `last`, and the last valid state(s) [B, H]."""
         cell, (T, B) = self._cell, inputs.shape[:2]
         own = cell.tensors(weights)
         tensors = (inputs, embedding, *weights.values(), *state)

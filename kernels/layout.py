@@ -13,17 +13,11 @@ States = tuple[Tensor, ...]
 
 
 class Layout(NamedTuple):
-    """The layout of an input: [T, B, …], [B, T, …], one sequence [T, …], or a PackedSequence.
+    """The layout of an input: [T, B, …], [B, T, …], one sequence [T, …], or a PackedSequence."""
 
-    Args:
-        batched: whether there is an axis of the batch.
-        batch_first: whether it is the first.
-        packed: the PackedSequence, if the input is one.
-    """
-
-    batched: bool = True
-    batch_first: bool = False
-    packed: PackedSequence | None = None
+    batched: bool = True  # whether there is an axis of the batch
+    batch_first: bool = False  # whether it is the first
+    packed: PackedSequence | None = None  # the PackedSequence, if the input is one
 
     def time_first(self, inputs: Any, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the input as [T, B, …], and its lengths; the rows of a PackedSequence are sorted by length."""

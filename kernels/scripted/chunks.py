@@ -36,13 +36,7 @@ class Projection:
     """The input projection W x + b, written a chunk at a time, and its gradients, collected a chunk at a time.
 
     For tokens, embedding, weight and bias make a table of V rows. Taking rows from it replaces the GEMM over all steps,
-    and the gradient is a sum over equal tokens.
-
-    Args:
-        inputs: vectors [T, B, I], or tokens [T, B] where an embedding is given.
-        embedding: [V, I] or None.
-        weight: [G, I].
-        bias: [G] or None.
+    and the gradient is a sum over equal tokens. Arguments are as in `kernels.reference.project`.
     """
 
     def __init__(self, inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> None:
@@ -74,13 +68,9 @@ class Projection:
         self.grad_table: Tensor | None = None
 
     def collect(self, t: int, grad_gates: Tensor, grad_gates_low: Tensor) -> None:
-        """Add the gradients of steps t … t + k − 1.
+        """Add the gradients of steps t … t + k − 1, given those of the gates [k, B, G] in the dtype of the sums.
 
-        Args:
-            t: first step.
-            grad_gates: the gradient of the gates in the dtype of the sums, [k, B, G] or wider; columns from G on are
-                left out.
-            grad_gates_low: the same in the dtype of the products.
+        `grad_gates_low` is the same in the dtype of the products. Both may be wider; columns from G on are left out.
         """
         inputs, G = self.inputs[t : t + len(grad_gates)].flatten(0, 1), len(self.weight)
         if self.table is None:

@@ -18,53 +18,33 @@ unscripted = False  # set by `dispatch.unscripted()`, for tests
 
 
 class ForwardChunk(NamedTuple):
-    """The argument of a forward loop: k steps, of which it fills `gates` and `states`.
+    """The argument of a forward loop: k steps, of which it fills `gates` and `states`."""
 
-    Args:
-        gates: buffers [k, B, ·]; the first holds the input projection W x + b before the loop.
-        states: the states after each step, [k, B, H] each.
-        before: the states before the chunk, [B, H] each.
-        weights: the recurrent weight, transposed [H, R], then `Folded.extra`.
-        factor: what has been multiplied into the candidate's weights.
-        ended: marks steps after a row's last valid one [k, B, 1]; None where there are none.
-        scratch: buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
-            `ScriptedCell.forward_scratch` ones [B, H].
-    """
-
-    gates: list[Tensor]
-    states: list[Tensor]
-    before: list[Tensor]
-    weights: list[Tensor]
-    factor: float
-    ended: Tensor | None
+    gates: list[Tensor]  # buffers [k, B, ·]; the first holds the input projection W x + b before the loop
+    states: list[Tensor]  # the states after each step, [k, B, H] each
+    before: list[Tensor]  # the states before the chunk, [B, H] each
+    weights: list[Tensor]  # the recurrent weight, transposed [H, R], then `Folded.extra`
+    factor: float  # what has been multiplied into the candidate's weights
+    ended: Tensor | None  # marks steps after a row's last valid one [k, B, 1]; None where there are none
+    # Buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
+    # `ScriptedCell.forward_scratch` ones [B, H].
     scratch: list[Tensor]
 
 
 class BackwardChunk(NamedTuple):
-    """The argument of a backward loop, which goes from the last step of a chunk to the first.
+    """The argument of a backward loop, which goes from the last step of a chunk to the first."""
 
-    Args:
-        grads: the gradients that reach the states from outside, [k, B, H] or None each.
-        states: the states after each step, [k, B, H] each.
-        before: the states before the chunk, [B, H] each.
-        gates: what the forward loop left in its buffers.
-        weights: the recurrent weight [R, H], then `Folded.extra`.
-        factor: that of the forward loop.
-        grad_gates: a pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the
-            dtypes are equal both are the same tensor.
-        grad_states: the gradients of the states [B, H] each, to be taken from after the chunk to before it.
-        scratch: buffers to overwrite [B, H]: one in the dtype of the weights, then `ScriptedCell.backward_scratch`.
-    """
-
-    grads: list[Tensor | None]
-    states: list[Tensor]
-    before: list[Tensor]
-    gates: list[Tensor]
-    weights: list[Tensor]
-    factor: float
+    grads: list[Tensor | None]  # the gradients that reach the states from outside, [k, B, H] or None each
+    states: list[Tensor]  # the states after each step, [k, B, H] each
+    before: list[Tensor]  # the states before the chunk, [B, H] each
+    gates: list[Tensor]  # what the forward loop left in its buffers
+    weights: list[Tensor]  # the recurrent weight [R, H], then `Folded.extra`
+    factor: float  # that of the forward loop
+    # A pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the dtypes are equal
+    # both are the same tensor.
     grad_gates: list[Tensor]
-    grad_states: list[Tensor]
-    scratch: list[Tensor]
+    grad_states: list[Tensor]  # the gradients of the states [B, H] each, to be taken from after the chunk to before it
+    scratch: list[Tensor]  # to overwrite [B, H]: one in the dtype of the weights, then `ScriptedCell.backward_scratch`
 
 
 def loop(function: Callable[..., None]) -> Callable[..., None]:
