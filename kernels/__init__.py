@@ -1,4 +1,4 @@
-"""Recurrent layers with torch.nn's interface at native speed, peepholes included. Knows no trainer and no data."""
+"""Recurrent layers with torch.nn's interface, and a peephole LSTM. They need torch only: no trainer and no data."""
 
 from kernels.as_torch import as_torch
 from kernels.cell import Cell

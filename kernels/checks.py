@@ -25,7 +25,7 @@ def check_sizes(name: str, sizes: dict[str, Any], dropout: Any) -> None:
 
 
 def check_projection(layer: "RecurrentLayer", hidden_size: int, proj_size: int) -> None:
-    """Raise if `proj_size` is not 0. torch.nn's layers have this argument, and torch.nn.LSTM alone offers it."""
+    """Raise if `proj_size` is not 0. torch.nn's layers have this argument, but only torch.nn.LSTM uses it."""
     if proj_size and layer.torch_layer is not nn.LSTM:
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
     if proj_size < 0 or proj_size >= hidden_size:

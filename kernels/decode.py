@@ -2,7 +2,7 @@
 
 A call of the layers for every symbol costs more in overhead than in arithmetic. Here the choice of the symbol, the
 layers and the head are one scripted loop, over any number of samples. A layer's step is the forward loop of its cell
-over one step, with the token table as input projection. A cell with equations alone runs by these, as plain Python.
+over one step, with the token table as input projection. A cell that has only its equations runs them as plain Python.
 
 Legend: N samples, L layers, H hidden, G gates · H, V vocabulary.
 """
@@ -83,7 +83,7 @@ class Decoder:
         """Read tokens [T, N] from an empty state; return the logits of the symbol after each, [T, N, V]."""
         state: Any = None
         parts = []
-        for part in tokens.split(PART):  # so that the gates of a part alone are in memory
+        for part in tokens.split(PART):  # so that only the gates of one part are in memory
             hidden, state = self.layer.forward_ids(part, self.embedding, state)
             parts.append(linear(hidden, self.head_t.T, self.head_bias))
         logits = torch.cat(parts)
@@ -231,7 +231,7 @@ def scripted_loop(step: Callable[[ForwardChunk], None]) -> Callable[..., None]:
 
 
 def equations_step(device: str, dtype: torch.dtype) -> Callable[[ForwardChunk], None]:
-    """Return a forward loop of one step for a cell with equations alone, which `weights` holds."""
+    """Return a forward loop of one step for a cell that has only its equations, which `weights` holds."""
 
     def step(chunk: ForwardChunk) -> None:
         equations: Any = chunk.weights[0]

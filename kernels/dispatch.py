@@ -14,8 +14,8 @@ from kernels.triton import available, plan
 
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
-TABLE_BATCH = 256  # from so many rows on, doing without an input GEMM is worth more than oneDNN's faster loop
-UNROLLED = "one node for torch.compile, which would unroll torch's own"
+TABLE_BATCH = 256  # from this batch size on, saving the input GEMM gains more than oneDNN's faster loop
+UNROLLED = "torch.compile sees one node; it would unroll torch's own operator"
 
 _override: Backend | None = None
 
@@ -59,12 +59,12 @@ class Rule(NamedTuple):
 # Read from top to bottom: the first rule that applies decides. The order on a CPU is that of benchmarks/recurrent.py;
 # on CUDA devices it is still to be measured.
 RULES = (
-    Rule(lambda case: _transformed(), "reference", "it alone has the rules of torch.func's transforms"),
-    Rule(lambda case: case.cell.scripted is None, "reference", "this cell has its equations alone"),
+    Rule(lambda case: _transformed(), "reference", "only it supports torch.func's transforms"),
+    Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
     Rule(
-        lambda case: case.cuda and case.cell.native is None, "triton", "its loops are kernels, and cuDNN lacks the cell"
+        lambda case: case.cuda and case.cell.native is None, "triton", "its loops are GPU kernels; cuDNN lacks the cell"
     ),
-    Rule(lambda case: case.cuda and case.recompute, "triton", "it keeps the states alone"),
+    Rule(lambda case: case.cuda and case.recompute, "triton", "it keeps only the states"),
     Rule(lambda case: case.cuda and torch.compiler.is_compiling(), "triton", UNROLLED),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
     Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
@@ -105,9 +105,7 @@ def check_backend(backend: str, cell: Cell | None = None, recompute: bool = Fals
     if cell is not None and cell.native is None and backend == "native":
         raise ValueError("backend='native': neither cuDNN nor oneDNN has these equations; use 'auto' or 'torchscript'")
     if cell is not None and cell.scripted is None and (backend == "torchscript" or recompute):
-        raise ValueError(
-            f"{cell.name} has its equations alone and no scripted loops; use backend='auto' or 'reference'"
-        )
+        raise ValueError(f"{cell.name} has only its equations and no scripted loops; use backend='auto' or 'reference'")
     if backend in ("native", "reference") and recompute:
         raise ValueError(f"backend={backend!r} cannot recompute; use 'auto', 'torchscript' or 'triton'")
 
@@ -120,15 +118,15 @@ def _lack(backend: str, case: Case) -> str | None:
         return available.refusal(case.dtype, case.device) or plan.refusal(
             case.cell.serial_gates, case.H, case.dtype, case.device
         )
-    # Under autocast torch.lstm passes sequences of equal lengths to oneDNN before it looks at their dtype. With weights
-    # in 16 bits it looks, and runs loops of its own.
+    # Under autocast torch.lstm passes sequences of equal lengths to oneDNN without checking that it has their dtype.
+    # With weights in 16 bits torch checks, and runs its own loops if oneDNN lacks the dtype.
     if backend == "native" and not case.ragged and autocast_is_on(torch.device(case.device)):
         return _onednn_lack(case)
     return None
 
 
 def _remarks(backend: str, case: Case) -> str:
-    """Return what keeps a faster backend, or TorchScript itself, from running."""
+    """Return why a faster backend cannot run, or why the loops are not scripted; "" if neither applies."""
     if backend != "torchscript":
         return ""
     lack = _lack("triton", case) if case.cuda else None if case.recompute else _onednn_lack(case)

@@ -58,7 +58,7 @@ class RecurrentLayer(TorchAttributes):
     """
 
     num_states: ClassVar[int] = 1
-    cell: Cell | None = None  # None for a layer with equations alone
+    cell: Cell | None = None  # None for a layer that has only its equations
     cell_options: tuple[Any, ...] = ()  # what the cell's functions take beside tensors
     weight_ih_l0: Tensor
 
@@ -106,9 +106,9 @@ class RecurrentLayer(TorchAttributes):
         self.reset_parameters()
 
     def shapes(self, input_size: int) -> Shapes:
-        """Return the shape of every parameter of one layer and direction; names begin with weight_ or bias_.
+        """Return the shape of every parameter of one layer and direction by its name, such as weight_ih or bias_hh.
 
-        `step` gets W_ih x + b_ih from `weight_ih` and, where there is one, `bias_ih`. It uses any others itself.
+        The layer computes W_ih x + b_ih from `weight_ih` and, where there is one, `bias_ih`. `step` uses the others.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no shapes, so it is no layer yet")
 
@@ -120,7 +120,7 @@ class RecurrentLayer(TorchAttributes):
             projected: W_ih x + b_ih [B, G].
             state: the states before the step.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no step, so it is no layer yet")
 
     def reset_parameters(self) -> None:
         """Draw all weights uniformly from ±1/√H, as torch.nn does."""
@@ -260,12 +260,12 @@ class RecurrentLayer(TorchAttributes):
 
     @property
     def _cell(self) -> Cell:
-        """The cell; a nameless one without loops for a layer with equations alone."""
+        """The cell; for a layer that has only its equations, a cell without loops."""
         return self.cell or Cell(type(self).__name__)
 
     @property
     def _stored(self) -> Tensor:
-        """A parameter as it is stored, for its device and dtype; reading `weight_ih_l0` may compute one."""
+        """A parameter as it is stored, for its device and dtype; reading a parametrised one would compute it."""
         own = self._parameters.get("weight_ih_l0")
         return next(self.parameters()) if own is None else own
 
@@ -342,7 +342,7 @@ class RecurrentLayer(TorchAttributes):
             return run_steps(step, inputs, embedding, projection, state, lengths)
         keep = learning and not self.recompute
         given = Given(inputs, embedding, own, state, lengths, self.cell_options, keep, last)
-        # Under autograd a trace would hold a Python function in the place of the operator.
+        # Under autograd a trace would record a Python function instead of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():
             return cell.implementation(backend)(given)[: 1 + self.num_states]

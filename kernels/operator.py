@@ -100,7 +100,7 @@ def _through_reference(
     reference: Forward, grads: tuple[Tensor | None, ...], tensors: Named, options: Named, wanted: list[bool]
 ) -> list[Tensor | None]:
     """Return the gradients of the tensors as functions that can be differentiated again."""
-    # Views, so that a gradient is that of the argument alone, even where one argument has been computed from another.
+    # Views, so that each gradient is of its argument only, even where one argument has been computed from another.
     views = {name: None if tensor is None else tensor.view_as(tensor) for name, tensor in tensors.items()}
     precise = {
         name: view.to(accumulation_dtype(view.dtype)) if view is not None and view.is_floating_point() else view

@@ -1,4 +1,4 @@
-"""What surrounds the time loops: the work that is done for many steps at once, in GEMMs.
+"""The work around the time loops that is done for many steps at once, in GEMMs.
 
 The loops run over a chunk of steps at a time, about a thousand rows: what a chunk reads and writes stays in the cache,
 and it has enough rows for fast GEMMs. Before its loop a chunk gets the input projection. After the backward loop its
@@ -124,7 +124,7 @@ def keep_gates(kept: list[Tensor], gates: list[Tensor], candidate: slice, factor
     """Write a chunk's gates [k, B, ·] into their 16-bit copies; `gates` are overwritten.
 
     The candidate's s, columns `candidate` of the first buffer, is stored as factor · (s − ½), with the factor −2 or 2
-    for a tanh, and as itself for a logistic. A tanh near zero keeps its precision so; s, which is near ½, would not.
+    for a tanh, and as itself for a logistic. So a tanh near zero keeps its precision; s, near ½, would lose it.
     """
     if factor != 1.0:
         gates[0][..., candidate].sub_(0.5).mul_(factor)

@@ -4,6 +4,9 @@ A cell describes its own part in a `ScriptedCell`: two loops over the steps of a
 The driver does the rest: the input projection or the token table, gates kept or rebuilt for the backward pass, 16-bit
 copies, variable lengths, and the gradients of the weights, by one GEMM a chunk.
 
+With variable lengths the loops run on after a row's end, and nothing that they compute there is used: the last states
+are read at the last valid step, and their gradients enter there. After it all gradients are zero.
+
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
 """
 
@@ -49,13 +52,15 @@ class ScriptedCell(FusedCell):
         gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
             projection before the loop.
         keeps_gates: whether the backward loop reads the gates at all.
-        candidate: which block of rows of the weights, and of the first buffer, is the candidate. Its rows are
-            multiplied by `factor`, and it is stored in 16 bits with more care.
-        grad_gates: width of what the backward loop fills. It begins with the gradient of the input projection.
-        recurrent_blocks: first and end block of it that are the gradient of the recurrent product; None for all.
+        candidate: index of the candidate among the blocks of H rows of the weights, and of H columns of the first
+            buffer. Its weights are multiplied by `factor`; `keep_gates` says how it is stored in 16 bits.
+        grad_gates: width of the buffer that the backward loop fills. Its first columns are the gradient of the input
+            projection.
+        recurrent_blocks: first block and end of its columns that are the gradient of the recurrent product; None for
+            all.
         forward_scratch: number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
         backward_scratch: the same of the backward loop.
-        returns_before_last: whether the first state before the last valid step is a result too.
+        returns_before_last: whether the operator also returns the first state before the last valid step.
         forward_loop: scripted, takes a `ForwardChunk`.
         backward_loop: scripted, takes a `BackwardChunk`.
     """
@@ -73,11 +78,14 @@ class ScriptedCell(FusedCell):
     backward_loop: ClassVar[Callable[..., None]]
 
     def factor(self, options: Named) -> float:
-        """Return what the forward loop wants multiplied into the candidate's weights."""
+        """Return the number by which the candidate's weights are multiplied for the forward loop."""
         return 1.0
 
     def gradient_factor(self, options: Named) -> float:
-        """Return the ratio of the gradient of the candidate's pre-activation to what the backward loop fills."""
+        """Return the gradient of the candidate's W x + b + W h′ divided by what the backward loop fills for it.
+
+        The candidate's weights are multiplied by it for the backward loop.
+        """
         return 1.0
 
     def fold(self, tensors: Named, factor: float) -> Folded:
@@ -122,7 +130,7 @@ class ScriptedCell(FusedCell):
         return []
 
     def count_results(self) -> int:
-        """Count outputs, last states, the one before, other states and kept gates."""
+        """Count outputs, last states, the state before the last, all values of other states, and kept gates."""
         return 2 * len(self.states) + int(self.returns_before_last) + (len(self.gates) if self.keeps_gates else 0)
 
     def sizes(self, tensors: Named) -> tuple[int, int, int, Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 torch gives a freed CPU tensor of some megabytes back to the system. The pages of the next one are zeroed and mapped
 again when they are first touched, which takes a good part of a recurrent training step. A `workspace` is an ordinary
-tensor whose memory is kept for the next one, once the last tensor on it is gone. All that is kept and in use together
-never exceeds what has been in use at one time.
+tensor whose memory is kept for the next one, once the last tensor on it is gone. Memory kept and in use together never
+exceeds the most that has been in use at one time.
 """
 
 import mmap

@@ -1,4 +1,4 @@
-"""What time loops are made of: the decorator that scripts them, their arguments, and the product of a step.
+"""The building blocks of time loops: the decorator that scripts them, their arguments, and the product of a step.
 
 torch.jit is deprecated and unsupported from Python 3.14 on. So a loop is scripted when it is first used, the one
 warning is filtered here, and where scripting is not possible the same function runs as plain Python: slower, with equal

@@ -279,8 +279,8 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), 5), ValueError, "hx must be a pair of tensors"),
         (lambda: GRU(3, 5)(torch.zeros(4, 2, 3), (None,)), ValueError, "hx must be a tensor, got tuple"),
         (lambda: LSTM(3, 5)(torch.zeros(4, 2, 3, dtype=torch.int64)), ValueError, "input must be floating-point"),
-        (lambda: Own(3, 5, backend="torchscript"), ValueError, "Own has its equations alone"),
-        (lambda: Own(3, 5, recompute=True), ValueError, "Own has its equations alone"),
+        (lambda: Own(3, 5, backend="torchscript"), ValueError, "Own has only its equations"),
+        (lambda: Own(3, 5, recompute=True), ValueError, "Own has only its equations"),
         (
             lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5).double())),
             RuntimeError,

@@ -34,7 +34,7 @@ def test_without_loops_its_equations_run(monkeypatch: pytest.MonkeyPatch) -> Non
     expected = layer(x)
     monkeypatch.setattr(Leaky, "cell", Leaky.cell._replace(scripted=None))
     torch.testing.assert_close(layer(x), expected)
-    with pytest.raises(ValueError, match="has its equations alone and no scripted loops"):
+    with pytest.raises(ValueError, match="has only its equations and no scripted loops"):
         Leaky(2, 5, backend="torchscript")
 
 

@@ -11,7 +11,9 @@ from kernels.reference import State
 
 
 def gru_step(projected: Tensor, state: State, weight_hh: Tensor, bias_hh: Tensor | None) -> State:
-    """Return the next state of the gated recurrent unit (Cho et al. 2014), in torch.nn's form.
+    """Return the next state of the gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), in torch.nn's form.
+
+    torch.nn multiplies r with W_hn h′ + b_hn; Cho et al. multiply r with h′ before the matrix.
 
     r = σ(W_ir x + b_ir + W_hr h′ + b_hr)
     z = σ(W_iz x + b_iz + W_hz h′ + b_hz)

@@ -12,7 +12,10 @@ from kernels.reference import State
 def lstm_step(
     projected: Tensor, state: State, weight_hh: Tensor, weight_peephole: Tensor | None, candidate: str
 ) -> State:
-    """Return the next state and cell of the LSTM (Gers, Schmidhuber & Cummins 2000), or of its diagonal peephole form.
+    """Return the next state and cell of the LSTM, or of its diagonal peephole form.
+
+    LSTM: Hochreiter & Schmidhuber (1997, doi:10.1162/neco.1997.9.8.1735), with the forget gate of Gers, Schmidhuber &
+    Cummins (2000, doi:10.1162/089976600300015015). Peepholes: Gers, Schraudolph & Schmidhuber (2002, JMLR 3:115–143).
 
     i = σ(W_ix x + W_ih h′ + b_i + p_i ⊙ c′)
     f = σ(W_fx x + W_fh h′ + b_f + p_f ⊙ c′)
@@ -21,7 +24,7 @@ def lstm_step(
     o = σ(W_ox x + W_oh h′ + b_o + p_o ⊙ c)
     h = tanh(c) ⊙ o
 
-    Without peepholes p = 0; with them this is the network of Gers, Schraudolph & Schmidhuber (2002).
+    Without peepholes p = 0.
 
     Args:
         projected: [B, 4H], gates i, f, g, o.

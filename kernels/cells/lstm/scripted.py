@@ -61,8 +61,9 @@ def backward_loop(chunk: BackwardChunk) -> None:
 
     With δ the gradient before a σ and ∂ that of a value:
     δo = ∂h ⊙ (1 − 2v) ⊙ o(1 − o),  ∂c += 4 ∂h ⊙ o ⊙ v(1 − v) + δo ⊙ p_o,
-    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by the factor,
-    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh, where `weights` holds the factor once more.
+    δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s) without the factor,
+    ∂c′ = ∂c ⊙ f + δi ⊙ p_i + δf ⊙ p_f,  ∂h′ = δ W_hh. The factors that δs lacks are in the candidate's weights here:
+    see `gradient_factor`.
     """
     cells, weight, grad_hidden, grad_cells = chunk.states[1], chunk.weights[0], chunk.grads[0], chunk.grads[1]
     grad_h, grad_c, v, product = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[1], chunk.scratch[2]
@@ -104,7 +105,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
 
 
 class ScriptedLSTMLike(ScriptedCell):
-    """A cell with a candidate of either function, the third of its gates."""
+    """A cell like the LSTM: its third gate is the candidate, with tanh or σ."""
 
     options = MappingProxyType({"candidate": "str"})
     candidate = 2
@@ -114,7 +115,7 @@ class ScriptedLSTMLike(ScriptedCell):
         return -2.0 if options["candidate"] == "tanh" else 1.0
 
     def gradient_factor(self, options: Named) -> float:
-        """Return the square: the loop's δs lacks the factor, and the pre-activation has another."""
+        """Return factor²: the gradient of s = σ(factor · g̃) by g̃ has one, that of g by s the other; δs has neither."""
         return self.factor(options) ** 2
 
 
@@ -153,7 +154,7 @@ class ScriptedLSTM(ScriptedLSTMLike):
 
 
 def cells_before(chunk: ForwardChunk | BackwardChunk) -> Tensor:
-    """Return the cell before each step of a chunk [k, B, H]."""
+    """Return the cells c′ before each step of a chunk [k, B, H]."""
     return torch.cat([chunk.before[1][None], chunk.states[1][:-1]])
 
 

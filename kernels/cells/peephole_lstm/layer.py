@@ -27,22 +27,21 @@ DIAGONAL_CELL = LSTM_CELL._replace(name="diagonal_peephole_lstm", native=None, o
 
 
 class PeepholeLSTM(RecurrentLayer):
-    """LSTM whose gates see the cell; equations in `reference.py`.
+    """LSTM whose gates see the cell.
 
-    "full": the study's variant, with full matrices on the previous cell and no state in any gate. Parameters
+    "full": full matrices on the previous cell, and no h in any gate; equations in `reference.py`. Parameters
     `weight_ih_l0` [4H, I] and `bias_l0` [4H], gates i, f, g, o, and `weight_ch_l0` [3H, H], gates i, f, o. An h_0 is
     accepted and unused.
 
-    "diagonal": Gers, Schraudolph & Schmidhuber (2002): torch.nn.LSTM's parameters and `weight_peephole_l0` [3, H],
-    gates i, f, o. With zeros there it is the LSTM.
+    "diagonal": Gers, Schraudolph & Schmidhuber (2002); equations, loops and kernels are those of `kernels/cells/lstm/`.
+    Parameters of torch.nn.LSTM and `weight_peephole_l0` [3, H], gates i, f, o. With zeros there it is the LSTM.
 
     Args:
         input_size: width I of an input vector.
         hidden_size: width H of the state.
         *arguments: as in `RecurrentLayer`.
         peephole: "full" or "diagonal".
-        candidate: the candidate's function, "sigmoid" or "tanh"; by default the study's sigmoid for full, tanh for
-            diagonal.
+        candidate: the candidate's function, "sigmoid" or "tanh"; by default "sigmoid" for full, "tanh" for diagonal.
         **options: as in `RecurrentLayer`.
 
     Raises:
@@ -70,8 +69,8 @@ class PeepholeLSTM(RecurrentLayer):
         super().__init__(input_size, hidden_size, *arguments, **options)
 
     @property
-    def cell(self) -> Cell:  # type: ignore[override]  # of a class elsewhere, here of its form
-        """The cell of the form."""
+    def cell(self) -> Cell:  # type: ignore[override]  # elsewhere an attribute of the class
+        """The cell, full or diagonal."""
         return FULL_CELL if self.peephole == "full" else DIAGONAL_CELL
 
     def shapes(self, input_size: int) -> Shapes:

@@ -10,7 +10,10 @@ from kernels.reference import State
 
 
 def peephole_step(projected: Tensor, state: State, weight_ch: Tensor, candidate: str) -> State:
-    """Return the next state and cell of the full-matrix peephole LSTM, the study's variant.
+    """Return the next state and cell of the full-matrix peephole LSTM.
+
+    It is the variant of the practical of 2020 (University of Amsterdam, Deep Learning, practical 2). Gers, Schraudolph
+    & Schmidhuber (2002, JMLR 3:115–143), who introduced peepholes, keep h′ in the gates and use diagonal matrices.
 
     i = σ(W_ix x + W_ic c′ + b_i)
     f = σ(W_fx x + W_fc c′ + b_f)

@@ -1,10 +1,10 @@
-"""The full-matrix peephole LSTM of the study as scripted loops: the cells alone are serial.
+"""The full-matrix peephole LSTM of the study as scripted loops: only the cells are serial.
 
 i = σ(W_ix x + W_ic c′ + b_i), f = σ(W_fx x + W_fc c′ + b_f), c = z ⊙ i + c′ ⊙ f, z = σ(W_cx x + b_c) or tanh.
 
 No gate sees h′, so the loop needs i, f and c only, a 2H × H part of the 3H × H recurrent weight. The operator returns
 the cells. The output gate and the states follow from them in `output_gate.py`, and for a classifier, which reads the
-last state, for one step alone. As in the LSTM, s = σ(factor · z̃): a logistic candidate has the factor 1 and z = s, a
+last state, for one step only. As in the LSTM, s = σ(factor · z̃): a logistic candidate has the factor 1 and z = s, a
 tanh has the factor −2 and z = 1 − 2s. So the three gates i, f, s of a step are one σ over [B, 3H].
 
 Legend: B batch, T time, H hidden, k steps of a chunk.
@@ -47,7 +47,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
 def backward_loop(chunk: BackwardChunk) -> None:
     """Fill `grad_gates`, the gradient before each σ.
 
-    δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s), to be multiplied by the factor,
+    δi = ∂c ⊙ z ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δs = ∂c ⊙ i ⊙ s(1 − s) without the factor,
     ∂c′ = ∂c ⊙ f + [δi, δf] W.
     """
     cells, weight, grad_c, grad_cells = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
@@ -92,7 +92,7 @@ def step_loop(chunk: ForwardChunk) -> None:
 
 
 def cells_step(projected: Tensor, state: State, weight_hh: Tensor, candidate: str) -> State:
-    """Return the next cell and the present one; arguments as in `reference.peephole_step`, of i, f and z alone."""
+    """Return the next cell and the present one; arguments as in `reference.peephole_step`, but only of i, f and z."""
     c = state[0]
     i_f, z = projected.split([len(weight_hh), weight_hh.shape[1]], dim=1)
     i, f = torch.sigmoid(i_f + c @ weight_hh.T).chunk(2, dim=1)
@@ -141,7 +141,7 @@ class ScriptedPeephole(ScriptedLSTMLike):
     def run(self, given: Given) -> Results:
         """Return all states [T, B, H], the last valid state and cell [B, H].
 
-        With `last_only` the first of them is empty, and the output gate is computed for the last valid step alone.
+        With `last_only` the first of them is empty, and the output gate is computed for the last valid step only.
         """
         weight_ih, weight_ch, bias = given.weights
         H, low, lengths = weight_ch.shape[1], compute_dtype(weight_ch), given.lengths

@@ -10,7 +10,9 @@ from kernels.reference import State
 
 
 def rnn_step(projected: Tensor, state: State, weight_hh: Tensor, nonlinearity: str) -> State:
-    """Return the next state of Elman's network (Elman 1990), h = tanh(W_hx x + b + W_hh h′), or with relu for tanh.
+    """Return the next state of Elman's network, h = tanh(W_hx x + b + W_hh h′), or with relu for tanh.
+
+    Paper: Elman (1990), doi:10.1207/s15516709cog1402_1.
 
     Args:
         projected: [B, H].
