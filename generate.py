@@ -73,7 +73,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "their 0.5 is 2 here (default: 1)")  # fmt: skip
     add("--greedy", action="store_true", help="take the most likely character each time")
     add("--top-k", type=whole_number(1), help="choose from the TOP_K most likely characters")
-    add("--top-p", type=number(0, 1, above=True), help="choose from the fewest characters with probability TOP_P")
+    add("--top-p", type=number(0, 1, above=True), help="choose from the fewest characters with total probability TOP_P")
     add("--seed", type=whole_number(0), help="makes the samples repeatable; without it a seed is drawn and printed")
     add(
         "--stop",
@@ -86,10 +86,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--stream", action="store_true", help="print each character at once, one sample after the other")
     add("--json", action="store_true", help="print one JSON object with texts, log-probabilities (tau 1) and settings")
     add("--score", type=some_text, metavar="TEXT", help="print how likely TEXT is after the prompt; sample nothing")
-    add("--unknown", choices=("error", "skip"), default="error", help="for characters the model does not know")
+    add("--unknown", choices=("error", "skip"), default="error", help="what to do about unknown characters")
     add("--layer", metavar="CLASS", help="import path of the recurrent layer, if the cell is your own")
     add("--device", default="cpu", help="cpu, cuda, … (default: cpu)")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products (default: float32)")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="precision of products (default: float32)")
     add("--no-echo", action="store_true", help="leave the prompt out of the output")
     options = parser.parse_args(arguments)
     for one, others in (("greedy", NOT_WITH_GREEDY), ("score", NOT_WITH_SCORE), ("stream", ("json",))):

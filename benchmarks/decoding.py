@@ -1,10 +1,11 @@
-"""Characters a second when sampling from a language model, beside the ways people write it with torch.nn.
+"""Characters per second when sampling from a language model, compared with the usual ways to do it with torch.nn.
 
     python -m benchmarks.decoding
 
-Two LSTMs of 256, an embedding of 64 and 80 characters, weights as drawn. One sample on one thread, 64 on two; medians
-of rounds that take all ways in another order each. The ways with torch.nn call a layer for every character and draw by
-torch.multinomial; ours also keeps each character's log-probability.
+Two LSTM layers of 256, an embedding of 64 and 80 characters, with the initial weights. One sample runs on one thread,
+64 samples on two. Each figure is the median over rounds; every round runs all ways, in random order. The ways with
+torch.nn call a layer for every character and draw with torch.multinomial. Ours also keeps each character's
+log-probability.
 """
 
 import argparse
@@ -26,7 +27,7 @@ ROUNDS = 7
 
 
 def ours(model: CharacterModel, N: int, dtype: torch.dtype) -> Callable[[int], Tensor]:
-    """Return a function that draws so many characters with the decoding loop of `kernels`."""
+    """Return a function that draws a number of characters with the decoding loop of `kernels`."""
     decoder = model.decoder(dtype)
     decoder.read(torch.zeros(1, 1, dtype=torch.int64))
     decoder.repeat(N)
@@ -34,7 +35,7 @@ def ours(model: CharacterModel, N: int, dtype: torch.dtype) -> Callable[[int], T
 
 
 def layer_calls(model: CharacterModel, N: int, onednn: bool) -> Callable[[int], Tensor]:
-    """Return the same with one call of torch.nn.LSTM a character."""
+    """Return the same with one call of torch.nn.LSTM per character."""
     lstm = nn.LSTM(model.layer.input_size, model.layer.hidden_size, model.layer.num_layers)
     lstm.load_state_dict(model.layer.state_dict())
 
@@ -75,7 +76,7 @@ def cell_calls(model: CharacterModel, N: int) -> Callable[[int], Tensor]:
 
 
 def speed(run: Callable[[int], Tensor], N: int, length: int) -> float:
-    """Return characters a second."""
+    """Return characters per second."""
     begin = time.perf_counter()
     run(length)
     return N * length / (time.perf_counter() - begin)
@@ -87,15 +88,15 @@ def main() -> int:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     model = CharacterModel(string.printable[:80]).eval()
-    print("| characters a second | " + " | ".join(CASES) + " |\n| --- |" + " --- |" * len(CASES))
+    print("| characters per second | " + " | ".join(CASES) + " |\n| --- |" + " --- |" * len(CASES))
     rows: dict[str, list[str]] = {}
     for N, threads in CASES.values():
         torch.set_num_threads(threads)
         ways = {
             "kernels.decode, float32": ours(model, N, torch.float32),
             "kernels.decode, bfloat16": ours(model, N, torch.bfloat16),
-            "torch.nn.LSTM, a call a character": layer_calls(model, N, True),
-            "the same, oneDNN off": layer_calls(model, N, False),
+            "torch.nn.LSTM, one call per character": layer_calls(model, N, True),
+            "the same without oneDNN": layer_calls(model, N, False),
             "torch.nn.LSTMCell": cell_calls(model, N),
         }
         speeds: dict[str, list[float]] = {name: [] for name in ways}

@@ -204,7 +204,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             own = [row for row in rows if row["way"] == way]
             style = {"color": colour(number), "marker": marker(number)}
             axes.plot([row["nodes"] for row in own], [row[key] for row in own], label=name, **style)
-        axes.set(xscale="log", yscale="log", xlabel="nodes", yylabel=f"{label} per training step")
+        axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel=f"{label} per training step")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
 

@@ -39,7 +39,7 @@ class Clock(Callback):
 
 
 def settings(steps: int, folder: str) -> TrainCLI:
-    """Return the settings of a run of so many steps."""
+    """Return the settings of a run with a number of steps."""
     return TrainCLI(
         ["--config", CONFIG, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", folder,
          "--trainer.accelerator", "cpu"]

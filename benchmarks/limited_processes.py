@@ -1,4 +1,4 @@
-"""Runs commands as processes with a time limit. On a GPU a faulty kernel may wait for ever."""
+"""Runs commands as processes with a time limit. On a GPU a faulty kernel may never end."""
 
 import os
 import signal

@@ -29,5 +29,5 @@ def run(main: Callable[[], int]) -> int:
 
 def _truth(word: str) -> bool:
     if word not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false is wanted, got {word!r}")
+        raise argparse.ArgumentTypeError(f"expected true or false, got {word!r}")
     return word == "true"

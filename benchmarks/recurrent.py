@@ -1,18 +1,19 @@
-"""Every recurrent cell × backend × shape beside its peers: time, memory, error; a table, a CSV and a picture.
+"""Time, memory and error of every recurrent cell, backend and shape, compared with peers: a table, a CSV and a picture.
 
-    python -m benchmarks.recurrent                              # the whole of it, about half an hour on two cores
+    python -m benchmarks.recurrent                              # everything, about half an hour on two cores
     python -m benchmarks.recurrent --cells lstm --shapes palindrome --precisions float32
 
-benchmarks/recurrent_cases.py has the shapes, the backends and their peers. Times are medians of rounds that take all
-implementations in another order each; a pass is timed right after one of its own kind, as in training, since what ran
-before decides how warm the memory is. A ratio is to the fastest peer. `error` is the relative distance from the float64
-oracle, of outputs and of all gradients, whichever is larger; a row that fails its bound is not timed. `memory` is the
-largest growth of resident memory in a forward and backward pass on a CPU, allocated memory on a GPU.
+benchmarks/recurrent_cases.py has the shapes, the backends and their peers. Times are medians over rounds; every round
+runs all implementations, in random order. Each timed pass follows an untimed one of the same kind, as in training,
+because caches and memory pages then are in the same state. A ratio is to the fastest peer. `error` is the relative
+distance from the float64 oracle, the larger of that of the outputs and that of the gradients; an implementation whose
+error is above its bound is not timed. `memory` is the largest growth of memory in a forward and backward pass: resident
+memory on a CPU, allocated memory on a GPU.
 
-On a GPU 16-bit precisions are 16-bit weights and inputs, on a CPU autocast; times are the GPU's own, and beside them
-stand the floor of benchmarks/cuda_timing.py and the wall's time, with the launches on the CPU. `python -m
-benchmarks.recurrent_gpu` measures all that there is on a GPU. Rows are written as they come; a process whose GPU cannot
-be used any more ends with status 3.
+16-bit precisions are autocast on a CPU, and 16-bit weights and inputs on a GPU. On a GPU times are the GPU's own;
+further columns have the lower bound of benchmarks/cuda_timing.py and the wall time, which includes the launches.
+`python -m benchmarks.recurrent_gpu` measures everything on a GPU. Rows are written as soon as they are measured. If the
+GPU becomes unusable, the process ends with status 3.
 """
 
 import os
@@ -82,7 +83,7 @@ def process_status(key: str) -> int:
 
 
 def measure(case: Case, name: str, seconds: float, asked: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield a row for every implementation of a case, all timed in turn for about `seconds` each."""
+    """Yield a row for every implementation of a case, each timed for about `seconds`, in alternation."""
     exact = case.oracle()
     runs, rows, row = dict[str, Callable[[], list[Tensor]]](), dict[str, dict[str, Any]](), dict[str, Any]()
     for implementation, make in case.implementations(asked).items():
@@ -134,7 +135,7 @@ def fault_of(failure: Exception) -> str:
 
 
 def time_in_turn(passes: dict[Any, Callable[[], object]], seconds: float, device: str) -> dict[Any, float]:
-    """Return the median milliseconds of each pass: all take turns, in another order each time, about `seconds` each."""
+    """Return the median milliseconds of each pass, timed for about `seconds` in rounds of random order."""
     times: dict[Any, list[float]] = {}
     once = {key: _time(work, device) for key, work in passes.items()}
     rounds = max(4, min(25, int(seconds * len(passes) / sum(once.values()) / 2)))
@@ -178,8 +179,8 @@ def main() -> int:
     parser.add_argument("--precisions", nargs="+", choices=BOUND, default=["float32", "bf16"])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS, default=IMPLEMENTATIONS,
-                        help="of which those that run here are timed")  # fmt: skip
-    parser.add_argument("--plan", choices=PLANS, default="own", help="of the Triton kernels")
+                        help="those of them that run on this machine are timed")  # fmt: skip
+    parser.add_argument("--plan", choices=PLANS, default="own", help="plan of the Triton kernels")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each implementation of a case")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/recurrent"), help="folder of the results")
     options = parser.parse_args()

@@ -24,7 +24,7 @@ from kernels.triton import available
 
 
 class Shape(NamedTuple):
-    """Sizes of a case; with tokens the last state is wanted, as by a classifier, else the whole sequence."""
+    """Sizes of a case. With tokens the output is the last state, as in a classifier; otherwise the whole sequence."""
 
     B: int
     T: int

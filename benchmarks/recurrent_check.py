@@ -39,7 +39,7 @@ class Check(NamedTuple):
         shape: sizes.
         ragged: whether rows have lengths of their own.
         states: whether there are initial states, and gradients of them.
-        last: whether the last state alone is wanted.
+        last: whether the output is the last state only.
         options: further ones of the layer.
         repeats: runs that must give the same, to the bit.
     """

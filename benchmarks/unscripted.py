@@ -3,9 +3,9 @@
     python -m benchmarks.unscripted                                  # all cells and shapes, a few minutes
     python -m benchmarks.unscripted --shapes palindrome --cells gru
 
-Forward and backward pass of the torchscript backend in float32. Scripted and unscripted passes follow each other in
-turn, and a ratio is that of their medians. On a Python that TorchScript does not support, from 3.14 on, there are no
-scripted loops; the ratio is then to torch.nn's layer, and a peephole LSTM has none.
+Forward and backward pass of the torchscript backend in float32. Scripted and unscripted passes alternate; a ratio is
+that of their medians. On a Python that TorchScript does not support, from 3.14 on, there are no scripted loops; the
+ratio is then to torch.nn's layer, and a peephole LSTM has none.
 """
 
 import os
@@ -62,11 +62,11 @@ def passes(cell: str, shape: Shape, seconds: float) -> tuple[list[float], list[f
 
 
 def main() -> None:
-    """Print a table, a line a cell and shape."""
+    """Print a table with a row for each cell and shape."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "wide"])
-    parser.add_argument("--seconds", type=float, default=2.0, help="of passes for each line, at most")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time of the passes for each row, at most")
     arguments = parser.parse_args()
     if script.refusal():
         arguments.cells = [cell for cell in arguments.cells if cell in TORCH]

@@ -63,7 +63,7 @@ def absent(name: str) -> DataError:
     for folder in folders:
         missing = [file for file in published.files if not _present(folder, published, file)]
         if len(missing) < len(published.files):
-            what = f"{folder} has not all files of {name}: {missing[0]} is missing"
+            what = f"{folder} lacks {missing[0]} of {name}"
             break
     host = urlsplit(_mirrored(published.address)).netloc
     return DataError(f"{what}; add --data.download true to fetch it ({published.size} from {host})")
@@ -82,7 +82,7 @@ def fetch(name: str, check: Check | None = None) -> list[Path]:
             if len(paths := _present(target, published)) == len(published.files):  # another process was faster
                 if check is None or check(paths[0]):
                     return paths
-                raise DataError(f"{paths[0]} is not {name} as published; remove it, and it will be fetched")
+                raise DataError(f"{paths[0]} is not {name} as published; remove it to fetch it again")
             host = urlsplit(_mirrored(published.address)).netloc
             print(f"fetching {name} from {host} to {target}: {published.size}", flush=True)
             for file, path in _download(published, folder, check).items():
@@ -150,7 +150,7 @@ def _download(published: PublishedSet, folder: Path, check: Check | None) -> dic
             _unpack(address, path)
         known = published.files[file]
         if not (is_published(path, known) if known else check is None or check(path)):
-            raise NotFetched(f"{_mirrored(address)} has not the published content of {file}")
+            raise NotFetched(f"{_mirrored(address)} does not have the published content of {file}")
     return paths
 
 
@@ -164,11 +164,11 @@ def _get(address: str, path: Path) -> None:
         fetch_file(address, str(path), None)
     except requests.HTTPError as error:
         answer = f"{error.response.status_code} {error.response.reason}" if error.response is not None else error
-        raise NotFetched(f"{address} answers {answer}") from error
+        raise NotFetched(f"{address} returned {answer}") from error
     except requests.Timeout as error:
         raise NotFetched(f"{address} does not answer within {TIMEOUT} s") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        raise NotFetched(f"{address} cannot be reached, or broke off amid the file") from error
+        raise NotFetched(f"{address} cannot be reached, or the connection broke") from error
     except requests.RequestException as error:
         raise NotFetched(f"{address} cannot be read ({error})") from error
     finally:
@@ -183,7 +183,7 @@ def _unzip(address: str, archive: Path, paths: dict[str, Path]) -> None:
             for file, path in paths.items():
                 path.write_bytes(content.read(members[file]))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise NotFetched(f"{_mirrored(address)} is no whole zip archive") from error
+        raise NotFetched(f"{_mirrored(address)} is not a complete zip archive") from error
     except KeyError as error:
         raise NotFetched(f"{_mirrored(address)} lacks {error.args[0]}") from error
 
@@ -195,7 +195,7 @@ def _unpack(address: str, path: Path) -> None:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise NotFetched(f"{_mirrored(address)} is no whole gzip file") from error
+            raise NotFetched(f"{_mirrored(address)} is not a complete gzip file") from error
         path.write_bytes(content)
 
 

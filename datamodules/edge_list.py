@@ -53,8 +53,8 @@ def _rows(path: Path) -> dict[int, list[str]]:
         spaced = between != "a tab" and any(re.search(r"\s", name) for name in row)
         if len(row) != 2 or not all(row) or spaced:
             raise DataError(
-                f"{path}, line {number}: two names are expected, got {lines[number][:60]!r}; in the first pair "
-                f"{between} {'are' if between == 'spaces' else 'is'} between them"
+                f"{path}, line {number}: expected two names, got {lines[number][:60]!r}; the first pair "
+                f"is separated by {between}"
             )
     numbers = [all(name.lstrip("-").isdecimal() for name in row) for row in rows.values()]
     if rows and (is_header(next(iter(rows.values()))) or (len(numbers) > 1 and not numbers[0] and all(numbers[1:]))):

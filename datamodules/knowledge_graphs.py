@@ -123,7 +123,7 @@ def read_triples(path: Path) -> list[list[str]]:
     for number, row in rows.items():
         if len(row) != 3 or not all(row):
             raise DataError(
-                f"{path}, line {number}: three columns are wanted, with tabs between them; got {lines[number][:60]!r}"
+                f"{path}, line {number}: expected three columns separated by tabs, got {lines[number][:60]!r}"
             )
     number, first = next(iter(rows.items()))
     if is_header(first):

@@ -33,7 +33,7 @@ class LabelledTexts(EpochStreamDataModule):
         name: R8 or R52 (Reuters news, 8 or 52 topics), MR (film reviews, good or bad) or Ohsumed (medical abstracts, 23
             diseases), as cleaned by the authors of TextGCN; torch: docstrings of PyTorch, for a first try.
         download: whether to fetch a named set if no data folder has it.
-        path: a file of your own texts instead, one a line: train or test, the class, the text, separated by tabs.
+        path: a file of your own instead, one text per line: train or test, the class, the text, separated by tabs.
         transductive: whether validation and test texts contribute to vocabulary and graph.
         val_fraction: fraction of the training texts that validates.
         min_count: occurrences from which a word is in the vocabulary.

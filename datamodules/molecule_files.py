@@ -105,11 +105,11 @@ def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
                 raise ValueError(f"there is no column {column!r}")
         for number, row in enumerate(rows, 2):
             if None in row:  # what is beyond the last column
-                raise ValueError(f"row {number}: {len(rows.fieldnames or ())} columns are wanted, as in the first line")
+                raise ValueError(f"row {number}: expected {len(rows.fieldnames or ())} columns, as in the first line")
             graph, quantity = from_smiles((row[smiles] or "").strip()), _finite(row[target])
             if graph.num_nodes == 0 or quantity is None:
                 given = f"{row[smiles]!r} and {row[target]!r}"
-                raise ValueError(f"row {number}: a molecule and a number are wanted, got {given}")
+                raise ValueError(f"row {number}: expected a molecule and a number, got {given}")
             graph.x, graph.edge_attr = _codes(graph.x, x_map), _codes(graph.edge_attr, e_map)
             graph.y = torch.tensor([quantity])
             graphs.append(graph)
@@ -143,7 +143,7 @@ def read_tu_dataset(paths: list[Path]) -> list[Data]:
     edges, (graph_of, classes, *labels) = _whole_numbers(paths[0], 2), [_whole_numbers(path) for path in paths[1:]]
     for path, own, wanted in zip(paths[3:], labels, (graph_of, edges), strict=False):
         if len(own) != len(wanted):
-            raise ValueError(f"{path.name} has {len(own)} labels, {len(wanted)} are wanted")
+            raise ValueError(f"{path.name} has {len(own)} labels instead of {len(wanted)}")
     if not 1 <= edges.min() <= edges.max() <= len(graph_of):
         raise ValueError(f"edges must join nodes 1..{len(graph_of)}")
     if not np.array_equal(np.unique(graph_of), np.arange(1, len(classes) + 1)) or (np.diff(graph_of) < 0).any():
@@ -177,7 +177,7 @@ def _whole_numbers(path: Path, columns: Literal[1, 2] = 1) -> np.ndarray:
     if not len(values):
         raise ValueError(f"{path.name} is empty")
     if values.shape[1:] != (columns,)[: columns - 1]:
-        raise ValueError(f"{path.name} has {values.shape[-1]} numbers in a line, {columns} are wanted")
+        raise ValueError(f"{path.name} has {values.shape[-1]} numbers per line instead of {columns}")
     return values
 
 

@@ -109,12 +109,12 @@ def read_splits(name: str, kind: Kind, graphs: list[Data]) -> list[Split]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error!r}); made by: {COMMAND}") from error
     if not fits:
-        raise DataError(f"{path} does not fit the graphs of {name} that are here: other graphs, or another order")
+        raise DataError(f"{path} does not fit the graphs of {name}: they are other graphs, or in another order")
     return splits
 
 
 def write_splits(path: Path, kind: Kind, graphs: list[Data]) -> None:
-    """Write the splits of a kind, one list of numbers a line."""
+    """Write the splits of a kind, one list of numbers per line."""
     seeds = "fold order by seed 0" if kind == "folds" else f"seeds {', '.join(map(str, SEEDS))}"
     head = {"made by": COMMAND, "kind": kind, "seeds": seeds, "graphs": len(graphs), "fingerprint": fingerprint(graphs)}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]

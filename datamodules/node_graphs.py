@@ -152,7 +152,7 @@ CLASS_NAMES = {
 
 
 class Citations(NodeGraph):
-    """Planetoid's citation graphs with the public split: 20 labels a class, 500 nodes to validate, 1000 to test.
+    """Planetoid's citation graphs with the public split: 20 labels per class, 500 validation nodes, 1000 test nodes.
 
     Features are bags of words, divided by their sum. They are sparse CSR tensors: about 1 % are not zero.
 

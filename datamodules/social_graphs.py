@@ -25,7 +25,7 @@ class SocialGraph(LinkGraph):
     split in the test.
 
     Args:
-        path: an edge list with two names a line, see `datamodules.edge_list`; None for SNAP's ego-Facebook.
+        path: an edge list with two names per line, see `datamodules.edge_list`; None for SNAP's ego-Facebook.
         download: whether to fetch ego-Facebook if no data folder has it.
         val_fraction: fraction of the friendships that validates.
         test_fraction: fraction of the friendships that tests.

@@ -1,7 +1,7 @@
 """Base classes of the data modules. The batch of a step is a pure function of (seed, rank, step).
 
-So runs can be repeated and continued exactly, and no two processes train on the same random batch. Generated data have
-no end and no epochs. An epoch of a data set has every example once, in a random order.
+So runs can be repeated and continued exactly, and no two processes train on the same random batch. Generated data never
+end and have no epochs. An epoch of a data set has every example once, in a random order.
 """
 
 import functools
@@ -42,7 +42,7 @@ class StepStreamDataModule(LightningDataModule, ABC):
     would have.
 
     Args:
-        batch_size: sequences a batch, on each process.
+        batch_size: sequences per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
 
     Attributes:
@@ -143,7 +143,7 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
     would have to count twice.
 
     Args:
-        batch_size: examples a batch, on each process.
+        batch_size: examples per batch, on each process.
         seed: seed of the order; train.py passes seed_everything.
     """
 

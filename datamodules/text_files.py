@@ -73,7 +73,7 @@ def read_table(path: Path) -> list[Text]:
         split, label, text = (part.strip() for part in (*line.split("\t", 2), "", "")[:3])
         if split not in SPLITS or not label or not text:
             raise DataError(
-                f"{path}, line {number}: train or test, a class and a text are wanted, with tabs between them; got "
+                f"{path}, line {number}: expected train or test, a class and a text, separated by tabs, got "
                 f"{line[:60]!r}"
             )
         texts.append(Text(SPLITS[split], label, words_of(text)))

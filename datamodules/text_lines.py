@@ -33,7 +33,7 @@ def file_text(path: Path, encoding: str = "utf-8") -> str:
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # reading it could block or never end
-            raise DataError(f"{path} is a pipe or a device; data are read more than once, so a file is wanted")
+            raise DataError(f"{path} is a pipe or a device; data are read more than once, so it must be a file")
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
     except FileNotFoundError as error:
@@ -43,7 +43,7 @@ def file_text(path: Path, encoding: str = "utf-8") -> str:
     if content.startswith(UTF_16_AND_32):
         raise DataError(f"{path} is UTF-16 or UTF-32; save it as UTF-8: iconv -f UTF-16 -t UTF-8")
     if b"\0" in content:
-        raise DataError(f"{path} is no text: it has a zero byte at offset {content.index(0)}")
+        raise DataError(f"{path} is not text: it has a zero byte at offset {content.index(0)}")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -33,7 +33,7 @@ class BinaryPalindrome(StepStreamDataModule):
 
     Args:
         length: n of the task; the input has 4n + 1 symbols for even n.
-        batch_size: sequences B a batch, on each process.
+        batch_size: sequences B per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
 
@@ -84,7 +84,7 @@ class BaumSweet(StepStreamDataModule):
 
     Args:
         length: n of the task, 2 to 18 (n = 1 has one number only); the input has 4n symbols.
-        batch_size: sequences B a batch, on each process.
+        batch_size: sequences B per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
 
@@ -139,7 +139,7 @@ class RandomCombinations(StepStreamDataModule):
 
     Args:
         length: n, at least 2; the input has n − 1 symbols.
-        batch_size: sequences B a batch, on each process.
+        batch_size: sequences B per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
 

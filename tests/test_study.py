@@ -58,7 +58,7 @@ def finished_run(summary: str) -> list[str]:
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
         (json.dumps(SUMMARY)[:40], "Unterminated string starting at: line 1 column 32 (char 31)"),
-        ("[1, 2]", "it holds list, no names with values"),
+        ("[1, 2]", "it holds a list instead of names with values"),
         ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
         (json.dumps({name: value for name, value in SUMMARY.items() if name != "accuracy"}), "accuracy is 'missing'"),
         (json.dumps({name: value for name, value in SUMMARY.items() if name != "solved_at"}), "solved_at is 'missing'"),
@@ -71,7 +71,7 @@ def test_a_damaged_summary_is_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["study.py", *finished_run(summary)])
     assert study.main() == 2
-    line = f"{RUNS}/version_0/summary.json is damaged ({problem}); remove that file, and the same command makes it anew"
+    line = f"{RUNS}/version_0/summary.json is damaged ({problem}); remove that file and run the same command again"
     assert capsys.readouterr().err == f"study.py: error: {line}\n"
     assert not Path("runs/study").exists()
 

@@ -34,7 +34,7 @@ class Curves(Callback):
 
 def draw_curves(run: Path, primary_metric: str) -> None:
     """Draw loss and primary metric: training by step (pale) and as a running mean (strong), and validation."""
-    from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
+    from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
     rows = read_metrics(run / "metrics.csv")
     logged = {tag for row in rows for tag in row}

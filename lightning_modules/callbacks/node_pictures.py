@@ -17,7 +17,7 @@ from lightning_modules.callbacks.colours import colour, marker
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # slow to import, and wanted once, at the end
+    from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
 LEGIBLE = 50  # most nodes for which the picture of attention can be read
 
@@ -94,8 +94,8 @@ def draw_map(hidden: Tensor, classes: Tensor, names: Sequence[str] | None = None
         )
     plot.set(
         xlabel="first principal component",
-        ylabel="second",
-        title=f"directions of the hidden features of {len(places)} nodes",
+        ylabel="second principal component",
+        title=f"hidden features of {len(places)} nodes, normalised",
     )
     plot.legend(
         frameon=False,

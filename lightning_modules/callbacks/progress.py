@@ -28,6 +28,7 @@ class StepProgress(StepCallback, ProgressBar):
         self._bar: Progress | None = None
         self._enabled = True
         self._start = self._shown = 0.0
+        self._shown_step: int | None = None
         self._first_step = 0
         self._total: int | None = None
 
@@ -62,8 +63,8 @@ class StepProgress(StepCallback, ProgressBar):
             self._show(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the last step."""
-        if self._enabled:
+        """Show the last step, unless it is shown already."""
+        if self._enabled and trainer.global_step != self._shown_step:
             self._show(trainer)
         self._stop()
 
@@ -77,7 +78,7 @@ class StepProgress(StepCallback, ProgressBar):
 
     def _show(self, trainer: Trainer) -> None:
         self._shown = time.monotonic()
-        step = trainer.global_step
+        self._shown_step = step = trainer.global_step
         pace = (step - self._first_step) / max(self._shown - self._start, 1e-9)
         metrics = "  ".join(f"{tag} {float(value):.4f}" for tag, value in trainer.progress_bar_metrics.items())
         shown = f"{metrics}  {pace:.1f} steps/s"

@@ -152,14 +152,14 @@ def read_summary(run: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         problem = " ".join(str(error).split())
     if problem:
-        raise UserError(f"{path} is damaged ({problem}); remove that file, and the same command makes it anew")
+        raise UserError(f"{path} is damaged ({problem}); remove that file and run the same command again")
     return facts
 
 
 def _lacking(facts: Any) -> str:
     """Return which number is missing from a summary, "" if none is."""
     if not isinstance(facts, dict):
-        return f"it holds {type(facts).__name__}, no names with values"
+        return f"it holds a {type(facts).__name__} instead of names with values"
     quality = facts.get("primary_metric", "accuracy")
     tested = [tag for tag in facts if tag.startswith("test/")]
     maybe = ["steps_per_second", *([] if tested or quality != "accuracy" else ["solved_at"])]

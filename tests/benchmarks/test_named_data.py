@@ -46,4 +46,4 @@ def test_the_option_fetches(
 def test_another_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         make_parser(None).parse_args(["--data.download", "yes"])
-    assert "true or false is wanted, got 'yes'" in capsys.readouterr().err
+    assert "expected true or false, got 'yes'" in capsys.readouterr().err

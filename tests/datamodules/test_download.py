@@ -127,7 +127,7 @@ def test_what_is_missing_is_fetched_to_data_alone(toy: Served, monkeypatch: pyte
     Path("given/toys/raw").mkdir(parents=True)
     Path("given/toys/raw/a.txt").write_bytes(CONTENT)
     monkeypatch.setenv("RESEARCH_DATA_DIR", "given")
-    with pytest.raises(DataError, match=r"^given/toys/raw has not all files of toy: deep/b\.txt is missing; add"):
+    with pytest.raises(DataError, match=r"^given/toys/raw lacks deep/b\.txt of toy; add"):
         find_files("toy")
     assert find_files("toy", download=True) == [Path("data/toys/raw/a.txt"), Path("data/toys/raw/deep/b.txt")]
     assert all_files() == ["data/toys/raw/a.txt", "data/toys/raw/deep/b.txt", "given/toys/raw/a.txt"]
@@ -145,12 +145,12 @@ def test_archives_are_unpacked(packed: Served) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (None, r"b\.txt answers 404 Not Found"),
-        (cut_short, r"b\.txt cannot be reached, or broke off amid the file"),
-        (lambda request: send_half(request, None), r"b\.txt has not the published content of deep/b\.txt"),
-        (lambda request: request.connection.close(), r"b\.txt cannot be reached, or broke off amid the file"),
-        (b"B", r"b\.txt has not the published content of deep/b\.txt"),
-        (b"", r"b\.txt has not the published content of deep/b\.txt"),
+        (None, r"b\.txt returned 404 Not Found"),
+        (cut_short, r"b\.txt cannot be reached, or the connection broke"),
+        (lambda request: send_half(request, None), r"b\.txt does not have the published content of deep/b\.txt"),
+        (lambda request: request.connection.close(), r"b\.txt cannot be reached, or the connection broke"),
+        (b"B", r"b\.txt does not have the published content of deep/b\.txt"),
+        (b"", r"b\.txt does not have the published content of deep/b\.txt"),
     ],
     ids=["404", "cut off", "short without a length", "closed", "another content", "empty"],
 )
@@ -174,10 +174,15 @@ def test_a_failure_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("name", "address", "answer", "reason"),
     [
-        ("zipped", "host/toys.zip", b"no archive", r"toys\.zip is no whole zip archive"),
+        ("zipped", "host/toys.zip", b"no archive", r"toys\.zip is not a complete zip archive"),
         ("zipped", "host/toys.zip", make_zip({"toys/a.txt": b"one\ntwo"}), r"toys\.zip lacks b\.txt"),
-        ("zipped", "host/toys.zip", make_zip({"a.txt": b"one", "b.txt": b"b"}), "not the published content of a.txt"),
-        ("packed", "host/c.txt.gz", gzip.compress(b"c")[:-9], r"c\.txt\.gz is no whole gzip file"),
+        (
+            "zipped",
+            "host/toys.zip",
+            make_zip({"a.txt": b"one", "b.txt": b"b"}),
+            "not have the published content of a.txt",
+        ),
+        ("packed", "host/c.txt.gz", gzip.compress(b"c")[:-9], r"c\.txt\.gz is not a complete gzip file"),
     ],
 )
 def test_archives_that_are_refused(packed: Served, name: str, address: str, answer: bytes, reason: str) -> None:
@@ -208,7 +213,7 @@ def test_a_run_tries_once(config: str, train: Callable[..., tuple[int, str, str]
     status, out, err = train("--config", config, "--data.download", "true", small=False)
     assert (status, out.count("\n"), err.count("\n")) == (2, 1, 1)
     assert out.startswith("fetching ")
-    assert "answers 404 Not Found; to do it by hand, put " in err
+    assert "returned 404 Not Found; to do it by hand, put " in err
     assert all_files() == []
 
 

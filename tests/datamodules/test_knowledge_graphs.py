@@ -74,9 +74,9 @@ def test_a_published_graph_that_is_not_whole(own_folder: Path, monkeypatch: pyte
         (
             "train.txt",
             b"a\tknows\tb\nb\tlik",
-            r"train\.txt, line 2: three columns are wanted, with tabs between them; got 'b\\tlik'",
+            r"train\.txt, line 2: expected three columns separated by tabs, got 'b\\tlik'",
         ),
-        ("test.txt", b"a\tknows\t\n", r"test\.txt, line 1: three columns"),
+        ("test.txt", b"a\tknows\t\n", r"test\.txt, line 1: expected three columns"),
         ("valid.txt", b"a\tkn\xff", r"valid\.txt is not UTF-8: the byte at offset 4 is 0xff"),
         ("train.txt", b"", "train.txt is empty"),
         ("train.txt", b"head\trelation\ttail\na\tknows\tb\n", r"train\.txt, line 1 is a header, 'head.*: remove it"),

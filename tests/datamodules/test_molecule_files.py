@@ -50,17 +50,17 @@ def test_a_small_tu_dataset(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"node_labels": "0\n1\n"}, "node_labels has 2 labels, 5 are wanted"),
+        ({"node_labels": "0\n1\n"}, "node_labels has 2 labels instead of 5"),
         ({"node_labels": "0\n1\n2\n3\n9223372036854775807\n"}, "less than 1000 apart"),
-        ({"edge_labels": "0\n"}, "edge_labels has 1 labels, 6 are wanted"),
+        ({"edge_labels": "0\n"}, "edge_labels has 1 labels instead of 6"),
         ({"edge_labels": ""}, "edge_labels is empty"),
         ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 6\n"}, r"join nodes 1\.\.5"),
         ({"A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 1\n"}, "leaves graph 2"),
         ({"graph_labels": "1\n-1\n1\n"}, r"of the graphs 1\.\.3"),
         ({"graph_labels": "1\nx\n"}, "could not convert"),
-        ({"A": "1, 2, 3\n2, 1, 3\n"}, "A has 3 numbers in a line, 2 are wanted"),
-        ({"A": "1\n2\n"}, "A has 1 numbers in a line, 2 are wanted"),
-        ({"node_labels": "0, 1\n1, 1\n"}, "node_labels has 2 numbers in a line, 1 are wanted"),
+        ({"A": "1, 2, 3\n2, 1, 3\n"}, "A has 3 numbers per line instead of 2"),
+        ({"A": "1\n2\n"}, "A has 1 numbers per line instead of 2"),
+        ({"node_labels": "0, 1\n1, 1\n"}, "node_labels has 2 numbers per line instead of 1"),
     ],
 )
 def test_files_that_do_not_fit(changes: dict[str, str], message: str, own_folder: Path) -> None:
@@ -95,10 +95,10 @@ def test_freesolv() -> None:
     ("rows", "message"),
     [
         ("C,1.5\n", "SAMPL.csv is cut short or not FreeSolv's: 1 graphs instead of 642"),
-        ("C,1.5\nCC,\n", "is damaged: row 3: a molecule and a number are wanted, got 'CC' and ''"),
-        ("C,1.5\nnot a molecule,1\n", "row 3: a molecule and a number are wanted, got 'not a molecule' and '1'"),
-        ("C,1.5\nCC,1,2\n", "SAMPL.csv is damaged: row 3: 2 columns are wanted, as in the first line"),
-        ("C,1.5\nCC", "row 3: a molecule and a number are wanted, got 'CC' and None"),
+        ("C,1.5\nCC,\n", "is damaged: row 3: expected a molecule and a number, got 'CC' and ''"),
+        ("C,1.5\nnot a molecule,1\n", "row 3: expected a molecule and a number, got 'not a molecule' and '1'"),
+        ("C,1.5\nCC,1,2\n", "SAMPL.csv is damaged: row 3: expected 2 columns, as in the first line"),
+        ("C,1.5\nCC", "row 3: expected a molecule and a number, got 'CC' and None"),
     ],
 )
 def test_tables_that_are_refused(rows: str, message: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +136,6 @@ def test_files_that_are_missing_or_cut_short(own_folder: Path, monkeypatch: pyte
     with pytest.raises(DataError, match="cut short or not MUTAG's: 2 graphs instead of 188"):
         read_graphs("MUTAG")
     (folder / "MUTAG_A.txt").unlink()
-    with pytest.raises(DataError, match=r"MUTAG/raw has not all files of MUTAG: MUTAG_A.txt is missing; add --data"):
+    with pytest.raises(DataError, match=r"MUTAG/raw lacks MUTAG_A.txt of MUTAG; add --data"):
         read_graphs("MUTAG")
     shutil.rmtree(folder)

@@ -61,7 +61,7 @@ def test_the_split_has_a_seed_of_its_own(edges: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("e.txt", b"a b\nc\n", r"e\.txt, line 2: two names are expected, got 'c'"),
+        ("e.txt", b"a b\nc\n", r"e\.txt, line 2: expected two names, got 'c'"),
         ("e.txt", b"# nobody\na a\n", r"e\.txt has no friendships"),
         ("e.txt", b"a b\n", r"has 1 friendships: with .* none is left for val"),
         ("e.txt.gz", b"a b\n", r"cannot read .*e\.txt\.gz: Not a gzipped file"),

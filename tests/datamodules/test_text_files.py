@@ -25,14 +25,18 @@ def test_a_table_of_ones_own(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.tsv", b"train\tgood\tA film\n\nvalid\tbad\tIt is\n", r"t\.tsv, line 3: train or test, a class and a text"),
+        (
+            "t.tsv",
+            b"train\tgood\tA film\n\nvalid\tbad\tIt is\n",
+            r"t\.tsv, line 3: expected train or test, a class and a text",
+        ),
         ("t.tsv", b"train\tgood\n", r"line 1: .* got 'train\\tgood'"),
         ("t.tsv", b"train\t \tA film\n", r"line 1: "),
         ("t.tsv", b"train\tgood\tcaf\xe9\n", r"t\.tsv is not UTF-8: the byte at offset 14 is 0xe9"),
         ("t.tsv.gz", b"train\tgood\tA film\n", r"cannot read .*t\.tsv\.gz: Not a gzipped file"),
         ("t.tsv.gz", gzip.compress(b"train\tgood\tA film\n" * 1000)[:-9], r"cannot read .*t\.tsv\.gz"),
         ("t.tsv", "train\tgood\tA film\n".encode("utf-16"), r"t\.tsv is UTF-16 or UTF-32; save it as UTF-8"),
-        ("t.tsv", b"split\tlabel\ttext\ntrain\tgood\tA film\n", r"line 1: train or test, a class and a text"),
+        ("t.tsv", b"split\tlabel\ttext\ntrain\tgood\tA film\n", r"line 1: expected train or test, a class and a text"),
         ("t.tsv", None, r"t\.tsv is missing"),
     ],
 )
@@ -74,7 +78,7 @@ def test_a_published_set(small_set: Path, packed: bool) -> None:
 def test_published_sets_that_are_refused(small_set: Path) -> None:
     with pytest.raises(DataError, match=r"R52 is not in data/TextGCN; add --data\.download true to fetch it \(4\.4 MB"):
         read_published("R52")
-    with pytest.raises(DataError, match=r"data/TextGCN has not all files of R8: corpus/R8\.clean\.txt is missing; add"):
+    with pytest.raises(DataError, match=r"data/TextGCN lacks corpus/R8\.clean\.txt of R8; add"):
         read_published("R8")
     (small_set / "corpus" / "R8.clean.txt").write_text("one\ntwo\n")
     with pytest.raises(DataError, match=r"cut short or not R8"):

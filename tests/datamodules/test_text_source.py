@@ -23,7 +23,7 @@ def test_reading(own_folder: Path) -> None:
         (b"", "is empty"),
         (b" \n\n", "is empty"),
         (b"abc\xe4bc", "is not UTF-8: the byte at offset 3 is 0xe4"),
-        (b"\x89PNG\0\0", "is no text: it has a zero byte at offset 4"),
+        (b"\x89PNG\0\0", "is not text: it has a zero byte at offset 4"),
     ],
 )
 def test_what_is_no_text(own_folder: Path, content: bytes, message: str) -> None:
@@ -56,12 +56,12 @@ def test_a_named_book_is_known_by_its_title(own_folder: Path, monkeypatch: pytes
 def test_a_download_is_checked_and_kept(mirror: dict[str, bytes]) -> None:
     address = "gutenberg.pglaf.org/8/1/815/815-0.txt"
     with pytest.raises(
-        DataError, match=rf"cannot fetch democracy: .*/{address} answers 404 .* from www\.gutenberg\.org/"
+        DataError, match=rf"cannot fetch democracy: .*/{address} returned 404 .* from www\.gutenberg\.org/"
     ):
         find_book("democracy", download=True)
     whole = BOOK.format(title="Democracy In America", closing="", the="THIS")
     mirror[address] = whole.encode()
-    with pytest.raises(DataError, match=r"815-0\.txt has not the published content of democracy\.txt"):
+    with pytest.raises(DataError, match=r"815-0\.txt does not have the published content of democracy\.txt"):
         find_book("democracy", download=True)
     assert not Path("data").exists()
     mirror[address] = (whole + "x" * text_source.BOOKS["democracy"].characters[0]).encode()
