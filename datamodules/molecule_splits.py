@@ -64,7 +64,10 @@ def scaffold_split(scaffolds: list[str], seed: int) -> Split:
 
 
 def bemis_murcko(smiles: str) -> str:
-    """Return the rings of a molecule and their linkers (Bemis & Murcko 1996) as SMILES; empty without rings."""
+    """Return the rings of a molecule and their linkers as SMILES, "" without rings.
+
+    Paper: Bemis & Murcko (1996), doi:10.1021/jm9602928.
+    """
     from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles  # an extra, see setup.cfg
 
     return MurckoScaffoldSmiles(smiles=smiles, includeChirality=False)

@@ -100,7 +100,8 @@ def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> t
         raise ValueError(f"{name}: hx must be {kind}, got {type(hx).__name__}")
     shape = (count, B, layer.hidden_size) if batched else (count, layer.hidden_size)
     if len(states) != layer.num_states or any(state.shape != shape for state in states):
-        got = ", ".join(str(list(state.shape)) for state in states)
+        got = f"{len(states)}: " * (len(states) != layer.num_states)
+        got += ", ".join(str(list(state.shape)) for state in states)
         raise RuntimeError(f"{name}: hx must be {several}{list(shape)}, got {got}")
     for state in states:
         if state.device != weight.device:

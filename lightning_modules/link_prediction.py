@@ -25,8 +25,8 @@ class LinkPrediction(TrainingSystem):
     Args:
         network: a network that maps (heads [B], relations [B], edge_index, edge_type) to scores [B, N].
         learning_rate: Adagrad's learning rate.
-        n3_penalty: weight of the N3 penalty on the embeddings (Lacroix, Usunier & Obozinski 2018), which the network
-            computes in its method `n3`.
+        n3_penalty: weight of the N3 penalty on the embeddings (Lacroix, Usunier & Obozinski 2018,
+            arXiv:1806.07297), which the network computes in its method `n3`.
         hits_at: values of k for hits@k.
         recall_at: values of k for recall@k.
         baselines: scorers without weights; the test ranks their scores in the same way.

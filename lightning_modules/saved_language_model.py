@@ -1,4 +1,4 @@
-"""A character language model from its checkpoint alone, without the config of its run and without a trainer."""
+"""Load a character language model from its checkpoint, without the config of its run and without a trainer."""
 
 import importlib
 from functools import partial

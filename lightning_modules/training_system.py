@@ -42,7 +42,7 @@ class Mean(Metric):
         return self.total / self.weight
 
     def reset(self) -> None:
-        """Start a new mean. It may be used in training even if the reset comes from an evaluation in inference mode."""
+        """Start a new mean that can be used in training, even if an evaluation in inference mode resets it."""
         with torch.inference_mode(False):
             super().reset()
 
@@ -120,8 +120,8 @@ class TrainingSystem(LightningModule):
         """
         tag = f"{split}/{name}"
         if tag not in self.metrics:
-            with torch.inference_mode(False):  # also made in an evaluation it can be updated elsewhere
-                # Of training each process logs its own batches.
+            with torch.inference_mode(False):  # a metric made in an evaluation can then be updated in training
+                # In training each process logs its own batches.
                 self.metrics[tag] = make(sync_on_compute=split != "train").to(self.device)
         metric: Any = self.metrics[tag]
         metric.update(*inputs)
@@ -131,7 +131,7 @@ class TrainingSystem(LightningModule):
     def log_mean(self, split: Split, name: str, values: Tensor, weights: Tensor | int = 1) -> None:
         """Log a mean as `<split>/<name>`: in training over an optimizer step, otherwise over the whole split.
 
-        The batches whose gradients an optimizer step accumulates count alike, as in the gradient, whatever their sizes.
+        The batches of an optimizer step that accumulates gradients have equal weights, as in the gradient.
 
         Args:
             split: "train", "val" or "test".
@@ -180,7 +180,7 @@ class TrainingSystem(LightningModule):
         steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
         if not 0 < steps < math.inf:
             raise UserError("cosine decay needs the last step; give --trainer.max_epochs or max_steps")
-        # A function of the step alone: a longer run that continues a shorter one decays to its own end.
+        # It depends only on the step, so a run that continues a shorter one decays to its own end.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

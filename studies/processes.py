@@ -16,7 +16,7 @@ TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
 class LocalProcesses:
-    """Carries out runs, several processes at a time, each with an equal share of the cores.
+    """Carries out runs, several processes at a time, each with an equal number of cores.
 
     Args:
         logs: folder for one log a run.
@@ -76,7 +76,7 @@ class LocalProcesses:
     def _start(self, command: list[str], log: Path) -> subprocess.Popen[bytes] | None:
         """Start a process, unless the study is being stopped.
 
-        The process gets a session of its own, so that Ctrl-C in the terminal reaches the study alone. It watches its
+        The process gets a session of its own, so that Ctrl-C in the terminal reaches only the study. It watches its
         standard input: when the study closes the pipe, or ends, the process saves and stops.
         """
         with self._starting, log.open("w") as file:

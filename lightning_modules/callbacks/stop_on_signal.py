@@ -13,7 +13,7 @@ from lightning_modules.signals import Stopped, signals
 class StopOnSignal(Callback):
     """Save a run between two steps, and end it there after SIGINT or SIGTERM. A second signal ends it at once.
 
-    Lightning alone would interrupt a step. With several processes all of them stop after the same step. Before the
+    Without it Lightning would interrupt a step. With several processes all of them stop after the same step. Before the
     first step and after the last one a signal ends the run at once.
 
     Args:

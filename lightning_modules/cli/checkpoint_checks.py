@@ -1,4 +1,4 @@
-"""Checks whether a run can start from a checkpoint: same network, same data, and complete states of a training."""
+"""Check whether a run can start from a checkpoint: same network, same data, all states of the training."""
 
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
     if not ours:
         return
     if not isinstance(theirs, dict):
-        raise UserError(f"{path} was not trained on a {type(data).__qualname__}: it does not say on which split")
+        raise UserError(f"{path} was not trained on a {type(data).__qualname__}: it has no record of its split")
     settings = sorted((ours.keys() | theirs.keys()) - {"name", "content"}, key=str)
     differing = [f"{key} is {theirs.get(key)} there and {ours.get(key)} here" for key in settings
                  if theirs.get(key) != ours.get(key)]  # fmt: skip
@@ -101,8 +101,8 @@ def check_split(checkpoint: dict[str, Any], data: object, path: Path) -> None:
         differing = [f"the content of {theirs.get('name')} there is not that of {ours['name']} here"]
     if differing:
         raise UserError(
-            f"{path} was trained on other examples: {', '.join(differing)}; some that it was trained on may be tested; "
-            "give its own --seed_everything and --data settings"
+            f"{path} was trained on other examples: {', '.join(differing)}; it may have been trained on test examples "
+            "of this split; give its own --seed_everything and --data settings"
         )
 
 
@@ -124,8 +124,8 @@ def check_carried(checkpoint: dict[str, Any], data: object, processes: int, path
     for name, value in data.carried(processes).items():
         if theirs.get(name) != value:
             raise UserError(
-                f"{path} carries on the states of its streams and was trained with {name} {theirs.get(name)}, here "
-                f"{value}; keep that number, or begin a new run"
+                f"{path} holds states of text streams and was trained with {name} {theirs.get(name)}, here {value}; "
+                "keep that number, or begin a new run"
             )
 
 

@@ -23,7 +23,7 @@ TOO_LARGE = (
 
 @contextlib.contextmanager
 def memory_errors(settings: dict[str, Any]) -> Iterator[None]:
-    """Turn a lack of memory into one line that names the largest sizes among the settings.
+    """Turn an error about memory into one line that names the largest sizes among the settings.
 
     Raises:
         UserError: in place of MemoryError, torch.OutOfMemoryError, and errors whose message is in `TOO_LARGE`.

@@ -35,7 +35,7 @@ class StepLoop(_TrainingEpochLoop):
 
     @property
     def _is_validation_done(self) -> bool:
-        return True
+        return True  # Lightning asks when it restarts; here no checkpoint is from before a step's validation
 
     def reset(self) -> None:
         """Start from the counters of a checkpoint, or start an epoch."""

@@ -1,4 +1,4 @@
-"""What train.py does, in the order in which it happens; what goes wrong is one line and an exit status."""
+"""The steps of train.py. A user's mistake is printed as one line and gives an exit status."""
 
 import errno
 import sys

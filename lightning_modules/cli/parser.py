@@ -26,7 +26,7 @@ from lightning_modules.errors import UserError, did_you_mean, one_line
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 OURS = ("kernels.", "datamodules.", "lightning_modules.")  # beginnings of the import paths of our classes
 
-# Lines of jsonargparse's messages that name no reason: they say where the reason stands, or what the type also allows.
+# Lines of jsonargparse's messages that give no reason: headings, and alternatives that the type also allows.
 NO_REASON = re.compile(
     r"(- )?(Does not validate|Subtypes:|Errors:|Given value type:|Problem with given class_path|Expected a path but"
     r"|Expected a <class 'NoneType'>|Given value: ({|\w+\())"
@@ -66,7 +66,7 @@ def find_config(name: str) -> Path:
             return path
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     wrong = f"there is no {name!r}{did_you_mean(name, known)}" if name else "names no file"
-    raise UserError(f"--config: {wrong}; configs/ has {', '.join(known)}")
+    raise UserError(f"--config: {wrong}{' ' if wrong.endswith('?') else '; '}configs/ has {', '.join(known)}")
 
 
 def _load(path: Path) -> Any:
@@ -130,7 +130,7 @@ class OneLineParser(LightningArgumentParser):
         if "arguments are required: " in message:
             return f"{message}; name a config, such as --config palindrome_lstm.yaml"
         if bare := re.search(r"argument (?:-\w/)?(--[\w.]+): expected one argument", message):
-            follows = itertools.pairwise([*self.arguments, "--"])  # of --data.length the message names --data alone
+            follows = itertools.pairwise([*self.arguments, "--"])  # the message names only --data of --data.length
             options = (word for word, following in follows if word.startswith(bare[1]) and following.startswith("--"))
             return f"{next(options, bare[1])} needs a value"
         if unknown := re.search(r"[Oo]ption '([\w.]+)'|unrecognized arguments: -*([\w.-]+)", message):

@@ -112,9 +112,11 @@ class Run:
             return
         with memory_errors(self.cli.values), early_stopping_errors():
             self.trainer.fit(self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-        if self.checkpoint is not None and self.folder is not None and not self._started:  # there was no step left
+        # If the checkpoint had all steps, nothing was trained. A run that stopped before its test and report still gets
+        # them; without them to do, there is nothing left for this command.
+        if self.checkpoint is not None and self.folder is not None and not self._started:
             at = self.trainer.global_step
-            if self._is_new or (self.folder / "summary.json").exists():  # nor a test and report
+            if self._is_new or (self.folder / "summary.json").exists():
                 raise UserError(f"{self.checkpoint} is at step {at} already, where its training ends")
         metrics = {}
         if has_split(self.cli.datamodule, "test"):
@@ -156,7 +158,7 @@ class Run:
         return content
 
     def _refuse_finished(self, content: dict[str, Any]) -> None:
-        """Refuse to continue a run that has all its steps and its report, so that its summary and config stay true."""
+        """Refuse a finished run with no step left: it would train nothing and overwrite its config and summary."""
         if self.folder is not None and not (self.folder / "summary.json").exists():
             return
         trainer = self.cli.config.trainer
@@ -202,7 +204,7 @@ class Run:
         settings["callbacks"] = [*as_list(self.cli.config_init.trainer.callbacks), *callbacks]
         try:
             return RunTrainer(**settings)
-        except MisconfigurationException as error:  # of the callbacks, loggers and plugins that a user has added
+        except MisconfigurationException as error:  # from callbacks, loggers and plugins of the user's
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _test(self, checkpoint: Path | str | None, verbose: bool) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The settings of a train.py command: a config and options in; checked settings, and the objects made of them, out."""
+"""Parse and check the settings of a train.py command, and make the objects that they describe."""
 
 import os
 from pathlib import Path
@@ -20,12 +20,12 @@ from lightning_modules.cli.settings_check import check_groups, check_pair, check
 from lightning_modules.cli.trainer import RunTrainer
 from lightning_modules.errors import UserError
 
-# Attributes of a data module that the constructor of a network may ask for.
+# Attributes of a data module. A network gets each that its constructor has as a parameter; add a new one here.
 DATA_FACTS = (
     "vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs", "num_nodes",
     "num_relations",
 )  # fmt: skip
-SYSTEM_FACTS = ("target_mean", "target_std")  # attributes of a data module that a training system may ask for
+SYSTEM_FACTS = ("target_mean", "target_std")  # the same for the parameters of a training system
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
 
@@ -97,10 +97,10 @@ class TrainCLI(LightningCLI):
         check_pair(self.config)
 
     def _set_seed(self) -> None:
-        """Leave the seed to `build`, as the two methods below do with what they would make."""
+        """Set no seed yet; LightningCLI calls this before it parses, and `build` sets the seed."""
 
     def instantiate_classes(self) -> None:
-        """Make nothing yet."""
+        """Make no objects yet; `build` does."""
 
     def build(self) -> None:
         """Seed all generators, and make `datamodule`, `model` and the callbacks of `config_init`.
@@ -129,7 +129,7 @@ class TrainCLI(LightningCLI):
 
     @property
     def yaml(self) -> str:
-        """All settings but `stage` and `ckpt_path`, as YAML. As --config they make a new run of the same kind."""
+        """All settings but `stage` and `ckpt_path`, as YAML. Given as --config, they start a new run like this one."""
         config = self.config.clone()
         for key in ("stage", "ckpt_path"):
             config.pop(key)

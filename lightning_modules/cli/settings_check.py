@@ -114,7 +114,7 @@ def _try_trainer(settings: Namespace) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run's own trainer repeats them
             trainer = Trainer(**plain, logger=False)
-    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:  # Lightning's own code alone ran
+    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:  # only Lightning's code ran
         message = " ".join(str(error).split())
         given = f" It is {settings.devices!r}." if "`devices`" in message else ""  # Lightning's line lacks the value
         raise UserError(f"trainer: {message}{given}") from error

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with what a run adds to it: precision "auto", checked limits, checkpoints that may not fit."""
+"""Lightning's Trainer with precision "auto", and one line for limits and checkpoints that do not fit the run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def is_first_process() -> bool:
 
 
 class CheckedConnector(_CheckpointConnector):
-    """Restores a checkpoint. Its states may come from anywhere: those that do not fit are a user's mistake."""
+    """Restores a checkpoint. States that do not fit this run are a user's mistake, since the file may be any."""
 
     def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
         with self._fitting(checkpoint_path):

@@ -75,7 +75,7 @@ def test_other_streams_are_refused_and_leave_nothing(train: Train) -> None:
     ):
         status, _, err = train(*STREAMS, *more, "--ckpt_path", str(RUN / "last.ckpt"), small=False)
         assert status == 2
-        assert f"carries on the states of its streams and was trained with {line}; keep that number" in err
+        assert f"holds states of text streams and was trained with {line}; keep that number" in err
         assert err.count("\n") == 1
         assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
     status, _, err = train(

@@ -62,7 +62,7 @@ def test_another_split_is_refused_and_says_what_differs(own_folder: Path) -> Non
     other_content = edges(own_folder / "edges.txt", "11")
     with pytest.raises(UserError, match=r"the content of .*edges\.txt there is not that of .*edges\.txt here"):
         check_split(checkpoint, other_content, Path("last.ckpt"))
-    with pytest.raises(UserError, match="was not trained on a Karate: it does not say on which split"):
+    with pytest.raises(UserError, match="was not trained on a Karate: it has no record of its split"):
         check_split(checkpoint, Karate(), Path("last.ckpt"))
 
 
