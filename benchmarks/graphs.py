@@ -61,7 +61,7 @@ class PyGNetwork(nn.Module):
 
 def epoch(download: bool) -> None:
     """Print the time of a training step of both GCNs on Cora and CiteSeer."""
-    print("| data | network | ms an epoch | of PyG's GCN |\n| --- | --- | --- | --- |")
+    print("| data | network | ms per epoch | ÷ PyG's GCN |\n| --- | --- | --- | --- |")
     for name in ("Cora", "CiteSeer"):
         data = Citations(name, download)
         compare(name, data.graph, (data.num_features, data.num_classes))
@@ -85,7 +85,7 @@ def compare(name: str, sparse: Data, sizes: tuple[int, int]) -> None:
 
 def matrix_products(download: bool) -> None:
     """Print the time of the forward and backward pass of Â H, H [N, 64], on Cora and CiteSeer."""
-    print("| data | way | ms a product |\n| --- | --- | --- |")
+    print("| data | way | ms per product |\n| --- | --- | --- |")
     for name in ("Cora", "CiteSeer"):
         graph = Citations(name, download).graph
         matrix = sparse_adjacency(graph.edge_index, len(graph.y))

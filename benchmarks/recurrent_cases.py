@@ -1,4 +1,4 @@
-"""The cells at the shapes that are measured, and all that runs them: this project's backends, their peers, an oracle.
+"""The measured cells and shapes, and what runs them: this project's backends, their peers, and an oracle.
 
 Peers are torch.nn's layer (behind nn.Embedding for token input; on a GPU in bfloat16 also with packed weights), the
 cell's equations in an eager loop, on a CPU the same loop under TorchScript's own autodiff, and on a GPU FlashRNN's
@@ -60,7 +60,7 @@ IMPLEMENTATIONS = (*OURS, *PEERS, GEMMS)
 PLANS: dict[str, dict[str, int]] = {"own": {}}  # of a program: constants of kernels/triton/plan.py
 PLANS |= {f"{kib} KiB": {"RESIDENT_BYTES": kib << 10, "SPREAD_BLOCK_H": 1 << 20} for kib in (192, 128, 64, 32)}
 PLANS["whole sums"] = {"SPLIT_SUMS": 0}  # no warp has a part of its own
-LONG = 500  # steps, from which on a GPU loops of small operators are left out
+LONG = 500  # steps; from here on, loops of small operators are left out on a GPU
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BOUND = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
 
@@ -91,9 +91,9 @@ class Case:
         self.grad = grad if tokens else grad.repeat(T, 1, 1)  # of the result
 
     def implementations(self, asked: Collection[str]) -> dict[str, Callable[[], Callable[[], list[Tensor]]]]:
-        """Return functions that make those of IMPLEMENTATIONS that are asked for and run here.
+        """Return a factory for each implementation that is asked for and runs on this machine.
 
-        What they make runs forward, and returns the result and the leaves of gradients.
+        A factory makes a function that runs the forward pass and returns the result and the leaves that get gradients.
         """
         here: dict[str, Callable[[], Callable[[], list[Tensor]]]] = {}
         short = self.device == "cpu" or self.shape.T < LONG

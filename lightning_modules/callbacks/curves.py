@@ -49,10 +49,12 @@ def draw_curves(run: Path, primary_metric: str) -> None:
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
                 window = max(1, min(50, len(values) // 10))
                 smooth = np.convolve(values, np.full(window, 1 / window), mode="valid")
-                axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=f"train, mean of {window}")
+                label = f"train, mean of {window}" if window > 1 else "train"
+                axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=label)
             elif values:
                 axes.plot(steps, values, color=colour, marker=".", label="validation")
         axes.set(xlabel="iteration", ylabel=quantity)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.suptitle(f"{run.parent.name} · {run.name}")
