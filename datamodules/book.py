@@ -134,7 +134,7 @@ class Book(StepStreamDataModule):
         text, T = self._splits["train"], self.length
         starts = torch.from_numpy(generator.integers(0, len(text) - T, self.batch_size))
         windows = text.unfold(0, T + 1, 1)[starts]  # [B, T + 1]
-        return TextBatch(windows[:, :-1], windows[:, 1:], True)
+        return TextBatch(windows[:, :-1], windows[:, 1:], reset_state=True)
 
     def batch_of_step(self, step: int, rank: int) -> TextBatch:
         """Return the batch of a step: windows at random places, or the next T characters of every stream.
@@ -152,7 +152,8 @@ class Book(StepStreamDataModule):
         shift = int(step_generator(self.seed, 0, turn).integers(0, min(T, size - 1 - steps * T) + 1))
         streams = text[: size * self.batch_size * ranks].view(ranks, self.batch_size, size)[rank]
         start = shift + place * T
-        return TextBatch(streams[:, start : start + T], streams[:, start + 1 : start + T + 1], place == 0)
+        tokens, targets = streams[:, start : start + T], streams[:, start + 1 : start + T + 1]
+        return TextBatch(tokens, targets, reset_state=place == 0)
 
     def carried(self, processes: int) -> dict[str, int]:
         """Return the number of streams and the length of a step, if states are carried."""
@@ -176,7 +177,7 @@ class Book(StepStreamDataModule):
         text = self._splits[split]
         tokens, targets = text[None, :-1], text[None, 1:]  # [1, N − 1]
         starts = range(0, tokens.shape[1], CHUNK)
-        batches = [TextBatch(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], t == 0) for t in starts]
+        batches = [TextBatch(tokens[:, t : t + CHUNK], targets[:, t : t + CHUNK], reset_state=t == 0) for t in starts]
         return DataLoader(_WholeText(batches), batch_size=None)
 
 

@@ -26,7 +26,8 @@ class FusedCell(ABC):
         options: type of each option by its name.
         flags: fields of `Given` that the operator takes behind the options.
         states: names of the initial states, in the order of `Given.states`.
-        low_states: of each state, whether it is stored in the dtype of the products; others in the accumulation dtype.
+        low_states: for each of `states`, whether it is stored in the dtype of the products. Otherwise it is stored in
+            the accumulation dtype.
         step: the equations of a step, as in `Cell.step`.
     """
 

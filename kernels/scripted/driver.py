@@ -50,7 +50,7 @@ class ScriptedCell(FusedCell):
 
     Attributes:
         gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
-            projection before the loop.
+            projection before the loop, so an LSTM has (4,), a GRU (3, 1).
         keeps_gates: whether the backward loop reads the gates at all.
         candidate: index of the candidate among the blocks of H rows of the weights, and of H columns of the first
             buffer. Its weights are multiplied by `factor`; `keep_gates` says how it is stored in 16 bits.

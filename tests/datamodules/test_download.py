@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -244,6 +243,7 @@ def test_a_folder_that_may_not_be_written(toy: Served, own_folder: Path) -> None
 
 
 def test_a_disk_that_takes_no_more(toy: Served) -> None:
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
     try:

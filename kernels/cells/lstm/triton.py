@@ -53,7 +53,7 @@ def lstm_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tu
 
 @triton.jit
 def lstm_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
-    """Return δi, δf, δg and δo, and the gradients of h′, which are all in δ W_hh, and of c′.
+    """Return δi, δf, δg and δo, and the gradients of h′ and c′; that of h′ is 0 here, since δ W_hh is all of it.
 
     δo = ∂h ⊙ tanh(c) ⊙ o(1 − o),  ∂c += ∂h ⊙ o ⊙ (1 − tanh²c) + δo ⊙ p_o,
     δi = ∂c ⊙ g ⊙ i(1 − i),  δf = ∂c ⊙ c′ ⊙ f(1 − f),  δg = ∂c ⊙ i ⊙ (1 − g²), or g(1 − g) for σ,
