@@ -1,4 +1,4 @@
-"""Edge lists: what is the same graph, what is told, what is refused."""
+"""Edge lists: what is the same graph, what is printed, what is refused."""
 
 from pathlib import Path
 

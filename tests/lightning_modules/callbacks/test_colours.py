@@ -1,4 +1,4 @@
-"""Colours that are told apart without red and green."""
+"""Colours that a reader can distinguish without red and green."""
 
 import itertools
 
