@@ -61,7 +61,7 @@ def _layer_class(path: Path, cell: Any, layer: str | None) -> type[RecurrentLaye
         return CELLS[cell]
     module, _, name = layer.rpartition(".")
     if not module:
-        raise UserError(f"--layer: {layer!r} is no import path of a class, such as my_cells.MyCell")
+        raise UserError(f"--layer: cannot import {layer}: its module is missing, as in my_cells.MyCell")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

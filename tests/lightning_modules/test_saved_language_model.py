@@ -66,7 +66,7 @@ def test_a_cell_of_ones_own_is_named_by_the_person(language_model: Path, monkeyp
         (None, "has the cell 'Own', which is not one of .*LSTM.*; for a cell of your own give its class: --layer my_c"),
         ("own_cell_to_load.LSTM", "--layer: last.ckpt has the cell 'Own', not LSTM"),
         ("own_cell_to_load.Other", "--layer: cannot import own_cell_to_load.Other"),
-        ("Own", "--layer: cannot import Own"),
+        ("Own", "--layer: cannot import Own: its module is missing"),
         ("nowhere.Own", "--layer: cannot import nowhere.Own"),
         ("json.dumps", "--layer: json.dumps is not a subclass of kernels.RecurrentLayer"),
     ):
