@@ -26,7 +26,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     try:
         if not is_intact(content):
-            raise UserError(f"{path} is damaged: it is not as it was written; take another checkpoint")
+            raise UserError(f"{path} is damaged: its content has changed; use another checkpoint")
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(

@@ -97,9 +97,9 @@ def cross_entropy(scores: Tensor, target_rows: Tensor, targets: Tensor) -> Tenso
     """Return the mean over targets of −log softmax(scores)[target].
 
     Args:
-        scores: of every node, a row a query [B, N].
+        scores: scores of all nodes, one row per query [B, N].
         target_rows: query of each target [A].
-        targets: nodes [A].
+        targets: the correct nodes [A].
     """
-    # On CPUs torch's log_softmax is several times as fast as its logsumexp, whose exponential is another.
+    # On CPUs torch's log_softmax is several times as fast as its logsumexp, which computes exponentials another way.
     return -torch.log_softmax(scores, 1)[target_rows, targets].float().mean()

@@ -48,10 +48,10 @@ class NodeClassification(TrainingSystem):
         fan_outs = getattr(self.trainer.datamodule, "num_neighbors", None)  # type: ignore[attr-defined]
         hops = getattr(self.network, "hops", None)
         if fan_outs is not None and hops == 0:
-            raise UserError("num_neighbors samples neighbours, and the network sees none: leave it out")
+            raise UserError("num_neighbors samples neighbours, which this network does not use: leave it out")
         if fan_outs is not None and getattr(self.network, "whole_graph", False):
             raise UserError(
-                f"{type(self.network).__name__} weighs by degrees in the whole graph: leave num_neighbors out, or take "
+                f"{type(self.network).__name__} needs the degrees in the whole graph: leave num_neighbors out, or use "
                 "GraphSAGE or GAT"
             )
         if fan_outs is not None and hops is not None and len(fan_outs) != hops:

@@ -56,7 +56,7 @@ def _layer_class(path: Path, cell: Any, layer: str | None) -> type[RecurrentLaye
         if cell not in CELLS:
             raise UserError(
                 f"{path} has the cell {cell!r}, which is not one of {', '.join(CELLS)}; "
-                "for a cell of your own give its class: --layer my_cells.MyCell"
+                "if the cell is your own, name its class: --layer my_cells.MyCell"
             )
         return CELLS[cell]
     module, _, name = layer.rpartition(".")

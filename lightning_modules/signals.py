@@ -93,7 +93,7 @@ signals = Signals()  # one for the whole program, as signal handlers are
 
 
 def leave_on_signals() -> None:
-    """Let both signals end the program with one line. For the time in which it has nothing to clean up: its imports."""
+    """Let both signals end the program with one line. Used during imports, when there is nothing to clean up."""
     for signum in SIGNALS:
         signal.signal(signum, _leave)
 

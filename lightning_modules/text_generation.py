@@ -62,9 +62,9 @@ class TextGenerator:
         """Return samples, drawn in one batch.
 
         Args:
-            number: how many; a sample depends on the seed and its index, not on this number.
+            number: number of samples; a sample depends on the seed and its index, not on this number.
             length: largest number of characters of a sample.
-            seed: of the random numbers.
+            seed: seed of the random numbers.
             sampling: how a character is chosen.
             stops: texts before which a sample ends.
         """

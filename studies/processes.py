@@ -1,6 +1,7 @@
 """The runs of a study as processes of train.py on this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ class LocalProcesses:
     """Carries out runs, several processes at a time, each with an equal number of cores.
 
     Args:
-        logs: folder for one log a run.
+        logs: folder for one log per run.
         jobs: number of processes at a time.
     """
 
@@ -39,6 +40,8 @@ class LocalProcesses:
         try:
             list(pool.map(self._carry_out_one, runs))
         except (KeyboardInterrupt, SystemExit) as stop:
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_IGN)  # a repeated signal must not interrupt the saving
             with self._starting:
                 self._stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_one_line(run: Run, language_model: Path) -> Non
     content[content.index(b"vocabulary") + 15] ^= 1
     language_model.write_bytes(content)
     status, out, err = run("--prompt", "abc")
-    line = "last.ckpt is damaged: it is not as it was written; take another checkpoint"
+    line = "last.ckpt is damaged: its content has changed; use another checkpoint"
     assert (status, out, err) == (2, "", f"generate.py: error: {line}\n")
 
 
@@ -125,7 +125,7 @@ def test_a_cell_of_ones_own(run: Run) -> None:
     assert run(*words, "--layer", "leaky_cell.Leaky", "--stream")[1] == out
     status, _, err = run(*words)
     assert status == 2
-    assert "for a cell of your own give its class: --layer my_cells.MyCell" in err
+    assert "if the cell is your own, name its class: --layer my_cells.MyCell" in err
 
 
 def test_streams_are_what_is_printed_at_once(run: Run) -> None:

@@ -152,7 +152,9 @@ def test_an_interrupted_study_goes_on(signum: int, status: int, start: Start) ->
     deadline = time.monotonic() + 120
     while len(read_metrics(RUNS / "version_0" / "metrics.csv")) < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signum)  # as a terminal's Ctrl-C does
+    for _ in range(2):  # a second signal does not keep the run from saving
+        os.killpg(process.pid, signum)  # as a terminal's Ctrl-C does
+        time.sleep(0.1)
     out, err = process.communicate(timeout=60)
     assert process.returncode == status, out + err
     assert "continues from here" in err

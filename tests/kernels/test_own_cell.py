@@ -57,7 +57,7 @@ def test_generate_py_samples_from_it(own_folder: Path, monkeypatch: pytest.Monke
     ]
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "for a cell of your own give its class: --layer" in refused.stderr
+    assert "if the cell is your own, name its class: --layer" in refused.stderr
     result = subprocess.run([*command, "--layer", "leaky_cell.Leaky"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.removesuffix("\n")) == 11

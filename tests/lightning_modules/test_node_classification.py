@@ -122,8 +122,8 @@ def test_bad_fan_outs_are_one_line(train: Train) -> None:
     assert err == "train.py: error: fan-outs must be positive, or −1 for all neighbours, got [3, 0]\n"
     for network, message in {
         "graph_sage.GraphSAGE": "num_neighbors must have a number for each of the network's 2 layers, got [3]",
-        "gcn.GCN": "GCN weighs by degrees in the whole graph: leave num_neighbors out, or take GraphSAGE or GAT",
-        "mlp.MLP": "num_neighbors samples neighbours, and the network sees none: leave it out",
+        "gcn.GCN": "GCN needs the degrees in the whole graph: leave num_neighbors out, or use GraphSAGE or GAT",
+        "mlp.MLP": "num_neighbors samples neighbours, which this network does not use: leave it out",
     }.items():
         words = ["--model.network", f"lightning_modules.networks.{network}"]
         status, _, err = train("--config", "karate_gcn.yaml", *words, "--data.num_neighbors", "[3]", small=False)

@@ -63,7 +63,10 @@ def test_a_cell_of_ones_own_is_named_by_the_person(language_model: Path, monkeyp
     layer = load_language_model(language_model, "own_cell_to_load.Own").layer
     assert (type(layer).__name__, layer.slope) == ("Own", 0.5)
     for path, message in (
-        (None, "has the cell 'Own', which is not one of .*LSTM.*; for a cell of your own give its class: --layer my_c"),
+        (
+            None,
+            "has the cell 'Own', which is not one of .*LSTM.*; if the cell is your own, name its class: --layer my_c",
+        ),
         ("own_cell_to_load.LSTM", "--layer: last.ckpt has the cell 'Own', not LSTM"),
         ("own_cell_to_load.Other", "--layer: cannot import own_cell_to_load.Other"),
         ("Own", "--layer: cannot import Own: its module is missing"),

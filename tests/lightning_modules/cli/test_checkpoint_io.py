@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_is_one_line(train: Callable[..., tuple[int, str, s
     content = bytearray((run / "last.ckpt").read_bytes())
     content[content.index(b"network.embedding.weight")] ^= 1
     (run / "last.ckpt").write_bytes(content)
-    line = f"train.py: error: {run / 'last.ckpt'} is damaged: it is not as it was written; take another checkpoint\n"
+    line = f"train.py: error: {run / 'last.ckpt'} is damaged: its content has changed; use another checkpoint\n"
     for words in (("--ckpt_path", "last"), ("--stage", "test", "--ckpt_path", str(run / "last.ckpt"))):
         status, _, err = train("--trainer.max_steps", "4", *words)
         assert (status, err) == (2, line)
