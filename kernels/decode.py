@@ -135,7 +135,8 @@ class Decoder:
             names = (name.removesuffix("?") for name in cell.scripted.weights)
             tensors = dict(zip(names, cell.tensors(weights), strict=True))
             tensors[cell.scripted.states[0]] = self.head_bias.new_empty(0, layer.hidden_size)
-            factor = cell.scripted.factor(dict(zip(cell.scripted.options, layer.cell_options, strict=True)))
+            options = (option.split()[1] for option in cell.scripted.options)
+            factor = cell.scripted.factor(dict(zip(options, layer.cell_options, strict=True)))
             weight_ih, bias, weight_hh, extra = cell.scripted.fold(tensors, factor)
             recurrent = [weight_hh.mT.contiguous().to(self.dtype), *extra]
         return (

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor
@@ -18,32 +17,23 @@ class FusedCell(ABC):
 
     The operator returns all values of the first state [T, B, H], the last valid value of every state [B, H], and
     whatever the backward pass needs. It casts nothing: products are in the dtype of weight_hh.
-
-    Attributes:
-        name: of the operator, "peephole::<name>".
-        weights: names of its weights, as in `Cell.weights`; "?" marks those that may be None. The first three are
-            weight_ih, weight_hh and the bias of the input projection; any others are cast to the accumulation dtype.
-        options: type of each option by its name.
-        flags: fields of `Given` that the operator takes behind the options.
-        states: names of the initial states, in the order of `Given.states`.
-        low_states: for each of `states`, whether it is stored in the dtype of the products. Otherwise it is stored in
-            the accumulation dtype.
-        step: the equations of a step, as in `Cell.step`.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # of the operator, "peephole::<name>"
+    # Names as in `Cell.weights`; "?" marks those that may be None. The first three are weight_ih, weight_hh and the
+    # bias of the input projection; any others are cast to the accumulation dtype.
     weights: ClassVar[tuple[str, ...]] = ("weight_ih", "weight_hh", "bias?")
-    options: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    flags: ClassVar[tuple[str, ...]] = ()
-    states: ClassVar[tuple[str, ...]] = ("h_0",)
+    options: ClassVar[tuple[str, ...]] = ()  # type and name of each, such as "str candidate"
+    flags: ClassVar[tuple[str, ...]] = ()  # fields of `Given` that the operator takes behind the options
+    states: ClassVar[tuple[str, ...]] = ("h_0",)  # names of the initial states, in the order of `Given.states`
+    # For each of `states`, whether it is stored in the dtype of the products; otherwise in the accumulation dtype.
     low_states: ClassVar[tuple[bool, ...]] = (False,)
-    step: ClassVar[Step]
+    step: ClassVar[Step]  # the equations of a step, as in `Cell.step`
 
     def __init__(self) -> None:
         tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?")
-        options = {**self.options, **dict.fromkeys(self.flags, "bool")}
         arguments = [f"Tensor{'?' * name.endswith('?')} {name.removesuffix('?')}" for name in tensors]
-        arguments += [f"{kind} {name}" for name, kind in options.items()]
+        arguments += [*self.options, *(f"bool {flag}" for flag in self.flags)]
         self.operator = recurrent_operator(
             f"peephole::{self.name}",
             f"({', '.join(arguments)}) -> ({', '.join(['Tensor'] * self.count_results())})",
@@ -75,7 +65,8 @@ class FusedCell(ABC):
     def run_reference(self, tensors: Named, options: Named, state: tuple[Tensor, ...]) -> Results:
         """Run the equations from a state, step by step."""
         weight_ih, weight_hh, bias, *others = (tensors[name.removesuffix("?")] for name in self.weights)
-        arguments, step = (weight_hh, *others, *(options[name] for name in self.options)), type(self).step
+        own = list(options.values())[: len(self.options)]  # without the flags
+        arguments, step = (weight_hh, *others, *own), type(self).step
         return run_steps(
             lambda projected, before: step(projected, before, *arguments),
             tensors["inputs"], tensors["embedding"], (weight_ih, bias), state, tensors["lengths"],

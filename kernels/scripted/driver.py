@@ -47,35 +47,28 @@ class ScriptedCell(FusedCell):
     """A cell that the driver runs: two scripted loops, and what the driver needs to know about them.
 
     All widths are in units of H.
-
-    Attributes:
-        gates: widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
-            projection before the loop, so an LSTM has (4,), a GRU (3, 1).
-        keeps_gates: whether the backward loop reads the gates at all.
-        candidate: index of the candidate among the blocks of H rows of the weights, and of H columns of the first
-            buffer. Its weights are multiplied by `factor`; `keep_gates` says how it is stored in 16 bits.
-        grad_gates: width of the buffer that the backward loop fills. Its first columns are the gradient of the input
-            projection.
-        recurrent_blocks: first block and end of its columns that are the gradient of the recurrent product; None for
-            all.
-        forward_scratch: number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
-        backward_scratch: the same of the backward loop.
-        returns_before_last: whether the operator also returns the first state before the last valid step.
-        forward_loop: scripted, takes a `ForwardChunk`.
-        backward_loop: scripted, takes a `BackwardChunk`.
     """
 
     flags = ("keep",)
+    # Widths of the buffers that the forward loop fills and the backward loop reads. The first holds the input
+    # projection before the loop, so an LSTM has (4,), a GRU (3, 1).
     gates: ClassVar[tuple[int, ...]] = (1,)
-    keeps_gates: ClassVar[bool] = True
+    keeps_gates: ClassVar[bool] = True  # whether the backward loop reads the gates at all
+    # Index of the candidate among the blocks of H rows of the weights, and of H columns of the first buffer. Its
+    # weights are multiplied by `factor`; `keep_gates` says how it is stored in 16 bits.
     candidate: ClassVar[int] = 0
+    # Width of the buffer that the backward loop fills. Its first columns are the gradient of the input projection.
     grad_gates: ClassVar[int] = 1
+    # First block and end of its columns that are the gradient of the recurrent product; None for all.
     recurrent_blocks: ClassVar[tuple[int, int] | None] = None
-    forward_scratch: ClassVar[int] = 0
-    backward_scratch: ClassVar[int] = 0
+    forward_scratch: ClassVar[int] = (
+        0  # buffers [B, H] that the forward loop overwrites, beside the recurrent product's
+    )
+    backward_scratch: ClassVar[int] = 0  # the same of the backward loop
+    # Whether the operator also returns the first state before the last valid step.
     returns_before_last: ClassVar[bool] = False
-    forward_loop: ClassVar[Callable[..., None]]
-    backward_loop: ClassVar[Callable[..., None]]
+    forward_loop: ClassVar[Callable[..., None]]  # scripted, takes a `ForwardChunk`
+    backward_loop: ClassVar[Callable[..., None]]  # scripted, takes a `BackwardChunk`
 
     def factor(self, options: Named) -> float:
         """Return the number by which the candidate's weights are multiplied for the forward loop."""

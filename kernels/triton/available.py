@@ -41,11 +41,9 @@ COMPILER = "CC" in os.environ or shutil.which("gcc") or shutil.which("clang")  #
 
 
 def refusal(dtype: torch.dtype, device: str) -> str | None:
-    """Return in one sentence why the backend cannot run, None if it can.
+    """Return in one sentence why the backend cannot run with products of a dtype, None if it can.
 
-    Args:
-        dtype: dtype of the products.
-        device: such as "cuda:0". On a CPU the kernels run only under Triton's interpreter, TRITON_INTERPRET=1.
+    On a CPU the kernels run only under Triton's interpreter, TRITON_INTERPRET=1.
     """
     if dtype not in DTYPES:
         return f"it has no kernels in {str(dtype).removeprefix('torch.')}"

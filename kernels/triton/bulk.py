@@ -22,11 +22,8 @@ from kernels.operator import Named
 def project(tensors: Named) -> tuple[Tensor, Tensor | None]:
     """Return W x + b of the inputs [T, B, G] and None; or of tokens the table [V, G], and the tokens.
 
-    Args:
-        tensors: inputs, embedding, weight_ih and bias of an operator; the embedding has the accumulation dtype.
-
-    Raises:
-        IndexError: if a token is not in 0…V − 1. On a GPU this is an assert of the device.
+    The embedding has the accumulation dtype. A token that is not in 0…V − 1 raises an IndexError, on a GPU an assert of
+    the device.
     """
     inputs, embedding, weight, bias = (tensors[name] for name in ("inputs", "embedding", "weight_ih", "bias"))
     if embedding is None:
@@ -43,12 +40,9 @@ def project_all(tensors: Named, dtype: torch.dtype) -> Tensor:
 
 
 def input_gradients(grad_gates: Tensor, tensors: Named, wanted: bool) -> dict[str, Any]:
-    """Return the gradients of inputs, embedding, weight_ih and bias by name.
+    """Return the gradients of inputs, if `wanted`, embedding, weight_ih and bias by name.
 
-    Args:
-        grad_gates: gradient of the gates [T, B, G], in the dtype of the products.
-        tensors: as of `project`.
-        wanted: whether vectors need a gradient.
+    `grad_gates` is the gradient of the gates [T, B, G], in the dtype of the products.
     """
     inputs, embedding, weight = (tensors[name] for name in ("inputs", "embedding", "weight_ih"))
     flat = grad_gates.flatten(0, 1)

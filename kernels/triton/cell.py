@@ -16,25 +16,15 @@ from kernels.triton.plan import Plan, device_limits, make_plan, weight_bytes
 
 
 class Equations(NamedTuple):
-    """The equations of a cell for the time loops. The functions are Triton's; loops.py has their signatures.
+    """The equations of a cell for the time loops. The functions are Triton's; loops.py has their signatures."""
 
-    Args:
-        forward: the states after a step.
-        activate: what `differentiate` needs, computed while other programs are still writing their results.
-        differentiate: the gradients of the gates, and of the states before the step.
-        gates: gates of the input projection.
-        recurrent: gates with a recurrent product, in groups of 1, 2 or 4 that are multiplied together.
-        grad_gates: gates of which the backward pass stores gradients.
-        first: the first of these that has a recurrent product.
-    """
-
-    forward: Any
-    activate: Any
-    differentiate: Any
-    gates: int
-    recurrent: tuple[int, ...]
-    grad_gates: int
-    first: int = 0
+    forward: Any  # the states after a step
+    activate: Any  # what `differentiate` needs, computed while other programs are still writing their results
+    differentiate: Any  # the gradients of the gates, and of the states before the step
+    gates: int  # gates of the input projection
+    recurrent: tuple[int, ...]  # gates with a recurrent product, in groups of 1, 2 or 4 that are multiplied together
+    grad_gates: int  # gates of which the backward pass stores gradients
+    first: int = 0  # the first of these that has a recurrent product
 
     def factors(self, H: int, reverse: bool) -> tuple[Factors, ...]:
         """Return the recurrent products of a step."""
@@ -49,11 +39,7 @@ class Equations(NamedTuple):
 
 
 class TritonCell(FusedCell):
-    """A cell whose recurrent product is of its first state, which is also its output.
-
-    Attributes:
-        equations: those of the loops.
-    """
+    """A cell whose recurrent product is of its first state, which is also its output."""
 
     equations: ClassVar[Equations]
 
@@ -90,7 +76,7 @@ class TritonCell(FusedCell):
         arguments = (weight, factor_states, *projection, self.vectors(tensors), tensors["lengths"], initial)
         launch(
             forward_kernel, plan, T, B, arguments, (states,), STEP=self.equations.forward, GATES=self.equations.gates,
-            OPTION=self._is_tanh(options), FACTORS=self.equations.factors(H, reverse=False),
+            OPTION="tanh" in options.values(), FACTORS=self.equations.factors(H, reverse=False),
         )  # fmt: skip
         return states
 
@@ -140,7 +126,7 @@ class TritonCell(FusedCell):
             (weight, *gates, self.vectors(tensors), tensors["lengths"], initial, (states,), added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
             DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
-            GRAD_GATES=self.equations.grad_gates, OPTION=self._is_tanh(options),
+            GRAD_GATES=self.equations.grad_gates, OPTION="tanh" in options.values(),
             FACTORS=self.equations.factors(H, reverse=True),
         )  # fmt: skip
 
@@ -148,10 +134,6 @@ class TritonCell(FusedCell):
         recurrent, size = self.equations.recurrent, weight_bytes(weight.dtype)
         limits = device_limits(weight.device)
         return make_plan(sum(recurrent), weight.shape[1], B, size, reverse, limits, min(recurrent))
-
-    def _is_tanh(self, options: Named) -> bool:
-        """Return whether the cell's function is tanh, not σ or relu."""
-        return "tanh" in options.values()
 
     def vectors(self, tensors: Named) -> tuple[Tensor, ...]:
         """Return further parameters [H]."""
@@ -161,8 +143,5 @@ class TritonCell(FusedCell):
     def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the gates of all steps before their functions [T, B, G], and one more [T, B, H] if the cell has it.
 
-        Args:
-            tensors: those of the operator.
-            hidden: the first state of all steps [T, B, H].
-            h_before: the states before each step [T, B, H].
+        `hidden` is the first state after each step [T, B, H], `h_before` before each step.
         """

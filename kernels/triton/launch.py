@@ -16,51 +16,33 @@ from torch import Tensor
 
 from kernels.triton import available, plan
 
-Argument = Tensor | tuple[Tensor, ...] | None
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop that reads ahead says so itself
 
 
 class Run(NamedTuple):
-    """What differs between the launches of one compiled kernel.
+    """What differs between the launches of one compiled kernel."""
 
-    Args:
-        counters: a counter for each group, zeros.
-        B: rows of the batch.
-        first_step: where the loop starts, or going back ends.
-        end_step: the step after the last.
-        first_tile: the first tile of the batch.
-    """
-
-    counters: Tensor
-    B: int
-    first_step: int
-    end_step: int
-    first_tile: int
+    counters: Tensor  # one for each group, zeros
+    B: int  # rows of the batch
+    first_step: int  # where the loop starts, or going back ends
+    end_step: int  # the step after the last
+    first_tile: int  # the first tile of the batch
 
 
 @dataclass(frozen=True)  # Triton would take the names from a NamedTuple within a tuple
 class Factors:
-    """A recurrent product of a step: `inner` vectors of H numbers, times weights, are `outer` gates of H units.
+    """A recurrent product of a step: `inner` vectors of H numbers, times weights, are `outer` gates of H units."""
 
-    Args:
-        inner: 1 state going forward, the gradients of several gates going back.
-        outer: several gates going forward, the gradient of 1 state going back. 1, 2 or 4.
-        state_offset: where the vectors start in a row.
-        state_stride: distance of two rows of the vectors.
-        weight_offset: where the weights start.
-        weight_stride: distance of two rows of the weights.
-    """
-
-    inner: int
-    outer: int
-    state_offset: int
-    state_stride: int
-    weight_offset: int
-    weight_stride: int
+    inner: int  # 1 state going forward, the gradients of several gates going back
+    outer: int  # several gates going forward, the gradient of 1 state going back; 1, 2 or 4
+    state_offset: int  # where the vectors start in a row
+    state_stride: int  # distance of two rows of the vectors
+    weight_offset: int  # where the weights start
+    weight_stride: int  # distance of two rows of the weights
 
 
 def launch(
-    kernel: Any, own: plan.Plan, T: int, B: int, arguments: tuple[Argument, ...], results: tuple[Argument, ...],
+    kernel: Any, own: plan.Plan, T: int, B: int, arguments: tuple[Any, ...], results: tuple[Any, ...],
     *, reverse: bool = False, **constants: Any,
 ) -> None:  # fmt: skip
     """Run a kernel over all steps.
@@ -70,12 +52,12 @@ def launch(
         own: its plan.
         T: steps.
         B: rows of the batch, at least one.
-        arguments: tensors that it reads.
-        results: tensors that it writes, contiguous, the first of them on its device.
+        arguments: tensors and tuples of tensors that it reads; the first is a tensor, which tells the device.
+        results: contiguous tensors, and tuples of them, that it writes.
         reverse: whether it goes from the last step to the first.
         **constants: its compile-time constants.
     """
-    device = _first(results).device
+    device = arguments[0].device
     tiles, alone = -(-B // own.BLOCK_B), own.programs == 1
     at_once = tiles if alone else plan.device_limits(device).processors // own.programs
     spans = [(0, T)] if alone or not available.INTERPRETING else [(t, t + 1) for t in range(T)]
@@ -97,12 +79,6 @@ def round_to_tf32(x: Tensor) -> Tensor:
     """Return float32 numbers rounded to the 10 bits of TF32, as `tiles.as_factor` does."""
     rounded = (x.contiguous().view(torch.int32) + 0x1000 & -0x2000).view(torch.float32)
     return torch.where(x.isnan(), x, rounded)
-
-
-def _first(results: tuple[Argument, ...]) -> Tensor:
-    """Return the first tensor."""
-    first = results[0]
-    return first[0] if isinstance(first, tuple) else first  # type: ignore[return-value] # the kernels write some
 
 
 def current_device(device: torch.device) -> AbstractContextManager[object]:

@@ -32,44 +32,27 @@ PRECISION = {2: "ieee", 4: "tf32", 8: "tf32x3"}  # of tl.dot, by the bytes of a 
 
 
 class Device(NamedTuple):
-    """What a plan needs to know about a device.
+    """What a plan needs to know about a device."""
 
-    Args:
-        processors: number of multiprocessors; each runs one program at a time.
-        memory: bytes of shared memory that one program can have.
-    """
-
-    processors: int
-    memory: int
+    processors: int  # number of multiprocessors; each runs one program at a time
+    memory: int  # bytes of shared memory that one program can have
 
 
 INTERPRETED = Device(processors=4, memory=227 << 10)
 
 
 class Plan(NamedTuple):
-    """How one pass of a layer is divided. Kernels take it as one compile-time constant.
+    """How one pass of a layer is divided. Kernels take it as one compile-time constant."""
 
-    Args:
-        H: units of the layer.
-        BLOCK_B: batch rows of a tile.
-        BLOCK_H: units of a program.
-        BLOCK_K: units of the previous state that are multiplied at a time, a power of two.
-        programs: programs of a group.
-        resident_blocks: blocks of BLOCK_K columns in which the weights are kept on the chip; 0 if they are streamed.
-        split_k: parts into which each sum is split. Each part is computed by one warp.
-        precision: `input_precision` of tl.dot.
-        num_warps: warps of a program.
-    """
-
-    H: int
-    BLOCK_B: int
-    BLOCK_H: int
-    BLOCK_K: int
-    programs: int
-    resident_blocks: int
-    split_k: int
-    precision: str
-    num_warps: int
+    H: int  # units of the layer
+    BLOCK_B: int  # batch rows of a tile
+    BLOCK_H: int  # units of a program
+    BLOCK_K: int  # units of the previous state that are multiplied at a time, a power of two
+    programs: int  # programs of a group
+    resident_blocks: int  # blocks of BLOCK_K columns in which the weights are kept on the chip; 0 if they are streamed
+    split_k: int  # parts into which each sum is split; each part is computed by one warp
+    precision: str  # `input_precision` of tl.dot
+    num_warps: int  # warps of a program
 
 
 def shared_bytes(gates: int, size: int, reverse: bool, BLOCK_B: int, BLOCK_H: int, BLOCK_K: int, blocks: int) -> int:
@@ -149,14 +132,7 @@ def _split_fits(plan: Plan, gates: int, size: int, reverse: bool, device: Device
 
 
 def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
-    """Return in one sentence why a layer does not fit a device, None if it does.
-
-    Args:
-        gates: number of gates with a recurrent product.
-        H: units of the layer.
-        dtype: dtype of the weights.
-        device: such as "cuda:0".
-    """
+    """Return in one sentence why a layer does not fit a device, such as "cuda:0"; None if it does."""
     return _misfit(gates, H, weight_bytes(dtype), device_limits(torch.device(device)))
 
 

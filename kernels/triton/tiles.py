@@ -13,27 +13,16 @@ COUNTER_STRIDE = tl.constexpr(planner.COUNTER_STRIDE)
 
 
 class Place(NamedTuple):
-    """The part of a batch and of a layer that a program computes.
+    """The part of a batch and of a layer that a program computes."""
 
-    Args:
-        B: rows of the batch.
-        counter: address of the group's counter.
-        rows: rows of the batch [BLOCK_B, 1].
-        first_unit: the program's first unit.
-        units: its units [1, BLOCK_H].
-        own: its elements of an array [B, H], as offsets [BLOCK_B, BLOCK_H].
-        mask: which of them exist.
-        step: distance of two steps in an array [T, B, H].
-    """
-
-    B: tl.tensor
-    counter: tl.tensor
-    rows: tl.tensor
-    first_unit: tl.tensor
-    units: tl.tensor
-    own: tl.tensor
-    mask: tl.tensor
-    step: tl.tensor
+    B: tl.tensor  # rows of the batch
+    counter: tl.tensor  # address of the group's counter
+    rows: tl.tensor  # rows of the batch [BLOCK_B, 1]
+    first_unit: tl.tensor  # the program's first unit
+    units: tl.tensor  # its units [1, BLOCK_H]
+    own: tl.tensor  # its elements of an array [B, H], as offsets [BLOCK_B, BLOCK_H]
+    mask: tl.tensor  # which of them exist
+    step: tl.tensor  # distance of two steps in an array [T, B, H]
 
 
 @triton.jit

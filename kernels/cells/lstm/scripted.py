@@ -11,8 +11,6 @@ v = σ(−2c).
 Legend: B batch, T time, H hidden, k steps of a chunk.
 """
 
-from types import MappingProxyType
-
 import torch
 from torch import Tensor
 
@@ -107,7 +105,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
 class ScriptedLSTMLike(ScriptedCell):
     """A cell like the LSTM: its third gate is the candidate, with tanh or σ."""
 
-    options = MappingProxyType({"candidate": "str"})
+    options = ("str candidate",)
     candidate = 2
 
     def factor(self, options: Named) -> float:

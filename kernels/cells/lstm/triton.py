@@ -6,7 +6,6 @@ computes the gates from the stored states and cells.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -79,7 +78,7 @@ class TritonLSTM(TritonCell):
 
     name = "triton_lstm"
     weights = ("weight_ih", "weight_hh", "bias?", "weight_peephole?")
-    options = MappingProxyType({"candidate": "str"})
+    options = ("str candidate",)
     states = ("h_0", "c_0")
     low_states = (True, False)
     step = staticmethod(lstm_step)

@@ -11,7 +11,6 @@ Legend: B batch, T time, H hidden, V vocabulary.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import torch
 import triton
@@ -74,15 +73,13 @@ class TritonPeephole(TritonCell):
     """The full peephole; with `last_only` its first result is empty."""
 
     name = "triton_peephole_lstm"
-    weights = ("weight_ih", "weight_hh", "bias?")
-    options = MappingProxyType({"candidate": "str"})
+    options = ("str candidate",)
     flags = ("last_only",)
     states = ("c_0",)
     step = staticmethod(peephole_step)
     equations = Equations(
-        peephole_forward, peephole_activate, peephole_differentiate, gates=4, recurrent=(2,),
-        grad_gates=4,
-    )  # fmt: skip
+        peephole_forward, peephole_activate, peephole_differentiate, gates=4, recurrent=(2,), grad_gates=4
+    )
 
     def count_results(self) -> int:
         """Count the outputs, the last state and cell, and all cells."""

@@ -7,8 +7,6 @@ for the backward pass.
 Legend: B batch, T time, H hidden, k steps of a chunk.
 """
 
-from types import MappingProxyType
-
 import torch
 
 from kernels.cells.rnn.reference import rnn_step
@@ -60,7 +58,7 @@ class ScriptedRNN(ScriptedCell):
     """Elman's network."""
 
     name = "rnn"
-    options = MappingProxyType({"nonlinearity": "str"})
+    options = ("str nonlinearity",)
     low_states = (True,)
     keeps_gates = False
     step = staticmethod(rnn_step)

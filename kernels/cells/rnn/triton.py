@@ -3,8 +3,6 @@
 ′ marks the previous step, ∂ the gradient of a value, δ the gradient before tanh or relu.
 """
 
-from types import MappingProxyType
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -43,7 +41,7 @@ class TritonRNN(TritonCell):
     """Elman's network. Only the states are kept for the backward pass."""
 
     name = "triton_rnn"
-    options = MappingProxyType({"nonlinearity": "str"})
+    options = ("str nonlinearity",)
     low_states = (True,)
     step = staticmethod(rnn_step)
     equations = Equations(rnn_forward, rnn_activate, rnn_differentiate, gates=1, recurrent=(1,), grad_gates=1)
