@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from kernels.reference import State, Step
+from kernels.operator import Results
+from kernels.reference import Step
 
 if TYPE_CHECKING:
     from kernels.scripted.driver import ScriptedCell
-
-Results = tuple[Tensor, ...]
 
 
 class Given(NamedTuple):
@@ -64,14 +63,8 @@ class Cell(NamedTuple):
         assert found is not None
         return found
 
-    def tensors(self, weights: dict[str, Tensor]) -> tuple[Tensor | None, ...]:
+    def tensors(self, weights: dict[str, Tensor]) -> tuple[Any, ...]:
         """Return the weights from the parameters of one layer and direction."""
         if "bias_ih" in weights and "bias" in self.weights:
             weights = weights | {"bias": weights["bias_ih"] + weights["bias_hh"]}
         return tuple(weights.get(name) for name in self.weights)
-
-    def equations(self, weights: tuple[Tensor | None, ...], options: tuple[Any, ...]) -> Callable[..., State]:
-        """Return step(projected, state), the equations with their weights and options."""
-        (_, weight_hh, _, *others), step = weights, self.step
-        assert step is not None
-        return lambda projected, state: step(projected, state, weight_hh, *others, *options)

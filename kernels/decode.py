@@ -130,7 +130,8 @@ class Decoder:
         weights = {name: weight.detach() for name, weight in layer.weights(suffix).items()}
         recurrent: list[Any]
         if cell is None or cell.scripted is None:
-            (weight_ih, bias), factor, recurrent = layer.projection(weights), 1.0, [layer.equations(weights)]
+            (equations, (weight_ih, bias)), factor = layer.equations(weights), 1.0
+            recurrent = [equations]
         else:
             names = (name.removesuffix("?") for name in cell.scripted.weights)
             tensors = dict(zip(names, cell.tensors(weights), strict=True))
@@ -139,12 +140,8 @@ class Decoder:
             factor = cell.scripted.factor(dict(zip(options, layer.cell_options, strict=True)))
             weight_ih, bias, weight_hh, extra = cell.scripted.fold(tensors, factor)
             recurrent = [weight_hh.mT.contiguous().to(self.dtype), *extra]
-        return (
-            weight_ih.T.contiguous(),
-            weight_ih.new_zeros(len(weight_ih)) if bias is None else bias,
-            recurrent,
-            factor,
-        )
+        bias = weight_ih.new_zeros(len(weight_ih)) if bias is None else bias
+        return weight_ih.T.contiguous(), bias, recurrent, factor
 
     def _set(self, states: list[Tensor], logits: Tensor) -> None:
         """Go on from states [L, N, H] and logits [N, V]; make the buffers for N samples."""

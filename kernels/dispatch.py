@@ -28,9 +28,7 @@ class Case(NamedTuple):
     ragged: bool  # whether rows have lengths of their own
     learning: bool  # whether there will be a backward pass
     recompute: bool  # whether the backward pass computes the gates again
-    T: int
     B: int
-    I: int
     H: int
     dtype: torch.dtype  # of the products
     device: str  # of the weights, such as "cpu" or "cuda:0"

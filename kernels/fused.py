@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kernels.cell import Given, Results
+from kernels.cell import Given
 from kernels.dtypes import accumulation_dtype, compute_dtype, lower
-from kernels.operator import Grads, Named, recurrent_operator
+from kernels.operator import Grads, Named, Results, recurrent_operator
 from kernels.reference import Step, run_steps
 
 

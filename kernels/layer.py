@@ -20,8 +20,8 @@ from kernels import checks, dispatch
 from kernels.cell import Cell, Given
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import compute_dtype
-from kernels.layout import Layout, States, padding_after, reverse_rows
-from kernels.reference import run_steps
+from kernels.layout import Layout, padding_after, reverse_rows
+from kernels.reference import State, run_steps
 from kernels.torch_attributes import TorchAttributes
 
 Output = Literal["sequence", "last"]
@@ -112,7 +112,7 @@ class RecurrentLayer(TorchAttributes):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no shapes, so it is no layer yet")
 
-    def step(self, weights: Weights, projected: Tensor, state: States) -> States:
+    def step(self, weights: Weights, projected: Tensor, state: State) -> State:
         """Return the states after a step, a tuple of `num_states` tensors [B, H], the output first.
 
         Args:
@@ -221,7 +221,7 @@ class RecurrentLayer(TorchAttributes):
             ragged: whether rows have lengths of their own.
         """
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
-        backend, reason = self._choose(T, B, self.input_size, tokens, ragged, learning)
+        backend, reason = self._choose(B, tokens, ragged, learning)
         dtype, device = compute_dtype(self._stored), self._stored.device.type
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
@@ -234,20 +234,18 @@ class RecurrentLayer(TorchAttributes):
         """Return the parameters of one layer and direction by their names in `shapes`; `suffix` is such as "_l0"."""
         return {name: getattr(self, name + suffix) for name in self._names}
 
-    def projection(self, weights: Weights) -> tuple[Tensor, Tensor | None]:
-        """Return weight and bias of the input projection of one layer and direction, [G, I] and [G] or None."""
-        if self.cell is None:
-            return weights["weight_ih"], weights.get("bias_ih")
-        weight_ih, _, bias, *_ = self.cell.tensors(weights)
-        assert weight_ih is not None
-        return weight_ih, bias
+    def equations(self, weights: Weights) -> tuple[Callable[[Tensor, State], State], tuple[Tensor, Tensor | None]]:
+        """Return the equations of one layer and direction: step(projected, state) returns the states after a step.
 
-    def equations(self, weights: Weights) -> Callable[[Tensor, States], States]:
-        """Return the equations of one layer and direction: step(projected, state) returns the states after a step."""
+        The second result is weight and bias of the input projection, [G, I] and [G] or None.
+        """
         if self.cell is not None:
-            return self.cell.equations(self.cell.tensors(weights), self.cell_options)
+            (weight_ih, weight_hh, bias, *others), equations = self.cell.tensors(weights), self.cell.step
+            assert equations is not None
+            arguments = (weight_hh, *others, *self.cell_options)
+            return lambda projected, state: equations(projected, state, *arguments), (weight_ih, bias)
 
-        def step(projected: Tensor, state: States) -> States:
+        def step(projected: Tensor, state: State) -> State:
             states = self.step(weights, projected, state)
             if not isinstance(states, tuple) or len(states) != self.num_states:
                 got = f"{len(states)} of them" if isinstance(states, tuple) else type(states).__name__
@@ -256,7 +254,7 @@ class RecurrentLayer(TorchAttributes):
                 )
             return states
 
-        return step
+        return step, (weights["weight_ih"], weights.get("bias_ih"))
 
     @property
     def _cell(self) -> Cell:
@@ -278,17 +276,17 @@ class RecurrentLayer(TorchAttributes):
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
 
-    def _choose(self, T: int, B: int, I: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
+    def _choose(self, B: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
         dtype, device = compute_dtype(self._stored), str(self._stored.device)
         case = Case(
             cell=self._cell, tokens=tokens, ragged=ragged, learning=learning,
-            recompute=self.recompute, T=T, B=B, I=I, H=self.hidden_size, dtype=dtype, device=device,
+            recompute=self.recompute, B=B, H=self.hidden_size, dtype=dtype, device=device,
         )  # fmt: skip
         return dispatch.choose(self.backend, case)
 
     def _run_layers(
-        self, inputs: Tensor, embedding: Tensor | None, state: States, lengths: Tensor | None, last: bool
-    ) -> tuple[Tensor, States]:
+        self, inputs: Tensor, embedding: Tensor | None, state: State, lengths: Tensor | None, last: bool
+    ) -> tuple[Tensor, State]:
         """Run all layers and directions: inputs [T, B, …], states [L·D, B, H] in; outputs [T, B, D·H], states out."""
         D = 2 if self.bidirectional else 1
         padding = padding_after(lengths, len(inputs))
@@ -299,7 +297,7 @@ class RecurrentLayer(TorchAttributes):
         elif padding is not None:
             inputs = torch.where(padding[..., 0], inputs[:1], inputs)
         dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
-        finals: list[States] = []
+        finals: list[State] = []
         for k in range(self.num_layers):
             top, outputs = k == self.num_layers - 1, []
             for direction in range(D):
@@ -324,24 +322,21 @@ class RecurrentLayer(TorchAttributes):
         weights: Weights,
         inputs: Tensor,
         embedding: Tensor | None,
-        state: States,
+        state: State,
         lengths: Tensor | None,
         last: bool,
-    ) -> States:
+    ) -> State:
         """Return all states [T, B, H], which may be empty with `last`, and the last valid state(s) [B, H]."""
-        cell, (T, B) = self._cell, inputs.shape[:2]
-        own = cell.tensors(weights)
         tensors = (inputs, embedding, *weights.values(), *state)
         tracing = torch.jit.is_tracing()  # a trace may be differentiated when it runs
         wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-        learning = wanted or tracing
-        I = inputs.shape[2] if embedding is None else embedding.shape[1]
-        backend, _ = self._choose(T, B, I, embedding is not None, lengths is not None, learning)
+        learning, cell = wanted or tracing, self._cell
+        backend, _ = self._choose(inputs.shape[1], embedding is not None, lengths is not None, learning)
         if backend == "reference":
-            step, projection = self.equations(weights), self.projection(weights)
+            step, projection = self.equations(weights)
             return run_steps(step, inputs, embedding, projection, state, lengths)
         keep = learning and not self.recompute
-        given = Given(inputs, embedding, own, state, lengths, self.cell_options, keep, last)
+        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, self.cell_options, keep, last)
         # Under autograd a trace would record a Python function instead of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-States = tuple[Tensor, ...]
+from kernels.reference import State
 
 
 class Layout(NamedTuple):
@@ -28,13 +28,13 @@ class Layout(NamedTuple):
             return inputs.unsqueeze(1), lengths
         return inputs.transpose(0, 1) if self.batch_first else inputs, lengths
 
-    def sort_states(self, states: States) -> States:
+    def sort_states(self, states: State) -> State:
         """Return initial states [L·D, B, H] in the order of the rows of `time_first`."""
         if self.packed is None or self.packed.sorted_indices is None:
             return states
         return tuple(state[:, self.packed.sorted_indices] for state in states)
 
-    def restore_states(self, states: States) -> States:
+    def restore_states(self, states: State) -> State:
         """Return last states [L·D, B, H] as the caller lays them out."""
         if self.packed is not None and self.packed.unsorted_indices is not None:
             return tuple(state[:, self.packed.unsorted_indices] for state in states)
@@ -70,6 +70,13 @@ def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return sequence[-1].clone()
     return sequence[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]
+
+
+def rows_before_last(sequence: Tensor, first: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the step before each row's last valid one [B, H]; `first` [B, H] comes before the sequence."""
+    if lengths is None:
+        return sequence[-2] if len(sequence) > 1 else first
+    return torch.where((lengths > 1)[:, None], last_rows(sequence, (lengths - 1).clamp(min=1)), first)
 
 
 def spread_last(grad: Tensor | None, grad_last: Tensor, lengths: Tensor, T: int, dtype: torch.dtype) -> Tensor:

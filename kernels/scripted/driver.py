@@ -16,11 +16,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.cell import Results
 from kernels.dtypes import accumulation_dtype
 from kernels.fused import FusedCell
-from kernels.layout import last_rows, padding_after, spread_last
-from kernels.operator import Grads, Named
+from kernels.layout import last_rows, padding_after, rows_before_last, spread_last
+from kernels.operator import Grads, Named, Results
 from kernels.scripted.chunks import (
     Projection,
     chunk_steps,
@@ -61,9 +60,8 @@ class ScriptedCell(FusedCell):
     grad_gates: ClassVar[int] = 1
     # First block and end of its columns that are the gradient of the recurrent product; None for all.
     recurrent_blocks: ClassVar[tuple[int, int] | None] = None
-    forward_scratch: ClassVar[int] = (
-        0  # buffers [B, H] that the forward loop overwrites, beside the recurrent product's
-    )
+    # Number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
+    forward_scratch: ClassVar[int] = 0
     backward_scratch: ClassVar[int] = 0  # the same of the backward loop
     # Whether the operator also returns the first state before the last valid step.
     returns_before_last: ClassVar[bool] = False
@@ -170,7 +168,7 @@ class ScriptedCell(FusedCell):
             before = [state[end - 1] for state in states]
         last = [last_rows(state, lengths) for state in states]
         if self.returns_before_last:
-            last.append(_before_last(states[0], initial[0], lengths))
+            last.append(rows_before_last(states[0], initial[0], lengths).clone())
         return states[0], *last, *states[1:], *kept
 
     def scratch(self, folded: Folded, initial: Tensor, high: Tensor) -> list[Tensor]:
@@ -280,10 +278,3 @@ class _Incoming:
         if self.grad_initial is not None:
             self.grad_states[0] += self.grad_initial
         return self.grad_states
-
-
-def _before_last(states: Tensor, initial: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return a copy of the state before each row's last valid step [B, H]."""
-    if lengths is None:
-        return (states[-2] if len(states) > 1 else initial).clone()
-    return torch.where((lengths > 1)[:, None], last_rows(states, (lengths - 1).clamp(min=1)), initial)

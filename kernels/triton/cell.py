@@ -6,9 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from kernels.cell import Results
 from kernels.fused import FusedCell
-from kernels.operator import Grads, Named
+from kernels.operator import Grads, Named, Results
 from kernels.triton.bulk import input_gradients, last_gradient, project, recurrent_gradient, states_before
 from kernels.triton.launch import Factors, launch, round_to_tf32
 from kernels.triton.loops import backward_kernel, forward_kernel

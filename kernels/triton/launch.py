@@ -45,17 +45,10 @@ def launch(
     kernel: Any, own: plan.Plan, T: int, B: int, arguments: tuple[Any, ...], results: tuple[Any, ...],
     *, reverse: bool = False, **constants: Any,
 ) -> None:  # fmt: skip
-    """Run a kernel over all steps.
+    """Run a kernel over T steps of B rows, at least one; with `reverse` from the last step to the first.
 
-    Args:
-        kernel: takes the arguments, the results, a `Run`, the constants and the plan.
-        own: its plan.
-        T: steps.
-        B: rows of the batch, at least one.
-        arguments: tensors and tuples of tensors that it reads; the first is a tensor, which tells the device.
-        results: contiguous tensors, and tuples of them, that it writes.
-        reverse: whether it goes from the last step to the first.
-        **constants: its compile-time constants.
+    The kernel takes the arguments, the results, a `Run`, the constants and its own plan. Arguments and results are
+    tensors, or tuples of them. The first argument is a tensor. Results are contiguous, and the kernel writes them.
     """
     device = arguments[0].device
     tiles, alone = -(-B // own.BLOCK_B), own.programs == 1

@@ -140,17 +140,11 @@ def multiply(
     own: tl.tensor, states: tl.tensor, resident: tl.tuple, weight: tl.tensor, at: Place, FACTORS: tl.constexpr,
     INDEX: tl.constexpr, plan: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Return states times weights [BLOCK_B, outer * BLOCK_H], one gate after the other, in float32.
+    """Return product INDEX of FACTORS, states times weights [BLOCK_B, outer * BLOCK_H], gate after gate, in float32.
 
-    Args:
-        own: the states of a program that is alone in its group; None if `states` are read.
-        states: address of the states.
-        resident: the resident weights of this product.
-        weight: address of the weights, read if they are streamed.
-        at: the program's place.
-        FACTORS: a `launch.Factors` for each product.
-        INDEX: which of them this one is.
-        plan: a `plan.Plan`. If it splits sums, each warp computes a part of them, and reads the states of that part.
+    `own` are the states of a program that is alone in its group; others read them at `states`. The weights are
+    `resident`, or read at `weight` if the plan streams them. If it splits sums, each warp computes a part of them, and
+    reads the states of that part.
     """
     factors: tl.constexpr = FACTORS[INDEX]
     WIDTH: tl.constexpr = factors.outer * plan.BLOCK_H

@@ -19,7 +19,7 @@ from kernels.scripted import script
 
 CASE = Case(
     cell=LSTM_CELL, tokens=False, ragged=False, learning=True, recompute=False,
-    T=41, B=256, I=64, H=256, dtype=torch.float32, device="cpu",
+    B=256, H=256, dtype=torch.float32, device="cpu",
 )  # fmt: skip
 
 

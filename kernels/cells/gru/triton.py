@@ -13,9 +13,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels.cell import Results
 from kernels.cells.gru.reference import gru_step
-from kernels.operator import Grads, Named
+from kernels.operator import Grads, Named, Results
 from kernels.triton.bulk import add_recurrent, project_all
 from kernels.triton.cell import Equations, TritonCell
 from kernels.triton.tiles import tanh

@@ -17,10 +17,7 @@ from kernels.reference import project
 from kernels.scripted.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
 from kernels.scripted.memory import workspace
 
-SCHEMA = (
-    "(Tensor inputs, Tensor? embedding, Tensor weight_ih, Tensor weight_ch, Tensor? bias, Tensor c_0, Tensor cells,"
-    " bool keep) -> (Tensor, Tensor)"
-)
+PROJECTION = ("inputs", "embedding", "weight_ih", "bias")
 
 
 def output_forward(tensors: Named, options: Named) -> Results:
@@ -32,7 +29,7 @@ def output_forward(tensors: Named, options: Named) -> Results:
     """
     weight_ch, cells, c_0, keep = *(tensors[name] for name in ("weight_ch", "cells", "c_0")), options["keep"]
     T, B, H = cells.shape
-    projection, weight_t = _projection(tensors), weight_ch.T.contiguous()
+    projection, weight_t = Projection(*(tensors[name] for name in PROJECTION)), weight_ch.T.contiguous()
     hidden, gates = workspace(weight_ch, T, B, H), workspace(weight_ch, T if keep else 0, B, H)
     k, in_place = chunk_steps(T, B), keep and weight_ch.dtype == c_0.dtype  # works on the kept gates themselves
     chunk, v = workspace(c_0, 0 if in_place else k, B, H), workspace(c_0, k, B, H)
@@ -64,7 +61,7 @@ def output_backward(
         return {}
     weight_ch, cells, c_0 = (tensors[name] for name in ("weight_ch", "cells", "c_0"))
     T, B, H = cells.shape
-    projection, weight_t = _projection(tensors), weight_ch.T
+    projection, weight_t = Projection(*(tensors[name] for name in PROJECTION)), weight_ch.T
     projection.start_gradients(tensors["weight_ih"], c_0.dtype, wanted["inputs"])
     grad_weight_ch, grad_c_0 = torch.zeros_like(weight_ch, dtype=c_0.dtype), torch.zeros_like(c_0)
     grad_cells = workspace(c_0, T, B, H)
@@ -90,9 +87,8 @@ def output_backward(
         grad_cells[max(t - 1, 0) : end - 1] += before
         projection.collect(t, grad_o[:n], low)
         collect_recurrent(grad_weight_ch, t, low, cells, c_0)
-    names = ("inputs", "embedding", "weight_ih", "bias")
     return {
-        **dict(zip(names, projection.gradients(), strict=True)),
+        **dict(zip(PROJECTION, projection.gradients(), strict=True)),
         "weight_ch": grad_weight_ch,
         "c_0": grad_c_0,
         "cells": grad_cells,
@@ -106,23 +102,20 @@ def output_state(projected: Tensor, before: Tensor, cells: Tensor, weight_ch: Te
 
 def output_reference(tensors: Named, options: Named) -> Results:
     """Return all states."""
-    projected = project(*(tensors[name] for name in ("inputs", "embedding", "weight_ih", "bias")))
+    projected = project(*(tensors[name] for name in PROJECTION))
     before = torch.cat([tensors["c_0"][None], tensors["cells"][:-1]])
     return (output_state(projected, before, tensors["cells"], tensors["weight_ch"]),)
 
 
 output_operator = recurrent_operator(
     "peephole::output_gate",
-    SCHEMA,
+    "(Tensor inputs, Tensor? embedding, Tensor weight_ih, Tensor weight_ch, Tensor? bias, Tensor c_0, Tensor cells,"
+    " bool keep) -> (Tensor, Tensor)",
     forward=output_forward,
     fake=output_fake,
     backward=output_backward,
     reference=output_reference,
 )
-
-
-def _projection(tensors: Named) -> Projection:
-    return Projection(*(tensors[name] for name in ("inputs", "embedding", "weight_ih", "bias")))
 
 
 def _write(gates: Tensor, t: int, projection: Projection, cells: Tensor, c_0: Tensor, weight_t: Tensor) -> None:

@@ -1,8 +1,8 @@
 """The full-matrix peephole LSTM of the study on a GPU: the equations of a step, forward and backward.
 
 The loops are in kernels/triton/loops.py. No gate sees h, and the output gate feeds nothing back. So the loops compute
-only the cells, with the weights of i and f. The output gate and h follow for all steps at once, or for the last step if
-only that is wanted; see triton_output_gate.py. Cells are float32. The backward pass computes the gates from them.
+only the cells, with the weights of i and f. The output gate and h follow in one kernel for all steps, or for the last
+step if only that is wanted. Cells are float32. The backward pass computes the gates from them.
 
 The tilde marks W x + b, for i and f with W_hc c′ added. ′ marks the previous step, ∂ the gradient of a value, δ the
 gradient of a gate before its function. After a sequence has ended, the row's outputs h have no meaning.
@@ -11,6 +11,7 @@ Legend: B batch, T time, H hidden, V vocabulary.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import triton
@@ -18,11 +19,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import embedding as take_rows
 
-from kernels.cell import Results
 from kernels.cells.peephole_lstm.reference import peephole_step
-from kernels.cells.peephole_lstm.triton_output_gate import output_gradient, output_state
-from kernels.layout import last_rows, spread_last
-from kernels.operator import Grads, Named
+from kernels.layout import last_rows, rows_before_last, spread_last
+from kernels.operator import Grads, Named, Results
 from kernels.triton.bulk import (
     add_recurrent,
     input_gradients,
@@ -33,7 +32,10 @@ from kernels.triton.bulk import (
     states_before,
 )
 from kernels.triton.cell import Equations, TritonCell
-from kernels.triton.tiles import candidate, candidate_slope
+from kernels.triton.launch import current_device, readable, write_back
+from kernels.triton.tiles import candidate, candidate_slope, load_float32, tanh
+
+ELEMENTS = 1024  # of a program of the output gate, at least
 
 
 @triton.jit
@@ -67,6 +69,40 @@ def peephole_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple,
     grad_i = grad_c * g * i * (1.0 - i)
     grad_f = grad_c * c_before * f * (1.0 - f)
     return (grad_i, grad_f, grad_c * i * candidate_slope(g, TANH)), (grad_c * f,)
+
+
+@triton.jit(do_not_specialize=["count"])
+def output_kernel(
+    cells: tl.tensor, gates: tl.tensor, hidden: tl.tensor, count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK_H: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill `hidden` […, H] with h = tanh(c) ⊙ o; õ is the last H of the WIDTH columns of `gates`."""
+    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, BLOCK_H)
+    o = tl.sigmoid(load_float32(gates + own_gate, mask))
+    tl.store(hidden + own, tanh(load_float32(cells + own, mask)) * o, mask=mask)
+
+
+@triton.jit(do_not_specialize=["count"])
+def output_gradient_kernel(
+    grad: tl.tensor, cells: tl.tensor, gates: tl.tensor, grad_gates: tl.tensor, grad_cells: tl.tensor, count: tl.tensor,
+    H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK_H: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fill δo = ∂h ⊙ tanh(c) ⊙ o(1 − o), in `grad_gates` where õ is in `gates`, and ∂c = ∂h ⊙ o ⊙ (1 − tanh²c)."""
+    own, own_gate, mask = rows_of_gates(count, H, WIDTH, ROWS, BLOCK_H)
+    o, tanh_c = tl.sigmoid(load_float32(gates + own_gate, mask)), tanh(load_float32(cells + own, mask))
+    through = load_float32(grad + own, mask) * o
+    tl.store(grad_gates + own_gate, through * tanh_c * (1.0 - o), mask=mask)
+    tl.store(grad_cells + own, through * (1.0 - tanh_c * tanh_c), mask=mask)
+
+
+@triton.jit
+def rows_of_gates(
+    count: tl.tensor, H: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK_H: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Return a program's places in arrays […, H], in the last H of WIDTH columns, and which there are."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, BLOCK_H)[None, :]
+    return row * H + column, row * WIDTH + WIDTH - H + column, (row < count) & (column < H)
 
 
 class TritonPeephole(TritonCell):
@@ -124,7 +160,7 @@ class TritonPeephole(TritonCell):
     ) -> dict[str, Tensor | None]:
         """Return the gradients of the tensors by name.
 
-        The output gate comes first: δo and its part of ∂c as in triton_output_gate.py, and δo W_oc, its part of ∂c′.
+        The output gate comes first: δo, its part of ∂c, and δo W_oc, its part of ∂c′.
         """
         (grad_hidden, grad_h_n, grad_c_n, _), (hidden, _, _, cells) = grads, results
         weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
@@ -170,6 +206,36 @@ class TritonPeephole(TritonCell):
 TRITON = TritonPeephole()
 
 
+def output_state(cells: Tensor, gates: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return h […, H] in a dtype, from c […, H] and contiguous gates whose last H columns are õ."""
+    hidden = torch.empty_like(cells, dtype=dtype)
+    _launch(output_kernel, (cells, gates), (hidden,), gates.shape[-1])
+    return hidden
+
+
+def output_gradient(grad: Tensor, cells: Tensor, gates: Tensor, grad_gates: Tensor) -> Tensor:
+    """Return ∂c […, H], the gradient through h alone, and write δo to `grad_gates`, which may have more rows.
+
+    `grad` is ∂h […, H]; `cells` and `gates` are as in `output_state`.
+    """
+    grad_cells = torch.empty_like(cells)
+    _launch(output_gradient_kernel, (grad, cells, gates), (grad_gates, grad_cells), gates.shape[-1])
+    return grad_cells
+
+
+def _launch(kernel: Any, arguments: tuple[Tensor, ...], results: tuple[Tensor, ...], WIDTH: int) -> None:
+    """Run a kernel over the rows of […, H]; the last result has this shape."""
+    H = results[-1].shape[-1]
+    count, BLOCK_H = results[-1].numel() // H, 1 << (H - 1).bit_length()
+    if count == 0:
+        return
+    ROWS = max(1, ELEMENTS // BLOCK_H)
+    given, taken = readable(arguments), readable(results)
+    with current_device(results[-1].device):
+        kernel[(-(-count // ROWS),)](*given, *taken, count, H=H, WIDTH=WIDTH, ROWS=ROWS, BLOCK_H=BLOCK_H)
+    write_back(results, taken)
+
+
 def _output_gate(gates: Tensor) -> Tensor:
     """Return the output gate's part […, H] of all four gates […, 4H]."""
     return gates[..., -(gates.shape[-1] // 4) :]
@@ -179,8 +245,5 @@ def _last_gate(
     projected: Tensor, cells: Tensor, c_0: Tensor, weight_o: Tensor, lengths: Tensor | None
 ) -> Tensor:  # fmt: skip
     """Return õ + W_oc c′ of each row's last valid step [B, H]; `projected` is its õ."""
-    if lengths is None:
-        c_before = cells[-2] if len(cells) > 1 else c_0
-    else:
-        c_before = torch.where((lengths > 1)[:, None], last_rows(cells, (lengths - 1).clamp(min=1)), c_0)
+    c_before = rows_before_last(cells, c_0, lengths)
     return projected.to(cells.dtype) + c_before.to(weight_o.dtype) @ weight_o.T
