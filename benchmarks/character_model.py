@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lightning_modules.options import existing_file
+
 ROOT = Path(__file__).parents[1]
 STEPS = {"ours": 3000, "plain": 1400}
 
@@ -104,7 +106,7 @@ def measure(side: str, path: Path, seed: int) -> tuple[float, float]:
 def main() -> None:
     """Print a table with all seeds of both sides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", type=Path, required=True, help="UTF-8 text")
+    parser.add_argument("--path", type=existing_file, required=True, help="UTF-8 text")
     parser.add_argument("--seeds", type=int, nargs="+", default=[40, 42, 44])
     parser.add_argument("--plain", type=int, metavar="SEED", help="train the plain script alone, in this process")
     options = parser.parse_args()

@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 from benchmarks.named_data import make_parser, run
 from datamodules.node_graphs import Citations
 from lightning_modules.networks.gat import GAT
+from lightning_modules.options import whole_number
 
 SETTINGS = {"Cora": (300, 5e-4), "CiteSeer": (800, 2e-3)}  # epochs and weight decay, as configs/cora_gat.yaml says
 
@@ -51,7 +52,7 @@ def main() -> int:
     """Print mean and standard deviation over the seeds."""
     parser = make_parser(__doc__)
     parser.add_argument("--data", choices=SETTINGS, default="Cora")
-    parser.add_argument("--seeds", type=int, default=10, help="number of seeds, counted from 0; at least 2")
+    parser.add_argument("--seeds", type=whole_number(2), default=10, help="number of seeds, counted from 0; at least 2")
     options = parser.parse_args()
     data = Citations(options.data, options.download)
     results = [train(data.graph, data.num_classes, *SETTINGS[options.data], seed) for seed in range(options.seeds)]

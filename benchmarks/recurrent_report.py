@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.recurrent_cases import GEMMS, SHAPES
+from lightning_modules.options import existing_file
 
 Times = dict[tuple[str, str, str], dict[str, dict[str, float]]]  # (precision, shape, cell) → implementation → column
 
@@ -65,13 +66,17 @@ def table(times: Times, precision: str) -> str:
     return "\n".join(lines)
 
 
-def draw(times: Times, path: Path) -> None:
-    """Draw each peer's float32 time divided by ours: a panel for each shape, a group of bars for each cell."""
+def draw(times: Times, path: Path) -> bool:
+    """Draw each peer's float32 time divided by ours: a panel for each shape, a group of bars for each cell.
+
+    Returns:
+        Whether there was anything to draw.
+    """
     from matplotlib.figure import Figure
 
     shapes = [shape for shape in DRAWN if any(key[:2] == ("float32", shape) for key in times)]
     if not shapes:
-        return
+        return False
     figure = Figure(figsize=(2.9 * len(shapes), 4), layout="constrained")
     panels = figure.subplots(1, len(shapes), sharey=True, sharex=True, squeeze=False)[0]
     for axes, shape in zip(panels, shapes, strict=True):
@@ -99,12 +104,13 @@ def draw(times: Times, path: Path) -> None:
     handles = [panels[0].barh([0], [0], color=colour, label=LABELS[peer]) for peer, colour in PEERS.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(PEERS), frameon=False)
     figure.savefig(path, dpi=120)
+    return True
 
 
 def main() -> int:
     """Print the tables and draw the picture of the file that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="recurrent.csv")
+    parser.add_argument("results", type=existing_file, help="recurrent.csv")
     results = parser.parse_args().results
     times = read(results)
     for precision in dict.fromkeys(key[0] for key in times):

@@ -9,6 +9,7 @@ A file holds several splits, each with the numbers of its validation and its tes
 
 import json
 import random
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Literal
@@ -128,8 +129,18 @@ def write_splits(path: Path, kind: Kind, graphs: list[Data]) -> None:
     path.write_text("\n".join(["{", *lines, '  "splits": [', ",\n".join(splits), "  ]", "}", ""]))
 
 
+def main() -> int:
+    """Write all splits; return the exit status. Missing data print one line and return 2."""
+    try:
+        for name, kinds in KINDS.items():
+            graphs = read_graphs(name)
+            for kind in kinds:
+                write_splits(FOLDER / f"{name}_{kind}.json", kind, graphs)
+    except DataError as error:
+        print(f"molecule_splits: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    for name, kinds in KINDS.items():
-        graphs = read_graphs(name)
-        for kind in kinds:
-            write_splits(FOLDER / f"{name}_{kind}.json", kind, graphs)
+    sys.exit(main())
