@@ -272,7 +272,7 @@ def test_solved_can_stop_the_run(train: Train) -> None:
     [
         ("palindrome_lstm.yaml", ("--data.batch_size", "8", "--data.length", "2", *DROPOUT)),  # a stream without epochs
         (
-            "karate_gcn.yaml",  # two steps an epoch, then validation: it ends amid one
+            "karate_gcn.yaml",  # two steps per epoch, then validation: the run stops inside an epoch
             ("--model.network", "lightning_modules.networks.graph_sage.GraphSAGE", "--data.num_neighbors", "[2, 2]",
              "--data.batch_size", "2"),
         ),

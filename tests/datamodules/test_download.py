@@ -254,7 +254,7 @@ def test_a_disk_that_takes_no_more(toy: Served) -> None:
     assert not Path("data").exists()
 
 
-def test_ctrl_c_amid_a_file(toy: Served) -> None:
+def test_ctrl_c_during_a_download(toy: Served) -> None:
     def interrupt(request: BaseHTTPRequestHandler) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         stall(request)

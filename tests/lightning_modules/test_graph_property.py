@@ -80,13 +80,13 @@ def test_a_stopped_run_goes_on_exactly(train: Train, monkeypatch: pytest.MonkeyP
     words = [*WORDS, "--trainer.max_epochs", "3"]  # of five steps
     train(*words, "--trainer.default_root_dir", "whole", small=False)
 
-    def stop_amid(system: GraphProperty, batch: GraphBatch, batch_idx: int) -> Tensor:
+    def stop_inside(system: GraphProperty, batch: GraphBatch, batch_idx: int) -> Tensor:
         if system.global_step == 6:
             signal.raise_signal(signal.SIGINT)
         return system.step(batch, "train")
 
     with monkeypatch.context() as patched:
-        patched.setattr(GraphProperty, "training_step", stop_amid)
+        patched.setattr(GraphProperty, "training_step", stop_inside)
         assert train(*words, small=False)[0] == 130
     assert train(*words, "--ckpt_path", "last", small=False)[0] == 0
     assert (RUN / "metrics.csv").read_text() == (Path("whole") / RUN / "metrics.csv").read_text()

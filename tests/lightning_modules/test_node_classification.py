@@ -69,7 +69,7 @@ def test_a_weight_decay_for_each_part(train: Train) -> None:
 @pytest.mark.parametrize("sampled", [False, True])
 def test_a_stopped_run_goes_on_exactly(train: Train, sampled: bool) -> None:
     words = ["--config", "karate_gcn.yaml", "--trainer.accelerator", "cpu"]
-    if sampled:  # four steps an epoch: the run stops amid the second
+    if sampled:  # four steps per epoch: the run stops inside the second
         words += [*SAGE, "--data.num_neighbors", "[2, 2]", "--data.batch_size", "1"]
     train(*words, "--trainer.max_epochs", "12", "--trainer.default_root_dir", "whole", small=False)
     for more in (["--trainer.max_steps", "7"], ["--trainer.max_epochs", "12", "--ckpt_path", "last"]):

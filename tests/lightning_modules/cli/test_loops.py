@@ -1,4 +1,4 @@
-"""A run killed at any checkpoint goes on exactly: with validation on the step, at an epoch's end, amid an epoch."""
+"""A run killed at any checkpoint goes on exactly: with validation on the step, at an epoch's end, inside an epoch."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ RUNS = {
         "10",
     ],
     "epochs": [*KARATE, "--trainer.max_epochs", "12", "--checkpoints.every_n_steps", "4"],
-    "steps amid an epoch": [*SAMPLED, "--trainer.max_steps", "10", "--trainer.check_val_every_n_epoch", "2"],
+    "steps inside an epoch": [*SAMPLED, "--trainer.max_steps", "10", "--trainer.check_val_every_n_epoch", "2"],
     "limited": [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "3"],
 }  # fmt: skip
 MORE_RUNS = {
@@ -54,7 +54,7 @@ MORE_RUNS = {
                                "--trainer.check_val_every_n_epoch", "3"],
     "epochs of batches": [*SAMPLED, "--trainer.max_epochs", "3"],
     "accumulated": [*SAMPLED, "--trainer.max_epochs", "3", "--trainer.accumulate_grad_batches", "3"],
-    "validated amid an epoch": [*SAMPLED, "--trainer.max_epochs", "2", "--trainer.val_check_interval", "2"],
+    "validated inside an epoch": [*SAMPLED, "--trainer.max_epochs", "2", "--trainer.val_check_interval", "2"],
 }  # fmt: skip
 
 
