@@ -55,15 +55,10 @@ class Rule(NamedTuple):
 
 
 # Read from top to bottom: the first rule that applies decides. The order on a CPU is that of benchmarks/recurrent.py;
-# on CUDA devices it is still to be measured.
+# on CUDA devices it is still to be measured. The triton backend has never run on a device, so no rule chooses it.
 RULES = (
     Rule(lambda case: _transformed(), "reference", "only it supports torch.func's transforms"),
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
-    Rule(
-        lambda case: case.cuda and case.cell.native is None, "triton", "its loops are GPU kernels; cuDNN lacks the cell"
-    ),
-    Rule(lambda case: case.cuda and case.recompute, "triton", "it keeps only the states"),
-    Rule(lambda case: case.cuda and torch.compiler.is_compiling(), "triton", UNROLLED),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
     Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
     Rule(lambda case: torch.compiler.is_compiling(), "torchscript", UNROLLED),
@@ -127,8 +122,10 @@ def _remarks(backend: str, case: Case) -> str:
     """Return why a faster backend cannot run, or why the loops are not scripted; "" if neither applies."""
     if backend != "torchscript":
         return ""
-    lack = _lack("triton", case) if case.cuda else None if case.recompute else _onednn_lack(case)
-    remark = "" if lack is None else f" but for triton: {lack}" if case.cuda else f": {lack}"
+    lack = None if case.recompute else _onednn_lack(case)
+    remark = "" if lack is None else f": {lack}"
+    if case.cuda and case.cell.triton is not None:
+        remark = "; backend='triton' has kernels of it, which have not run on a GPU yet"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
 
 

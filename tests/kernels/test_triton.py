@@ -45,24 +45,25 @@ def tf32() -> Iterator[None]:
     torch.set_float32_matmul_precision(previous)
 
 
-def test_a_layer_that_is_too_large_goes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASE._replace(cell=DIAGONAL_CELL, H=2048)
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(28, 99 << 10))
-    backend, reason = choose("auto", case)
-    assert (backend, "but for triton: H=2048 is too large" in reason) == ("torchscript", True)
     with pytest.raises(ValueError, match="H=2048 is too large for a device with 28 processors of 99 KiB"):
         choose("triton", case)
     monkeypatch.setattr(plan, "device_limits", lambda device: H100)
-    assert choose("auto", case).backend == "triton"
+    assert choose("triton", case).backend == "triton"
 
 
 @pytest.mark.usefixtures("fit")
-def test_auto_takes_it_on_cuda_where_torch_has_no_operator() -> None:
-    assert choose("auto", CASE).backend == "native"
+def test_auto_does_not_choose_what_has_not_run_on_a_device() -> None:
+    assert choose("auto", CASE) == ("native", "cuDNN has these equations")
     for change in ({"cell": DIAGONAL_CELL}, {"recompute": True}):
-        assert choose("auto", CASE._replace(**change)).backend == "triton"
-        assert choose("auto", CASE._replace(**change, device="cpu")).backend == "torchscript"
+        backend, reason = choose("auto", CASE._replace(**change))
+        assert backend == "torchscript"
+        assert "backend='triton' has kernels of it, which have not run on a GPU yet" in reason
+        assert choose("triton", CASE._replace(**change)).backend == "triton"
+        assert "triton" not in choose("auto", CASE._replace(**change, device="cpu")).reason
 
 
 def test_where_it_cannot_run_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +87,9 @@ def test_the_device_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(plan, "device_limits", lambda device: H100)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {"cuda:0": (9, 0), "cuda:1": (7, 5)}.get)
-    for device, backend in {"cuda:0": "triton", "cuda:1": "torchscript"}.items():
-        assert choose("auto", CASE._replace(cell=DIAGONAL_CELL, device=device)).backend == backend
+    assert choose("triton", CASE._replace(device="cuda:0")).backend == "triton"
+    with pytest.raises(ValueError, match="cannot run here"):
+        choose("triton", CASE._replace(device="cuda:1"))
     monkeypatch.setattr(available, "COMPILER", None)
     assert available.refusal(torch.float32, "cuda:0") == "triton needs a C compiler, and there is no gcc or clang"
 
@@ -96,13 +98,12 @@ def test_the_device_is_asked_also_while_compiling(monkeypatch: pytest.MonkeyPatc
     for name, value in {"INTERPRETING": False, "MISSING": None}.items():
         monkeypatch.setattr(available, name, value)
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    case = CASE._replace(cell=DIAGONAL_CELL)
 
-    def add_if_triton(x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if choose("auto", case).backend == "triton" else x
+    def add_if_it_can_run(x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if available.refusal(torch.float32, "cuda") is None else x
 
     torch.compiler.reset()
-    assert not torch.compile(add_if_triton, fullgraph=True, backend="eager")(torch.zeros(1)).any()
+    assert not torch.compile(add_if_it_can_run, fullgraph=True, backend="eager")(torch.zeros(1)).any()
 
 
 def test_triton_has_several_names(monkeypatch: pytest.MonkeyPatch) -> None:
