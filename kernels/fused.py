@@ -31,6 +31,8 @@ class FusedCell(ABC):
     step: ClassVar[Step]  # the equations of a step, as in `Cell.step`
 
     def __init__(self) -> None:
+        if len(self.low_states) != len(self.states):
+            raise TypeError(f"{type(self).__name__}.low_states must have one value for each of {self.states}")
         tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?")
         arguments = [f"Tensor{'?' * name.endswith('?')} {name.removesuffix('?')}" for name in tensors]
         arguments += [*self.options, *(f"bool {flag}" for flag in self.flags)]

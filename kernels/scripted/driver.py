@@ -149,6 +149,9 @@ class ScriptedCell(FusedCell):
         T, B, H, low, high = self.sizes(tensors)
         lengths, initial, factor = tensors["lengths"], [tensors[name] for name in self.states], self.factor(options)
         folded = self.fold(tensors, factor)
+        if len(folded.weight_ih) != self.gates[0] * H:
+            width = len(folded.weight_ih) / H
+            raise ValueError(f"{type(self).__name__}.gates must begin with {width:g}, the gates that weight_ih has")
         projection = Projection(tensors["inputs"], tensors["embedding"], folded.weight_ih, folded.bias)
         weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, initial[0], high)
         states = [workspace(low if is_low else high, T, B, H) for is_low in self.low_states]

@@ -65,7 +65,9 @@ def find_config(name: str) -> Path:
                 raise UserError(f"--config: {path} holds no settings; a config is `key: value` lines")
             return path
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    wrong = f"there is no {name!r}{did_you_mean(name, known)}" if name else "names no file"
+    # Without the ending, which all names share, so that a name is not near only by it.
+    near = did_you_mean(name.removesuffix(".yaml"), [each.removesuffix(".yaml") for each in known])
+    wrong = f"there is no {name!r}{near}".replace("'?", ".yaml'?") if name else "names no file"
     raise UserError(f"--config: {wrong}{' ' if wrong.endswith('?') else '; '}configs/ has {', '.join(known)}")
 
 

@@ -38,6 +38,16 @@ def test_without_loops_its_equations_run(monkeypatch: pytest.MonkeyPatch) -> Non
         Leaky(2, 5, backend="torchscript")
 
 
+def test_widths_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = type(Leaky.cell.scripted)
+    monkeypatch.setattr(scripted, "gates", (3,))
+    with pytest.raises(ValueError, match="ScriptedLeaky.gates must begin with 1, the gates that weight_ih has"):
+        Leaky(2, 5)(torch.zeros(1, 1, 2))
+    monkeypatch.setattr(scripted, "states", ("h_0", "c_0"))
+    with pytest.raises(TypeError, match=r"low_states must have one value for each of \('h_0', 'c_0'\)"):
+        scripted()
+
+
 def test_generate_py_samples_from_it(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     checkpoint = save_language_model(CharacterModel("ab c\n", Leaky, embedding_size=4, hidden_size=6))

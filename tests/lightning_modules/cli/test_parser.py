@@ -54,6 +54,7 @@ def test_option_wins_wherever_it_stands(train: Train) -> None:
             ["--config", "palindrome_lst.yaml"],
             "no 'palindrome_lst.yaml'; did you mean 'palindrome_lstm.yaml'? configs/ has",
         ),
+        (["--config", "nosuch.yaml"], "there is no 'nosuch.yaml'; configs/ has"),
         (["--config"], "configs/ has baum_sweet_lstm.yaml, book_gru.yaml"),
         ([], "name a config, such as --config palindrome_lstm.yaml"),
     ],
