@@ -75,14 +75,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--top-k", type=whole_number(1), help="choose from the TOP_K most likely characters")
     add("--top-p", type=number(0, 1, above=True), help="choose from the fewest characters with total probability TOP_P")
     add("--seed", type=whole_number(0), help="makes the samples repeatable; without it a seed is drawn and printed")
-    add(
-        "--stop",
-        type=some_text,
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end a sample before TEXT; may be repeated",
-    )
+    add("--stop", type=some_text, action="append", default=[], metavar="TEXT", help="end before TEXT; may be repeated")
     add("--stream", action="store_true", help="print each character at once, one sample after the other")
     add("--json", action="store_true", help="print one JSON object with texts, log-probabilities (tau 1) and settings")
     add("--score", type=some_text, metavar="TEXT", help="print how likely TEXT is after the prompt; sample nothing")
