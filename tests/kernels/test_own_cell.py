@@ -41,7 +41,7 @@ def test_without_loops_its_equations_run(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_widths_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = type(Leaky.cell.scripted)
     monkeypatch.setattr(scripted, "gates", (3,))
-    with pytest.raises(ValueError, match="ScriptedLeaky.gates must begin with 1, the gates that weight_ih has"):
+    with pytest.raises(ValueError, match=r"ScriptedLeaky\.gates must begin with 1, the gates that weight_ih has"):
         Leaky(2, 5)(torch.zeros(1, 1, 2))
     monkeypatch.setattr(scripted, "states", ("h_0", "c_0"))
     with pytest.raises(TypeError, match=r"low_states must have one value for each of \('h_0', 'c_0'\)"):
