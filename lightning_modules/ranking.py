@@ -37,9 +37,7 @@ def mid_ranks(
         nodes = wrong[target_rows[part]]  # [chunk, N]
         equal, worse = (nodes == own).sum(1).float(), (nodes < own).sum(1)
         filtered.append(1 + nodes.shape[1] - worse - equal + equal / 2)
-        rivals = (
-            target_rows[part, None] == target_rows
-        )  # targets of the same query, the target itself included [chunk, A]
+        rivals = target_rows[part, None] == target_rows  # of the same query, the target itself included [chunk, A]
         higher, equal_targets = (rivals & (target_scores > own)).sum(1), (rivals & (target_scores == own)).sum(1) - 1
         listed.append(filtered[-1] + higher + equal_targets.float() / 2)
     return torch.cat(filtered), torch.cat(listed)

@@ -34,7 +34,7 @@ def project(tensors: Named) -> tuple[Tensor, Tensor | None]:
 
 
 def project_all(tensors: Named, dtype: torch.dtype) -> Tensor:
-    """Return W x + b of all steps [T, B, G] in a dtype, also for tokens; arguments as of `project`."""
+    """Return W x + b of all steps [T, B, G] in a dtype, also for tokens. The arguments are those of `project`."""
     projected, tokens = project(tensors)
     return projected if tokens is None else take_rows(tokens, projected.to(dtype))
 
@@ -75,7 +75,7 @@ def add_recurrent(gates: Tensor, before: Tensor, weight: Tensor) -> None:
 
 
 def recurrent_gradient(grad_gates: Tensor, before: Tensor) -> Tensor:
-    """Return Σ_t δ(t)ᵀ s(t − 1) [G, H], with gradients δ of the gates [T, B, G]; `before` as of `add_recurrent`."""
+    """Return Σ_t δ(t)ᵀ s(t − 1) [G, H], from δ of all gates [T, B, G] and s before each step [T, B, H]."""
     return grad_gates.flatten(0, 1).T @ before.flatten(0, 1)
 
 
