@@ -1,4 +1,4 @@
-"""Samples of text from a language model at a third, at two thirds and at the end of its training."""
+"""Samples and weights of a language model at a third, at two thirds and at the end of its training."""
 
 import math
 from pathlib import Path
@@ -21,8 +21,9 @@ FIRST = "TAIWtaiw"
 
 
 class Samples(StepCallback):
-    """Write samples to `samples.md` in the run's folder, and as text to TensorBoard.
+    """Write samples to `samples.md` in the run's folder, and as text to TensorBoard; save the weights of these steps.
 
+    The weights are in `step_<n>.ckpt`, from which generate.py samples more.
     Greedy samples take the likeliest character at each place. Random ones are drawn with logits multiplied by τ, from
     fixed random numbers, so the generators of the training do not change.
     """
@@ -33,16 +34,19 @@ class Samples(StepCallback):
         self._when = {max(1, round(steps * share / 3)) for share in (1, 2, 3)} if 0 < steps < math.inf else set()
 
     def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write samples if this step was chosen."""
+        """Write samples and save the weights if this step was chosen."""
         step = trainer.global_step
-        if step not in self._when or not trainer.is_global_zero:
+        if step not in self._when:
             return
-        text = sample(pl_module.network)  # type: ignore[arg-type]
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
-                write_section(Path(logger.log_dir) / "samples.md", step, text)
-                writer: SummaryWriter = logger.experiment
-                writer.add_text("samples", text, step)
+                folder = Path(logger.log_dir)
+                trainer.save_checkpoint(folder / f"step_{step}.ckpt", weights_only=True)  # by all processes together
+                if trainer.is_global_zero:
+                    text = sample(pl_module.network)  # type: ignore[arg-type]
+                    write_section(folder / "samples.md", step, text)
+                    writer: SummaryWriter = logger.experiment
+                    writer.add_text("samples", text, step)
 
 
 @torch.no_grad()

@@ -166,6 +166,16 @@ def test_samples_are_written_thrice(train: Train) -> None:
     assert content.count("τ = 2:") == 3
 
 
+def test_the_weights_are_saved_with_the_samples(train: Train) -> None:
+    train(*WORDS, small=False)
+    assert {path.name for path in RUN.glob("step_*.ckpt")} == {"step_10.ckpt", "step_20.ckpt", "step_30.ckpt"}
+    last, third, first = (
+        load_language_model(RUN / name).state_dict() for name in ("last.ckpt", "step_30.ckpt", "step_10.ckpt")
+    )
+    assert all(torch.equal(third[name], weight) for name, weight in last.items())
+    assert not all(torch.equal(first[name], weight) for name, weight in last.items())
+
+
 def test_samples_of_a_continued_run_are_cut_back(own_folder: Path) -> None:
     path = Path("samples.md")
     for step in (1, 2, 3, 2):
