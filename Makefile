@@ -7,12 +7,13 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint tensorboard clean
+.PHONY: help setup train test test-slow lint notebooks tensorboard clean
 
 help:
 	@echo "make train        train an LSTM until it solves binary palindromes: about a minute"
-	@echo "make test         lint, types, import contracts, tests"
+	@echo "make test         lint, types, import contracts, tests, notebooks"
 	@echo "make test-slow    the slow tests, to be run before a release: they take much longer"
+	@echo "make notebooks    open notebooks/ in JupyterLab"
 	@echo "make tensorboard  the dashboard of runs/"
 	@echo "make setup        only set up .venv/ with the versions of constraints.txt"
 
@@ -23,7 +24,7 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install -q -c constraints.txt --editable '.[test,notebooks]'
 	touch $@
 
 train: setup
@@ -45,6 +46,9 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+notebooks: setup
+	$(BIN)/jupyter lab notebooks
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir runs
