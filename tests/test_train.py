@@ -53,6 +53,7 @@ def test_what_a_run_leaves(train: Train) -> None:
     accuracy = curve(read_metrics(run / "metrics.csv"), "train/accuracy")[1]
     assert summary["accuracy"] == pytest.approx(sum(accuracy) / 12)
     assert summary["steps"] == summary["iterations"] == 12
+    assert summary["environment"]["device"] == "cpu"
     for shown in (
         "over the last 12 iterations",
         "not yet",

@@ -14,6 +14,7 @@ from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.commands import line, program
 from lightning_modules.dotted_keys import flat
+from lightning_modules.environment import environment
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 
@@ -36,11 +37,16 @@ class Summary(Callback):
         self._start = 0.0
         self._first_step = 0
         self._steps_per_second: float | None = None
+        self._environment: dict[str, Any] = {}
 
     @property
     def started(self) -> bool:
         """Whether training has started, with all states restored."""
         return self._start > 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record commit, versions and machine: at the end of a long run another commit may be checked out."""
+        self._environment = environment(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line of the start."""
@@ -89,7 +95,7 @@ class Summary(Callback):
                 last = values[-LAST:]
                 facts |= {name: sum(last) / len(last), "iterations": len(last)}
         facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second, **test_metrics}
-        return facts
+        return facts | {"environment": self._environment}
 
     def _rows(self, trainer: Trainer, facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows = []

@@ -1,0 +1,98 @@
+"""What the analyses of studies/ share: their command line, and the files that they leave.
+
+    python -m studies.NAME --out FOLDER [--runs FOLDER …] [own options]
+
+An analysis writes into its folder: summary.json (numbers by name, and where they were made), and if it has them
+NAME.csv (curves), NAME.png (a picture) and NAME.md (a table or texts for the page of results). summary.json comes last,
+so an analysis without it has not ended.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_modules.dotted_keys import flat
+from lightning_modules.environment import environment
+from lightning_modules.errors import UserError
+from lightning_modules.files import write_whole
+from lightning_modules.options import LineParser
+
+Number = float | int | None  # None: there is no such number, as the step at which an unsolved task was solved
+
+
+def parser(name: str, description: str | None) -> LineParser:
+    """Return the parser of an analysis, to which it adds its own options.
+
+    Args:
+        name: the analysis, as in `python -m studies.NAME`.
+        description: what --help prints.
+    """
+    made = LineParser(f"studies.{name}", description)
+    made.add_argument("--out", type=Path, required=True, help="folder for the results; it is made")
+    made.add_argument("--runs", type=Path, nargs="+", default=[], help="folders of finished runs that are read")
+    return made
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of an analysis, and remove the summary.json of an earlier one.
+
+    Raises:
+        UserError: if the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "summary.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+
+
+def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu") -> None:
+    """Write summary.json: the numbers, and where they were made. The other files must have been written before.
+
+    Raises:
+        ValueError: if a number is infinite or NaN, which JSON does not have.
+    """
+    wrong = [name for name, value in numbers.items() if value is not None and not math.isfinite(value)]
+    if wrong:
+        raise ValueError(f"no finite numbers: {', '.join(wrong)}")
+    facts = dict(numbers) | {"environment": environment(device)}
+    write_whole(out / "summary.json", json.dumps(facts, indent=2) + "\n")
+
+
+def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of equal length under their names. Numbers keep six significant digits.
+
+    Raises:
+        ValueError: if the columns differ in length.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow(f"{value:.6g}" if isinstance(value, float) else value for value in row)
+    write_whole(path, text.getvalue())
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as a Markdown table, without a line break at its end; the first row's keys are its head."""
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
+    lines += [" | ".join(str(value) for value in row.values()) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the settings of a run of train.py by dotted keys, such as `data.init_args.length`.
+
+    Raises:
+        UserError: if its config.yaml cannot be read.
+    """
+    try:
+        return flat(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {run / 'config.yaml'}: {' '.join(str(error).split())}") from error
