@@ -19,6 +19,7 @@ IRRELEVANT_WARNINGS = (
     "torch.distributed.nn.functional.all_gather is deprecated",  # called by Lightning
     "`isinstance(treespec, LeafSpec)` is deprecated",  # called by Lightning
     "`ModelCheckpoint(monitor='val/",  # "… could not find": the run ended before its first validation
+    "The `srun` command is available",  # "… but is not used": study.py gives runs to SLURM; this one runs here
     "Sparse CSR tensor support is in beta",
     "Starting from v1.9.0, `tensorboardX` has been removed",
 )
