@@ -107,6 +107,7 @@ class Claim:
         published: the published value.
         unit: unit of the values; with "%" the metric is shown times 100.
         quick: what a quick run sets: overrides of the config, or for an analysis its arguments.
+        why: why ours differs from the published value, in a sentence or two.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Claim:
     published: Published | None = None
     unit: str = ""
     quick: dict[str, Any] | list[str] = field(default_factory=dict)
+    why: str = ""
 
     def value(self, summary: dict[str, Any]) -> float | None:
         """Return the metric from one summary.json in the claim's unit; None if it is missing or null."""

@@ -1,0 +1,241 @@
+"""A results folder: what finished runs and analyses have found, stored by claim.
+
+    data/<claim id>.json   the command, and for each seed summary.json with what metrics.csv adds to it
+    data/<claim id>.csv    thinned training curves, where a figure draws them
+    data/NAME.csv, .md     what the analysis NAME has written; its pictures are beside the page
+    README.md              the page made of all this (page.py)
+
+docs/results is such a folder; `python study.py --only …` makes another, runs/study/results.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.callbacks.summary import LAST, read_summary
+from lightning_modules.commands import line
+from lightning_modules.errors import UserError
+from lightning_modules.files import write_whole
+from studies.analysis import write_csv
+from studies.claims import Claim
+from studies.figures import tags_drawn
+
+POINTS = 320  # rows of a stored curve, at most
+
+
+@dataclass(frozen=True)
+class Result:
+    """The stored result of a claim.
+
+    Args:
+        claim: the claim's id.
+        command: what makes it again.
+        runs: for each run its `seed` (None for an analysis) and `summary`.
+        quick: whether the runs were shortened, so that they show nothing about the claim.
+        files: for an analysis, the files that it has written: SHA-256 by name.
+    """
+
+    claim: str
+    command: str
+    runs: list[dict[str, Any]]
+    quick: bool
+    files: dict[str, str]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs; none for an analysis."""
+        return [run["seed"] for run in self.runs if run["seed"] is not None]
+
+    def numbers(self, name: str) -> list[float | None]:
+        """Return a number of every run, None where it is missing."""
+        return [run["summary"].get(name) for run in self.runs]
+
+
+def command(claim: Claim) -> str:
+    """Return the command that makes a claim's runs, or its analysis, again."""
+    if claim.runs is None:
+        assert claim.analysis is not None
+        return line("python", "-m", claim.analysis.module, *claim.analysis.arguments)
+    words = [word for key, value in claim.runs.overrides.items() for word in (f"--{key}", _text(value))]
+    seeds = [str(seed) for seed in claim.runs.seeds]
+    return line("python", "study.py", "--config", claim.runs.config, "--seeds", *seeds, *words)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def facts(run: Path) -> dict[str, Any]:
+    """Return summary.json of a finished run, and what its metrics.csv adds.
+
+    These are the last value of every `val/…` tag, and `std_over_iterations`: the standard deviation of the primary
+    metric over the last 1000 iterations.
+
+    Raises:
+        UserError: if one of the files is damaged.
+    """
+    found = read_summary(run)
+    rows = read_metrics(run / "metrics.csv")
+    for tag in sorted({tag for row in rows for tag in row if tag.startswith("val/")}):
+        found[tag] = curve(rows, tag)[1][-1]
+    last = curve(rows, f"train/{found.get('primary_metric', 'accuracy')}")[1][-LAST:]
+    return found | ({"std_over_iterations": statistics.pstdev(last)} if last else {})
+
+
+def store_runs(out: Path, claim: Claim, folders: Mapping[int, Path], quick: bool = False) -> None:
+    """Store finished runs of a claim, and the curves of those that a figure draws.
+
+    Runs of other seeds that the folder has already are kept, if the same command made them.
+
+    Args:
+        out: the results folder.
+        claim: the claim.
+        folders: the folder of each finished run by its seed.
+        quick: whether the runs were shortened.
+
+    Raises:
+        UserError: if a run's files are damaged, or the folder cannot be written.
+    """
+    runs = {seed: {"seed": seed, "summary": facts(folder)} for seed, folder in folders.items()}
+    earlier = read_results(out).get(claim.id)
+    if earlier is not None and (earlier.command, earlier.quick) == (command(claim), quick):
+        runs = {run["seed"]: run for run in earlier.runs} | runs
+    known = claim.runs.seeds if claim.runs is not None else []
+    ordered = [runs[seed] for seed in known if seed in runs]
+    data, result = _data_folder(out), Result(claim.id, command(claim), ordered, quick, {})
+    if tags := tags_drawn(claim.id):
+        _write_curves(data / f"{claim.id}.csv", thinned(folders, tags), result.seeds)
+    _write(data, result)
+
+
+def store_analysis(out: Path, claim: Claim, folder: Path, quick: bool = False) -> None:
+    """Store what an analysis has found for a claim, and the files that it has written.
+
+    Args:
+        out: the results folder.
+        claim: the claim.
+        folder: the folder of the analysis.
+        quick: whether it was shortened.
+
+    Raises:
+        UserError: if its summary.json cannot be read, or the folder cannot be written.
+    """
+    data, files = _data_folder(out), {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".csv", ".md", ".png"):
+            shutil.copyfile(path, (out if path.suffix == ".png" else data) / path.name)
+            files[path.name] = hash_of(path)
+    run = {"seed": None, "summary": _read_json(folder / "summary.json")}
+    _write(data, Result(claim.id, command(claim), [run], quick, files))
+
+
+def read_results(out: Path) -> dict[str, Result]:
+    """Return the stored results of a folder by the ids of their claims.
+
+    Raises:
+        UserError: if a file is damaged.
+    """
+    found = {}
+    for path in sorted((out / "data").glob("*.json")):
+        content = _read_json(path)
+        try:
+            found[path.stem] = Result(**content)
+        except TypeError as error:
+            raise UserError(f"{path} is damaged ({error}); remove it and run the study again") from error
+    return found
+
+
+def values_of(claim: Claim, result: Result) -> list[float | None]:
+    """Return the value of every stored run in the claim's unit."""
+    return [claim.value(run["summary"]) for run in result.runs]
+
+
+def verdict(claim: Claim, result: Result | None) -> str:
+    """Return "holds", "differs", "not all seeds", "quick run" or "not run"."""
+    if result is None or not result.runs:
+        return "not run"
+    if result.quick:
+        return "quick run"
+    if claim.runs is not None and set(claim.runs.seeds) - set(result.seeds):
+        return "not all seeds"
+    values = values_of(claim, result)
+    known = [value for value in values if value is not None]
+    return "holds" if len(known) == len(values) and claim.judge(known) else "differs"
+
+
+def thinned(folders: Mapping[int, Path], tags: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the curves of runs as columns "TAG SEED": means over so many iterations that few rows are left.
+
+    Args:
+        folders: the folder of each run by its seed.
+        tags: what to read from metrics.csv; a run without one of them gets no column for it.
+
+    Returns:
+        The columns; `iteration` is the last iteration of each mean, counted from 1. A cell is empty where a tag has no
+        value, as that of a validation in between.
+    """
+    curves = {}
+    for seed, folder in folders.items():
+        rows = read_metrics(folder / "metrics.csv")
+        for tag in tags:
+            steps, values = curve(rows, tag)
+            if steps:
+                curves[f"{tag} {seed}"] = (steps, values)
+    last = max((steps[-1] + 1 for steps, _ in curves.values()), default=0)
+    window = next(w for k in range(12) for w in (10**k, 2 * 10**k, 5 * 10**k) if last <= POINTS * w)
+    count = -(-last // window)
+    columns: dict[str, list[Any]] = {"iteration": [min((k + 1) * window, last) for k in range(count)]}
+    for name, (steps, values) in curves.items():
+        parts: list[list[float]] = [[] for _ in range(count)]
+        for step, value in zip(steps, values, strict=True):
+            parts[step // window].append(value)
+        columns[name] = [float(f"{statistics.fmean(part):.4g}") if part else "" for part in parts]
+    return columns
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _data_folder(out: Path) -> Path:
+    try:
+        (out / "data").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out / 'data'}: {error.strerror}", status=1) from error
+    return out / "data"
+
+
+def _write_curves(path: Path, columns: dict[str, list[Any]], seeds: list[int]) -> None:
+    """Write curves; those of other seeds that the file has already are kept if they have the same iterations."""
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        earlier = {name: [row[name] for row in rows] for name in rows[0]}
+        if earlier["iteration"] == [str(iteration) for iteration in columns["iteration"]]:
+            columns = earlier | columns
+    write_csv(path, {name: columns[name] for name in columns if name == "iteration" or int(name.split()[-1]) in seeds})
+
+
+def _write(data: Path, result: Result) -> None:
+    write_whole(data / f"{result.claim}.json", json.dumps(vars(result), indent=1) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        problem = "" if isinstance(content, dict) else "it holds no names with values"
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+    if problem:
+        raise UserError(f"{path} is damaged ({problem}); remove it and run the study again")
+    return content

@@ -1,0 +1,47 @@
+"""Pictures of stored training curves."""
+
+from pathlib import Path
+
+from studies.claims import load
+from studies.figures import FIGURES, Figure, draw, is_drawn_from, read_curves, tags_drawn
+from studies.results import store_runs
+from tests.studies.small_results import LSTM, run_folder
+
+OUT = Path("results")
+
+
+def test_a_figure_is_drawn_once_for_its_data(own_folder: Path) -> None:
+    figure = FIGURES[0]
+    assert draw(figure, OUT) is None, "nothing is stored"
+    store_runs(OUT, LSTM, {40: run_folder(own_folder / "40")})
+    picture, data = draw(figure, OUT), OUT / "data" / f"{LSTM.id}.csv"
+    assert picture == OUT / "figure-1.png"
+    assert is_drawn_from(picture, [data])
+    picture.write_bytes(content := picture.read_bytes() + b" ")
+    draw(figure, OUT)
+    assert picture.read_bytes() == content, "not drawn again"
+    store_runs(OUT, LSTM, {42: run_folder(own_folder / "42")})
+    assert not is_drawn_from(picture, [data])
+    draw(figure, OUT)
+    assert is_drawn_from(picture, [data])
+
+
+def test_training_and_held_out_text_in_two_panels(own_folder: Path) -> None:
+    panels = {"loss": ("train/loss", "val/loss"), "accuracy": ("train/accuracy",)}
+    figure = Figure("both", "book", "Both", "", {"book": "LSTM"}, panels)
+    (OUT / "data").mkdir(parents=True)
+    (OUT / "data" / "book.csv").write_text("iteration,train/loss 1,val/loss 1,train/accuracy 1\n10,2,,0.5\n20,1,3,1\n")
+    iterations, values = read_curves(OUT / "data" / "book.csv")
+    assert list(iterations) == [10, 20]
+    assert {tag: value.shape for tag, value in values.items()} == dict.fromkeys(
+        ("train/loss", "val/loss", "train/accuracy"), (1, 2)
+    )
+    assert draw(figure, OUT) == OUT / "both.png"
+
+
+def test_figures_show_claims_with_runs() -> None:
+    runs = {claim.id for claim in load() if claim.runs is not None}
+    assert {claim for figure in FIGURES for claim in figure.curves} <= runs
+    assert len({figure.name for figure in FIGURES}) == len(FIGURES)
+    assert tags_drawn(LSTM.id) == ("train/accuracy",)
+    assert tags_drawn("unknown") == ()

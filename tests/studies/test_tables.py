@@ -1,0 +1,74 @@
+"""Tables whose cells have placeholders for stored results."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import UserError
+from studies.claims import load
+from studies.results import Result, command
+from studies.tables import Table, load_tables, render, show
+from tests.studies.small_results import LSTM, SPECTRA
+
+CLAIMS = {claim.id: claim for claim in (LSTM, SPECTRA)}
+RESULT = Result(
+    LSTM.id,
+    command(LSTM),
+    [
+        {"seed": 40, "summary": {"accuracy": 0.998, "solved_at": 210, "std_over_iterations": 0.001, "test/mrr": 0.5}},
+        {"seed": 42, "summary": {"accuracy": 1.0, "solved_at": None, "std_over_iterations": 0.003, "test/mrr": 0.25}},
+    ],
+    quick=False,
+    files={},
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("", "99.90 ± 0.14"),
+        ("mean", "99.90"),
+        ("each .1f", "99.8, 100.0"),
+        ("published", "99.92 ± 0.11"),
+        ("seeds", "40 42"),
+        ("solved_at each", "210, –"),
+        ("solved_at", "210 (1 of 2 runs)"),
+        ("std_over_iterations mean .3f", "0.200"),
+        ("test/mrr", "0.375 ± 0.177"),
+        ("test/hits", "–"),
+        ("command", f"`{command(LSTM)}`"),
+    ],
+)
+def test_what_a_placeholder_stands_for(words: str, shown: str) -> None:
+    assert show(LSTM, RESULT, words.split()) == shown
+
+
+def test_what_is_not_stored_is_a_dash() -> None:
+    assert show(LSTM, None, []) == show(LSTM, None, ["seeds"]) == show(SPECTRA, None, ["published"]) == "–"
+    assert show(LSTM, None, ["published"]) == "99.92 ± 0.11"
+
+
+def test_a_table_is_filled_in() -> None:
+    rows = [["LSTM, n = 10", "{palindromes-lstm-10} ({palindromes-lstm-10 published})"], ["spectra", "{spectra}"]]
+    assert render(Table("a", "palindromes", ["network", "%"], rows), CLAIMS, {LSTM.id: RESULT}) == (
+        "| network | % |\n| --- | --- |\n| LSTM, n = 10 | 99.90 ± 0.14 (99.92 ± 0.11) |\n| spectra | – |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ('[LSTM, "{palindromes-lstm-1}"]', "there is no claim palindromes-lstm-1; did you mean 'palindromes-lstm-10'?"),
+        ('[LSTM, "99.9"]', "a row has no placeholder for a result"),
+        ('["{spectra}"]', "a row has 1 cells, and the table 2 columns"),
+    ],
+)
+def test_mistakes_in_a_table_are_one_line(row: str, problem: str, own_folder: Path) -> None:
+    (own_folder / "t.yaml").write_text(f"- {{name: a, part: book, columns: [network, '%'], rows: [{row}]}}\n")
+    with pytest.raises(UserError) as error:
+        load_tables(CLAIMS, own_folder / "t.yaml")
+    assert str(error.value).startswith(f"t.yaml: a: {problem}")
+
+
+def test_the_tables_of_the_study_fit_its_claims() -> None:
+    assert load_tables({claim.id: claim for claim in load()})
