@@ -4,6 +4,7 @@ Legend: B batch, T time, V vocabulary, N characters.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,11 @@ class Book(StepStreamDataModule):
         N = len(tokens)
         first, second = round(N * (1 - self.val_fraction - self.test_fraction)), round(N * (1 - self.test_fraction))
         return {"train": tokens[:first], "val": tokens[first:second], "test": tokens[second:]}
+
+    def part(self, split: str) -> str:
+        """Return the text of "train", "val" or "test"."""
+        ends = dict(zip(self._splits, itertools.accumulate(map(len, self._splits.values())), strict=True))
+        return self.text[ends[split] - len(self._splits[split]) : ends[split]]
 
     @property
     def split(self) -> dict[str, Any]:

@@ -25,10 +25,10 @@ PART = 1000  # symbols of a text that are read at once
 class Sampling(NamedTuple):
     """How a symbol is chosen."""
 
-    temperature: float  # multiplies the logits
-    greedy: bool  # whether to take the likeliest symbol instead
-    top_k: int  # choose from so many of the likeliest, 0 for all
-    top_p: float  # choose from the fewest that have so much of the probability
+    temperature: float = 1.0  # multiplies the logits
+    greedy: bool = False  # whether to take the likeliest symbol instead
+    top_k: int = 0  # choose from so many of the likeliest, 0 for all
+    top_p: float = 1.0  # choose from the fewest that have so much of the probability
 
 
 class LayerStep(NamedTuple):

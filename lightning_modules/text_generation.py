@@ -4,7 +4,7 @@ Legend: N samples, T characters.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -119,11 +119,34 @@ class TextGenerator:
         return tokens, log_probs
 
     def _uniforms(self, seed: int, indices: range, length: int) -> Tensor:
-        """Return random numbers in [0, 1) for samples of these indices, [T, N]."""
-        generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, n)))) for n in indices]
-        columns = np.stack([generator.random(length) for generator in generators], 1)
-        uniforms = torch.from_numpy(columns).float().clamp_(max=1 - 2**-24)  # float32 may round up to 1
-        return uniforms.to(self.network.head.weight.device)
+        return uniforms(seed, indices, length).to(self.network.head.weight.device)
+
+
+@torch.no_grad()
+def continuations(
+    network: CharacterModel, prompts: Sequence[str], length: int, sampling: Sampling, seed: int = 0
+) -> list[str]:
+    """Return the text after each of several prompts, drawn in one batch.
+
+    Args:
+        network: the language model, in evaluation.
+        prompts: texts of known characters, all of one length.
+        length: number of characters drawn after each.
+        sampling: how a character is chosen.
+        seed: seed of the random numbers.
+    """
+    decoder = network.decoder()
+    decoder.read(torch.stack([network.encode(prompt) for prompt in prompts], 1))
+    drawn = uniforms(seed, range(len(prompts)), length).to(network.head.weight.device)
+    tokens, _ = decoder.sample(drawn, *sampling)
+    return [network.decode(column) for column in tokens.unbind(1)]
+
+
+def uniforms(seed: int, indices: range, length: int) -> Tensor:
+    """Return random numbers in [0, 1) for samples of these indices, [T, N]."""
+    generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, n)))) for n in indices]
+    columns = np.stack([generator.random(length) for generator in generators], 1)
+    return torch.from_numpy(columns).float().clamp_(max=1 - 2**-24)  # float32 may round up to 1
 
 
 def find_device(name: str) -> torch.device:

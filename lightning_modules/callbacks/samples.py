@@ -3,16 +3,16 @@
 import math
 from pathlib import Path
 
-import numpy as np
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
+from kernels.decode import Sampling
 from kernels.dtypes import without_autocast
 from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
+from lightning_modules.text_generation import continuations
 
 LENGTHS = (20, 30, 60)  # greedy, from each of the first characters
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -49,25 +49,18 @@ class Samples(StepCallback):
                     writer.add_text("samples", text, step)
 
 
-@torch.no_grad()
 def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
     was_training = network.training
     network.eval()
+    first = [character for character in FIRST if character in network.vocabulary] or list(network.vocabulary[:4])
+    lines = ["Greedy:", ""]
     with without_autocast(network.head.weight.device):
-        decoder = network.decoder()
-        alphabet, device = network.vocabulary, network.head.weight.device
-        first = [character for character in FIRST if character in alphabet] or list(alphabet[:4])
-        lines = ["Greedy:", ""]
         for length in LENGTHS:
-            decoder.read(network.encode("".join(first))[None])
-            tokens, _ = decoder.sample(torch.zeros(length - 1, len(first), device=device), greedy=True)
-            lines += [f"- ``{character + network.decode(tokens[:, n])!r}``" for n, character in enumerate(first)]
+            texts = continuations(network, first, length - 1, Sampling(greedy=True))
+            lines += [f"- ``{character + text!r}``" for character, text in zip(first, texts, strict=True)]
         for tau in TEMPERATURES:
-            decoder.read(network.encode(first[0])[None])
-            uniforms = torch.from_numpy(np.random.Generator(np.random.Philox(0)).random((FREE - 1, 1))).float()
-            tokens, _ = decoder.sample(uniforms.to(device), tau)
-            drawn = first[0] + network.decode(tokens[:, 0])
+            drawn = first[0] + continuations(network, first[:1], FREE - 1, Sampling(tau))[0]
             lines += ["", f"τ = {tau:g}:", "", *(f"    {line}" for line in drawn.splitlines())]
     network.train(was_training)
     return "\n".join(lines)
