@@ -4,6 +4,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -42,7 +43,7 @@ lint: setup
 	PYTHONPATH=. $(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest --durations 15 -m 'not slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --durations 15 -m 'not slow and not gpu'
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not gpu'
