@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +71,27 @@ def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     Raises:
         ValueError: if the columns differ in length.
     """
+    rows = zip(*columns.values(), strict=True)
+    write_rows(path, [[*columns], *([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)])
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow(f"{value:.6g}" if isinstance(value, float) else value for value in row)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_whole(path, text.getvalue())
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as a Markdown table, without a line break at its end; the first row's keys are its head."""
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [" | ".join(str(value) for value in row.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    return markdown_rows([[*rows[0]], *([*row.values()] for row in rows)])
+
+
+def markdown_rows(rows: Sequence[Sequence[object]]) -> str:
+    """Return rows, of which the first is the head, as a Markdown table."""
+    head, *others = ([str(cell) for cell in row] for row in rows)
+    lines = [head, ["---"] * len(head), *others]
+    return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
 
 
 def settings_of(run: Path) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def _palindromes(number: int, n: int) -> Figure:
     )
 
 
+FROM_RUNS = {"cora-nodes": ("cora-gat", "nodes.png")}  # pictures of runs: the claim, and the file in its first run
 FIGURES = (_palindromes(1, 10), _palindromes(2, 20))
 
 
@@ -68,13 +69,18 @@ def tags_drawn(claim: str) -> tuple[str, ...]:
     )
 
 
+def stored_curves(figure: Figure, folder: Path) -> dict[str, Path]:
+    """Return the files of the curves that a figure shows of a results folder, by the ids of their claims."""
+    return {claim: path for claim in figure.curves if (path := folder / "data" / f"{claim}.csv").is_file()}
+
+
 def draw(figure: Figure, folder: Path) -> Path | None:
     """Draw a figure from the curves of a results folder, unless the picture shows these data already.
 
     Returns:
         The picture, None if there are no curves for it.
     """
-    stored = {claim: path for claim in figure.curves if (path := folder / "data" / f"{claim}.csv").is_file()}
+    stored = stored_curves(figure, folder)
     if not stored:
         return None
     picture = folder / f"{figure.name}.png"

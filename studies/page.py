@@ -8,7 +8,6 @@ or a stored benchmark, docs/results/benchmarks/NAME.csv.
 """
 
 import argparse
-import csv
 import json
 import re
 import sys
@@ -19,10 +18,10 @@ from typing import Any
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from studies import figures
-from studies.analysis import markdown_table
+from studies.analysis import markdown_rows, markdown_table
 from studies.claims import PARTS, Claim, load
 from studies.results import Result, command, read_results, verdict
-from studies.tables import load_tables, render, show, show_published
+from studies.tables import BENCHMARKS, load_tables, read_benchmark, render, show, show_published
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_FOLDER = ROOT / "docs" / "results"
@@ -57,9 +56,15 @@ def write_page(out: Path) -> Path:
         UserError: if a stored file is damaged.
     """
     claims, results = load(), read_results(out)
-    drawn = [figure for figure in figures.FIGURES if figures.draw(figure, out)]
-    write_whole(out / "README.md", page(claims, results, out, drawn))
+    for figure in figures.FIGURES:
+        figures.draw(figure, out)
+    write_whole(out / "README.md", page(claims, results, out, drawn_figures(out)))
     return out / "README.md"
+
+
+def drawn_figures(out: Path) -> list[figures.Figure]:
+    """Return the figures for which a results folder has curves."""
+    return [figure for figure in figures.FIGURES if figures.stored_curves(figure, out)]
 
 
 def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: list[figures.Figure]) -> str:
@@ -94,7 +99,8 @@ def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: l
         parts.append(f"### Claims: {part}\n\n{_claims_table(chosen, results, machines)}\n")
         parts += [f"- **{claim.id}**: {claim.why}" for claim in chosen if claim.why and claim.id in results]
         parts.append("")
-    parts += _benchmarks(out)
+    if own:
+        parts += _benchmarks()
     if machines:
         parts += ["## Machines\n", *(f"- **{letter}**: {text}" for text, letter in machines.items())]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip() + "\n"
@@ -161,10 +167,10 @@ def _analyses(claims: list[Claim], results: Mapping[str, Result], out: Path) -> 
     return parts
 
 
-def _benchmarks(out: Path) -> list[str]:
+def _benchmarks() -> list[str]:
     """Return the list of stored benchmarks."""
     rows = []
-    for path in sorted((out / "benchmarks").glob("*.json")):
+    for path in sorted(BENCHMARKS.glob("*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         where = facts["environment"]
         machine = f"{_machine(where)}; {where['commit']}, {where['date']}" if where else "–"
@@ -189,11 +195,7 @@ def block(name: str, folder: Path = PUBLISHED_FOLDER) -> str:
     tables = load_tables(claims)
     if name in tables:
         return render(tables[name], claims, read_results(folder))
-    path = folder / "benchmarks" / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"<!-- results: {name} -->: tables.yaml has no such table, and there is no {path}")
-    with path.open(newline="", encoding="utf-8") as file:
-        return markdown_table(list(csv.DictReader(file)))
+    return markdown_rows(read_benchmark(name))
 
 
 def rewritten(text: str, folder: Path = PUBLISHED_FOLDER) -> str:

@@ -25,7 +25,7 @@ from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from studies.analysis import write_csv
 from studies.claims import Claim
-from studies.figures import tags_drawn
+from studies.figures import FROM_RUNS, tags_drawn
 
 POINTS = 320  # rows of a stored curve, at most
 
@@ -39,7 +39,7 @@ class Result:
         command: what makes it again.
         runs: for each run its `seed` (None for an analysis) and `summary`.
         quick: whether the runs were shortened, so that they show nothing about the claim.
-        files: for an analysis, the files that it has written: SHA-256 by name.
+        files: what an analysis has written, and pictures of runs: SHA-256 by name.
     """
 
     claim: str
@@ -109,7 +109,12 @@ def store_runs(out: Path, claim: Claim, folders: Mapping[int, Path], quick: bool
         runs = {run["seed"]: run for run in earlier.runs} | runs
     known = claim.runs.seeds if claim.runs is not None else []
     ordered = [runs[seed] for seed in known if seed in runs]
-    data, result = _data_folder(out), Result(claim.id, command(claim), ordered, quick, {})
+    data, files = _data_folder(out), {}
+    for name, (drawn, picture) in FROM_RUNS.items():
+        if drawn == claim.id and (first := folders.get(known[0])) and (first / picture).is_file():
+            shutil.copyfile(first / picture, out / f"{name}.png")
+            files[f"{name}.png"] = hash_of(out / f"{name}.png")
+    result = Result(claim.id, command(claim), ordered, quick, files)
     if tags := tags_drawn(claim.id):
         _write_curves(data / f"{claim.id}.csv", thinned(folders, tags), result.seeds)
     _write(data, result)

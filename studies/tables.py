@@ -7,9 +7,13 @@ A cell is text with placeholders:
     {palindromes-lstm-10 solved_at each}      another name of summary.json, by seed
     {umls-complex test/hits@10 mean .3f}      its mean alone, with three digits
 
-Other words: `seeds` and `command`. A result that is not stored is shown as "–".
+Other words: `seeds` and `command`. A result that is not stored is shown as "–". A cell of a stored benchmark is named
+by its file, the first cells of its row, and its column:
+
+    {recurrent-float32 | tokens (256, 41, 64, 256) | GRU | ÷ torch.nn}
 """
 
+import csv
 import re
 import statistics
 from collections.abc import Mapping
@@ -20,11 +24,12 @@ from typing import Any
 import yaml
 
 from lightning_modules.errors import UserError, did_you_mean
-from studies.analysis import markdown_table
+from studies.analysis import markdown_rows
 from studies.claims import Claim
 from studies.results import Result, command
 
 FILE = Path(__file__).with_name("tables.yaml")
+BENCHMARKS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 NONE = "–"
 
@@ -75,10 +80,10 @@ def _problem(row: list[str], table: Table, claims: Mapping[str, Claim]) -> str:
     """Return what is wrong with a row, "" if nothing is."""
     if len(row) != len(table.columns):
         return f"a row has {len(row)} cells, and the table {len(table.columns)} columns: {row}"
-    named = [found.split()[0] for cell in row for found in PLACEHOLDER.findall(cell)]
+    named = [found for cell in row for found in PLACEHOLDER.findall(cell)]
     if not named:
         return f"a row has no placeholder for a result: {row}"
-    unknown = [claim for claim in named if claim not in claims]
+    unknown = [claim for found in named if "|" not in found and (claim := found.split()[0]) not in claims]
     return f"there is no claim {unknown[0]}{did_you_mean(unknown[0], claims)}" if unknown else ""
 
 
@@ -86,12 +91,43 @@ def render(table: Table, claims: Mapping[str, Claim], results: Mapping[str, Resu
     """Return a table as Markdown, with the stored results in place of the placeholders."""
 
     def filled(found: re.Match[str]) -> str:
+        if "|" in found[1]:
+            return benchmark_cell(*(part.strip() for part in found[1].split("|")))
         name, *words = found[1].split()
         return show(claims[name], results.get(name), words)
 
-    return markdown_table(
-        [dict(zip(table.columns, (PLACEHOLDER.sub(filled, cell) for cell in row), strict=True)) for row in table.rows]
-    )
+    return markdown_rows([table.columns, *([PLACEHOLDER.sub(filled, cell) for cell in row] for row in table.rows)])
+
+
+def benchmark_cell(name: str, *place: str) -> str:
+    """Return a cell of a stored benchmark.
+
+    Args:
+        name: the benchmark.
+        place: the first cells of its row, and its column.
+
+    Raises:
+        UserError: if there is no such cell.
+    """
+    *row, column = place
+    table = read_benchmark(name)
+    found = [line[table[0].index(column)] for line in table[1:] if line[: len(row)] == row and column in table[0]]
+    if len(found) != 1:
+        raise UserError(f"{{{name} | {' | '.join(place)}}} names {len(found)} cells of {name}.csv")
+    return found[0]
+
+
+def read_benchmark(name: str) -> list[list[str]]:
+    """Return the rows of a stored benchmark, its head first.
+
+    Raises:
+        UserError: if it is not stored.
+    """
+    path = BENCHMARKS / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"there is neither a table {name} in {FILE.name} nor {path}")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
 
 
 def show(claim: Claim, result: Result | None, words: list[str]) -> str:

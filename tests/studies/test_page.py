@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import UserError
-from studies import page
+from studies import page, tables
 from studies.results import store_analysis, store_runs
 from tests.studies.small_results import ENVIRONMENT, LSTM, SPECTRA, analysis_folder, run_folder
 
@@ -36,9 +36,9 @@ def test_a_page_shows_all_that_is_stored(stored: str) -> None:
     assert "Figure 2" not in stored
 
 
-def test_blocks_are_made_from_tables_and_benchmarks(stored: str) -> None:
-    (OUT / "benchmarks").mkdir()
-    (OUT / "benchmarks" / "decoding.csv").write_text('what,"1 sample, 1 thread"\nkernels.decode,"7,200"\n')
+def test_blocks_are_made_from_tables_and_benchmarks(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BENCHMARKS", own_folder)
+    (own_folder / "decoding.csv").write_text('what,"1 sample, 1 thread"\nkernels.decode,"7,200"\n')
     text = "before\n<!-- results: decoding -->\nold\n<!-- end of results -->\nafter\n"
     made = page.rewritten(text, OUT)
     assert made == (
@@ -46,5 +46,5 @@ def test_blocks_are_made_from_tables_and_benchmarks(stored: str) -> None:
         "<!-- end of results -->\nafter\n"
     )
     assert page.rewritten(made, OUT) == made
-    with pytest.raises(UserError, match=r"results: other -->: tables\.yaml has no such table"):
+    with pytest.raises(UserError, match=r"there is neither a table other in tables\.yaml nor"):
         page.rewritten(text.replace("decoding", "other"), OUT)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import UserError
+from studies import tables
 from studies.claims import load
 from studies.results import Result, command
 from studies.tables import Table, load_tables, render, show
@@ -53,6 +54,16 @@ def test_a_table_is_filled_in() -> None:
     assert render(Table("a", "palindromes", ["network", "%"], rows), CLAIMS, {LSTM.id: RESULT}) == (
         "| network | % |\n| --- | --- |\n| LSTM, n = 10 | 99.90 ± 0.14 (99.92 ± 0.11) |\n| spectra | – |"
     )
+
+
+def test_cells_of_benchmarks(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BENCHMARKS", own_folder)
+    (own_folder / "time.csv").write_text("shape,cell,ms\n1,GRU,7\n1,RNN,8\n2,GRU,9\n")
+    rows = [["GRU", "{time | 1 | GRU | ms}"], ["RNN", "{time | 1 | RNN | ms}"]]
+    assert render(Table("a", "book", ["cell", "ms"], rows), {}, {}).endswith("| GRU | 7 |\n| RNN | 8 |")
+    for wrong in ("{time | 1 | ms}", "{time | 1 | GRU | s}"):
+        with pytest.raises(UserError, match=r"time\.csv"):
+            render(Table("a", "book", ["ms"], [[wrong]]), {}, {})
 
 
 @pytest.mark.parametrize(
