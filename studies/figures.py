@@ -51,6 +51,7 @@ def _palindromes(number: int, n: int) -> Figure:
         {
             f"palindromes-lstm-{n}": "LSTM",
             f"palindromes-peephole-{n}": "peephole LSTM, full matrices",
+            f"palindromes-diagonal-{n}": "peephole LSTM, diagonal",
         },
         ACCURACY,
     )
