@@ -28,6 +28,7 @@ def test_runs_are_stored_with_their_curves(own_folder: Path) -> None:
     assert values_of(LSTM, result) == pytest.approx([99.8, 100])
     assert result.runs[0]["summary"]["environment"] == ENVIRONMENT
     assert result.runs[1]["summary"]["std_over_iterations"] == pytest.approx(0.5 * (0.6 * 0.4) ** 0.5)
+    assert (result.runs[1]["summary"]["reached"], result.runs[1]["summary"]["plateau"]) == (650, 0.5)
     with (OUT / "data" / f"{LSTM.id}.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["iteration", "train/accuracy 42", "train/accuracy 40"], "loss is not drawn"
