@@ -9,7 +9,7 @@ import pytest
 from studies import figures
 from studies.claims import load
 from studies.page import BLOCK, PUBLISHED_FOLDER, drawn_figures, page, pages, rewritten
-from studies.results import command, hash_of, read_results
+from studies.results import command, hash_of, read_results, verdict
 from studies.tables import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +95,7 @@ def test_stored_results_are_those_of_the_claims() -> None:
         assert result.command == command(claims[name]), f"{name}: its settings have changed; run it again"
         assert not result.quick, f"{name}: a quick run is not a result"
         assert all(run["summary"]["environment"]["commit"] for run in result.runs), name
+        assert verdict(claims[name], result) != "differs" or claims[name].why, f"{name}: say why ours differs"
 
 
 def test_stored_benchmarks_say_where_they_are_from() -> None:
