@@ -142,4 +142,7 @@ def _band(axes: Any, iterations: np.ndarray, values: np.ndarray, name: str, styl
     axes.plot(iterations[known], mean, style[1], marker=marker, color=style[0], linewidth=1.5, label=label)
     if seeds > 1:
         std = values[:, known].std(0, ddof=1)
-        axes.fill_between(iterations[known], mean - std, mean + std, color=style[0], alpha=0.2, linewidth=0)
+        low, high = mean - std, mean + std
+        if values[:, known].min() >= 0 and values[:, known].max() <= 1:  # a fraction
+            low, high = low.clip(0), high.clip(max=1)
+        axes.fill_between(iterations[known], low, high, color=style[0], alpha=0.2, linewidth=0)

@@ -9,6 +9,7 @@ or a stored benchmark, docs/results/benchmarks/NAME.csv.
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from studies import figures
 from studies.analysis import markdown_rows, markdown_table
 from studies.claims import PARTS, Claim, load
 from studies.results import Result, command, read_results, verdict
-from studies.tables import BENCHMARKS, load_tables, read_benchmark, render, show, show_published
+from studies.tables import BENCHMARKS, NONE, load_tables, read_benchmark, render, show, show_published
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_FOLDER = ROOT / "docs" / "results"
@@ -112,18 +113,18 @@ def _claims_table(claims: list[Claim], results: Mapping[str, Result], machines: 
     for claim in claims:
         result, source = results.get(claim.id), claim.published.source if claim.published else ""
         unit = f" {claim.unit}" if claim.unit else ""
-        judged = f"{verdict(claim, result)} ({claim.holds}{unit})"
         environments = [run["summary"].get("environment", {}) for run in result.runs] if result else []
         where = dict.fromkeys(_made(each, machines) for each in environments)
         rows.append(
             {
                 "claim": f"{claim.claim} (`{claim.id}`)",
-                "published": f"{show_published(claim)}{unit}, {source}" if source else "–",
-                "ours": f"{show(claim, result, [])}{unit}" if result and result.runs else "–",
-                "verdict": judged,
+                "published": f"{show_published(claim)}{unit}, {source}" if source else NONE,
+                "ours": f"{show(claim, result, [])}{unit}" if result and result.runs else NONE,
+                "holds if": f"{claim.holds}{unit}",
+                "verdict": verdict(claim, result),
                 "seeds": show(claim, result, ["seeds"]),
                 "command": f"`{command(claim)}`",
-                "machine, commit, date": "; ".join(where) or "–",
+                "machine, commit, date": "; ".join(where) or NONE,
             }
         )
     return markdown_table(rows)
@@ -173,10 +174,13 @@ def _benchmarks() -> list[str]:
     for path in sorted(BENCHMARKS.glob("*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         where = facts["environment"]
-        machine = f"{_machine(where)}; {where['commit']}, {where['date']}" if where else "–"
+        machine = f"{_machine(where)}; {where['commit']}, {where['date']}" if where else NONE
+        shown = [page for page in pages() if f"<!-- results: {path.stem} -->" in page.read_text(encoding="utf-8")]
+        links = (f"[{each.name}]({os.path.relpath(each, PUBLISHED_FOLDER).replace(os.sep, '/')})" for each in shown)
         rows.append(
             {
                 "file": f"[{path.stem}](benchmarks/{path.stem}.csv)",
+                "shown in": ", ".join(links) or NONE,
                 "command": f"`{facts['command']}`",
                 "machine": machine,
                 "note": facts["note"],
@@ -185,24 +189,19 @@ def _benchmarks() -> list[str]:
     return ["## Benchmarks\n", f"{markdown_table(rows)}\n"] if rows else []
 
 
-def block(name: str, folder: Path = PUBLISHED_FOLDER) -> str:
-    """Return the content of a block of README or docs.
+def rewritten(text: str, folder: Path = PUBLISHED_FOLDER) -> str:
+    """Return a page with its blocks made again from the stored results.
 
     Raises:
-        UserError: if there is neither a table nor a benchmark of this name.
+        UserError: if there is neither a table nor a benchmark of a block's name.
     """
     claims = {claim.id: claim for claim in load()}
-    tables = load_tables(claims)
-    if name in tables:
-        return render(tables[name], claims, read_results(folder))
-    return markdown_rows(read_benchmark(name))
-
-
-def rewritten(text: str, folder: Path = PUBLISHED_FOLDER) -> str:
-    """Return a page with its blocks made again from the stored results."""
+    tables, results = load_tables(claims), read_results(folder)
 
     def made(found: re.Match[str]) -> str:
-        return f"<!-- results: {found['name']} -->\n{block(found['name'], folder)}\n<!-- end of results -->"
+        name = found["name"]
+        table = render(tables[name], claims, results) if name in tables else markdown_rows(read_benchmark(name))
+        return f"<!-- results: {name} -->\n{table}\n<!-- end of results -->"
 
     return BLOCK.sub(made, text)
 

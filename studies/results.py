@@ -63,7 +63,8 @@ def command(claim: Claim) -> str:
     """Return the command that makes a claim's runs, or its analysis, again."""
     if claim.runs is None:
         assert claim.analysis is not None
-        return line("python", "-m", claim.analysis.module, *claim.analysis.arguments)
+        runs = ["--runs", "FOLDER", "…"] if claim.analysis.needs else []
+        return " ".join([line("python", "-m", claim.analysis.module, *claim.analysis.arguments), "--out FOLDER", *runs])
     words = [word for key, value in claim.runs.overrides.items() for word in (f"--{key}", _text(value))]
     seeds = [str(seed) for seed in claim.runs.seeds]
     return line("python", "study.py", "--config", claim.runs.config, "--seeds", *seeds, *words)

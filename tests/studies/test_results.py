@@ -17,7 +17,7 @@ def test_commands_name_every_setting() -> None:
     assert command(LSTM) == (
         "python study.py --config palindrome_lstm.yaml --seeds 40 42 --data.length 10 --model.network.layer kernels.GRU"
     )
-    assert command(SPECTRA) == "python -m studies.spectra --steps 40"
+    assert command(SPECTRA) == "python -m studies.spectra --steps 40 --out FOLDER"
 
 
 def test_runs_are_stored_with_their_curves(own_folder: Path) -> None:
