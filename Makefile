@@ -8,10 +8,12 @@ PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint notebooks tensorboard clean
+.PHONY: help setup train study study-quick test test-slow lint notebooks tensorboard clean
 
 help:
 	@echo "make train        train an LSTM until it solves binary palindromes: about a minute"
+	@echo "make study        the whole study again, many hours, resumable; python study.py --list shows them"
+	@echo "make study-quick  the same with short runs, which show that everything works: minutes"
 	@echo "make test         lint, types, import contracts, tests, notebooks"
 	@echo "make test-slow    the slow tests, to be run before a release: they take much longer"
 	@echo "make notebooks    open notebooks/ in JupyterLab"
@@ -35,6 +37,13 @@ train: setup
 	@echo "  accuracy and loss in a browser   make tensorboard"
 	@echo "  a language model of a book       $(BIN)/python train.py --config book_lstm.yaml --data.download true"
 	@echo "  the common options               $(BIN)/python train.py --help"
+
+study: setup
+	$(BIN)/python study.py
+
+study-quick: setup
+	rm -rf runs/study/quick
+	$(BIN)/python study.py --quick
 
 lint: setup
 	$(BIN)/ruff check .

@@ -106,7 +106,7 @@ class Claim:
         analysis: the module that computes the number.
         published: the published value.
         unit: unit of the values; with "%" the metric is shown times 100.
-        quick: what a quick run sets: overrides of the config, or for an analysis its arguments.
+        quick: what a quick run sets: overrides of the config, or further arguments of an analysis; None: there is none.
         why: why ours differs from the published value, in a sentence or two.
     """
 
@@ -121,7 +121,7 @@ class Claim:
     analysis: Analysis | None = None
     published: Published | None = None
     unit: str = ""
-    quick: dict[str, Any] | list[str] = field(default_factory=dict)
+    quick: dict[str, Any] | list[str] | None = None
     why: str = ""
 
     def value(self, summary: dict[str, Any]) -> float | None:
@@ -237,10 +237,10 @@ def _problem(claim: Claim, known: dict[str, Claim]) -> str:
     if claim.runs is not None:
         if not claim.runs.seeds or len(set(claim.runs.seeds)) != len(claim.runs.seeds):
             return "seeds must be a list of different seeds"
-        if not isinstance(claim.quick, dict):
+        if isinstance(claim.quick, list):
             return "quick must be settings by their keys, since the claim has runs"
     if claim.analysis is not None:
-        if not isinstance(claim.quick, list) and claim.quick:
+        if isinstance(claim.quick, dict):
             return "quick must be a list of arguments, since the claim has an analysis"
         for need in claim.analysis.needs:
             if need not in known or known[need].runs is None:

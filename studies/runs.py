@@ -2,16 +2,19 @@
 
 import itertools
 import re
+import sys
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.callbacks.summary import read_summary
 from lightning_modules.cli.run_folder import find_runs, is_running
-from lightning_modules.cli.settings import parse_settings
+from lightning_modules.cli.settings import Seed, parse_settings
 from lightning_modules.errors import UserError
 from lightning_modules.files import file_name
 
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 NOT_IN_A_STUDY = {  # options of train.py that a study refuses, and the reason
     "--ckpt_path": "interrupted runs continue by themselves",
     "--stage": "every run is trained",
@@ -28,7 +31,8 @@ class StudyRun:
     Args:
         parts: name of its config, and `key=value` for each varied setting.
         seed: its seed.
-        arguments: its command line for train.py.
+        arguments: its command line for train.py, without the seed.
+        minutes: CPU minutes that it takes on one core, if known.
 
     Raises:
         UserError: if train.py would refuse the command line.
@@ -37,11 +41,31 @@ class StudyRun:
     parts: list[str]
     seed: int
     arguments: list[str]
+    minutes: float | None = None
     folder: Path = field(init=False)
     settings: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder, self.settings = parse_settings(self.arguments)
+        self.folder, self.settings = parse_settings(self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """Its command line for train.py."""
+        return [*self.arguments, "--seed_everything", str(self.seed)]
+
+    def with_seed(self, seed: int) -> "StudyRun":
+        """Return the same run with another seed; parsing the command line again would take a tenth of a second.
+
+        Raises:
+            UserError: if train.py would refuse the seed.
+        """
+        try:
+            Seed(seed)
+        except ValueError as error:
+            raise UserError(f"--seeds: {error}") from None
+        other = copy(self)
+        other.seed, other.settings = seed, self.settings | {"seed_everything": seed}
+        return other
 
     @property
     def setting(self) -> str:
@@ -55,6 +79,25 @@ class StudyRun:
     def log(self) -> str:
         """Name of the file for the output of its process."""
         return f"{file_name('_'.join(self.parts))}_seed_{self.seed}.log"
+
+    @property
+    def locked(self) -> Path | None:
+        """The folder that is locked while it runs: none, since train.py locks its own."""
+        return None
+
+    def command(self) -> list[str]:
+        """Return the words of the command that starts it, or continues it if it was interrupted."""
+        return [sys.executable, str(TRAIN), *self.words, *(["--ckpt_path", "last"] if self.interrupted() else [])]
+
+    @property
+    def steps(self) -> int | None:
+        """Number of its training steps, if it is not given in epochs."""
+        steps = self.settings["trainer"]["max_steps"]
+        return steps if isinstance(steps, int) and steps > 0 else None
+
+    def under_way(self) -> Path | None:
+        """Return the folder of the newest run with the same settings that has not finished."""
+        return next((run for run in self._same() if not (run / "summary.json").exists()), None)
 
     def finished(self) -> Path | None:
         """Return the folder of the newest finished run with the same settings.
@@ -102,30 +145,35 @@ def plan(configs: list[str], seeds: list[int], vary: list[list[str]], overrides:
         raise UserError("--vary takes a key and at least one value: --vary data.length 10 20")
     names = {key: short_names(values) for key, *values in vary}
     runs = []
-    for config, chosen, seed in itertools.product(configs, itertools.product(*choices), dict.fromkeys(seeds)):
+    for config, chosen in itertools.product(configs, itertools.product(*choices)):
         words = [word for key, value in chosen for word in (f"--{key}", value)]
         parts = [Path(config).stem, *(f"{key}={names[key][value]}" for key, value in chosen)]
-        runs.append(StudyRun(parts, seed, ["--config", config, *overrides, *words, "--seed_everything", str(seed)]))
+        first = StudyRun(parts, seeds[0], ["--config", config, *overrides, *words])
+        runs += [first, *(first.with_seed(seed) for seed in dict.fromkeys(seeds[1:]) if seed != seeds[0])]
     return runs
 
 
 def results_folder(runs: list[StudyRun], name: str | None) -> Path:
-    """Make and return runs/study/<name>, with a folder for logs in it.
+    """Return runs/study/<name>, the folder for the results of these runs.
 
     Args:
         runs: the runs of the study.
         name: the folder's name; None takes the names of the configs.
-
-    Raises:
-        UserError: if the folder cannot be made.
     """
     name = name or file_name("+".join(dict.fromkeys(run.folder.name for run in runs)))
-    out = runs[0].folder.parent / "study" / name
+    return runs[0].folder.parent / "study" / name
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
     try:
-        (out / "logs").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {out / 'logs'}: {error.strerror}") from error
-    return out
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def short_names(values: list[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.cli.settings import parse_settings
+from studies.claim_study import chosen
+from studies.claims import load
 from studies.options import parse
 from studies.runs import plan
 from tests.kernels.all_cells import LEAKY
@@ -65,8 +67,11 @@ def test_commands_are_accepted(page: Path) -> None:
             if script == "train":
                 parse_settings(shlex.split(words))
             else:
-                options, overrides = parse(shlex.split(words), None)
-                plan(options.config, options.seeds[:1], options.vary, overrides)
+                options, overrides = parse(shlex.split(words.partition(" …")[0]), None)
+                if options.config:
+                    plan(options.config, options.seeds[:1], options.vary, overrides)
+                else:
+                    assert chosen(load(), options.only)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/recurrent-layers.md"])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 import study
@@ -23,7 +24,11 @@ RUNS = Path("runs/palindrome_lstm")
 
 @refusals(
     {
-        "": "the following arguments are required: --config",
+        "--only poems": "--only: 'poems' is neither a part (recurrent, palindromes, book, graphs, texts) nor a claim",
+        "--list --only palindrome": (
+            "--only: 'palindrome' is neither a part (recurrent, palindromes, book, graphs, texts) nor a claim; "
+            "did you mean 'palindromes'?"
+        ),
         "--config palindrome_lstm.yaml --name ../x": "argument --name: '../x' is not the name of one folder",
         "--config palindrome_lstm.yaml --name ..": "argument --name: '..' is not the name of one folder",
         "--config palindrome_lstm.yaml --name .": "argument --name: '.' is not the name of one folder",
@@ -39,9 +44,11 @@ def test_a_mistake_is_one_line(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["study.py", *words])
-    with pytest.raises(SystemExit) as stop:
-        study.main()
-    assert stop.value.code == 2
+    try:
+        status: object = study.main()
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
     assert capsys.readouterr().err == f"study.py: error: {message}\n"
     assert not any(Path().iterdir()), "nothing is written"
 
@@ -209,3 +216,34 @@ def test_the_runs_of_a_killed_study_stop_and_go_on(start: Start) -> None:
     logs = [log.read_text() for log in Path("runs/study/palindrome_lstm/logs").iterdir()]
     starts = [re.search(r"from step (\d+)", log) for log in logs]
     assert all(begin is not None and 10 <= int(begin[1]) < 800 for begin in starts), "saved when the study was killed"
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_named_and_goes_on_with_the_same_command(start: Start) -> None:
+    words = ("--seeds", "1", "2", "--jobs", "2", "--trainer.max_steps", "600", "--checkpoints.every_n_steps", "10")
+    process = start(*words, script="study.py")
+    runs = [RUNS / "version_0", RUNS / "version_1"]
+    deadline = time.monotonic() + 120
+    while any(len(read_metrics(run / "metrics.csv")) < 30 for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed = next(
+        each
+        for each in psutil.Process(process.pid).children(recursive=True)
+        if "train.py" in " ".join(each.cmdline())
+        and each.cmdline()[each.cmdline().index("--seed_everything") + 1] == "1"
+    )
+    killed.kill()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, out + err
+    assert re.search(r"failed: palindrome_lstm seed 1, see \S+seed_1\.log\n", err), err
+    assert "seed 2: finished in" in out, "the other goes on"
+    out, err = start(*words, script="study.py").communicate(timeout=300)
+    assert "seed 1: finished in" in out, out + err
+    assert "seed 2: finished before" in out
+    assert {path.name for path in RUNS.iterdir()} == {"version_0", "version_1"}
+    assert all([row["step"] for row in read_metrics(run / "metrics.csv")] == list(range(600)) for run in runs)
+    begin = re.search(
+        r"from step (\d+)", Path("runs/study/palindrome_lstm/logs/palindrome_lstm_seed_1.log").read_text()
+    )
+    assert begin is not None
+    assert 10 <= int(begin[1]) < 600, "from its last checkpoint"

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def find_runs(folder: Path, config: dict[str, Any], may_differ: tuple[str, ...] 
     matching, reason = [], ""
     for run in sorted(folder.glob("version_*"), key=version_number, reverse=True):
         try:
-            stored = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+            stored = _stored(run / "config.yaml", (run / "config.yaml").stat().st_mtime_ns)
             if not isinstance(stored, dict):
                 raise ValueError("a config is `key: value` lines")
             differing = _differences(stored, config, (*may_differ, DOWNLOAD))
@@ -121,6 +122,12 @@ def find_runs(folder: Path, config: dict[str, Any], may_differ: tuple[str, ...] 
         else:
             matching.append(run)
     return matching, reason or f"there is no run in {folder}"
+
+
+@lru_cache(maxsize=10_000)
+def _stored(path: Path, modified: int) -> Any:
+    """Return the content of a config.yaml; `modified` is when it was written, so that a new content is read again."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def find_last(folder: Path, config: dict[str, Any]) -> Path:

@@ -1,6 +1,9 @@
 """The command line of a study, and what it leaves for train.py."""
 
-from studies.options import parse
+import pytest
+
+from studies.options import parse, places
+from tests.conftest import refusals
 
 
 def test_other_options_are_left_for_train() -> None:
@@ -9,6 +12,38 @@ def test_other_options_are_left_for_train() -> None:
     assert options.config == ["a.yaml", "b.yaml"]
     assert options.seeds == [1, 2]
     assert options.vary == [["data.length", "10", "20"], ["x", "1"]]
-    assert (options.jobs, options.name) == (1, None)
+    assert (options.jobs, options.name) == (None, None)
     assert others == ["--trainer.max_steps", "5"]
-    assert parse(["--config", "a.yaml"], None)[0].seeds == [42]
+    options, others = parse(["--config", "a.yaml"], None)
+    assert (options.seeds, options.vary, others) == ([42], [], [])
+
+
+def test_options_of_claims() -> None:
+    options, others = parse(["--only", "book", "texts", "--budget", "30"], None)
+    assert (options.config, options.only, options.budget, others) == (None, ["book", "texts"], 30, [])
+
+
+@refusals(
+    {
+        "--seeds 1": "--seeds needs --config",
+        "--config a.yaml --list": "--list cannot be used with --config",
+        "--only book --trainer.max_steps 5": "unrecognized arguments: --trainer.max_steps 5; settings of train.py need",
+        "--partition debug": "--partition needs --executor slurm",
+        "--budget 0": "argument --budget: '0' is not a number above 0 and at most 1e+06",
+    }
+)
+def test_options_that_do_not_fit_are_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(words, None)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"study.py: error: {message}")
+
+
+def test_as_many_jobs_at_a_time_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert places(parse([], None)[0], jobs=9) == 4
+    assert places(parse([], None)[0], jobs=3) == 3
+    assert places(parse(["--jobs", "2"], None)[0], jobs=3) == 2
+    assert places(parse(["--executor", "slurm"], None)[0], jobs=9) == 9, "all of them in the queue"

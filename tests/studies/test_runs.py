@@ -53,14 +53,30 @@ def test_a_seed_of_the_data_makes_another_run() -> None:
 
 
 def test_a_run_stopped_after_its_last_step_is_picked_up(train: Callable[..., tuple[int, str, str]]) -> None:
-    words = ("--trainer.max_steps", "2", "--seed_everything", "3")
-    assert train(*words)[0] == 0
+    words = ("--trainer.max_steps", "2")
     run = StudyRun([], 3, [*SMALL, *words])
+    words += ("--seed_everything", "3")
+    assert train(*words)[0] == 0
     assert run.finished()
     (RUNS / "version_0" / "summary.json").unlink()
     assert run.interrupted()
+    assert run.command()[2:] == [*SMALL, *words, "--ckpt_path", "last"]
+    assert run.under_way() == RUNS / "version_0"
     assert train(*words, "--ckpt_path", "last")[0] == 0
     assert run.finished() == RUNS / "version_0"
+    assert run.under_way() is None
+    assert run.command()[2:] == [*SMALL, *words]
+
+
+def test_a_run_with_another_seed_is_parsed_alike() -> None:
+    first, second = plan(["palindrome_lstm.yaml"], [1, 2], [], [])
+    alone = plan(["palindrome_lstm.yaml"], [2], [], [])[0]
+    assert (second.settings, second.words, second.log) == (alone.settings, alone.words, alone.log)
+    assert first.settings["seed_everything"] == 1
+    assert first.steps == 3000
+    assert plan(["karate_gcn.yaml"], [1], [], [])[0].steps is None, "its length is given in epochs"
+    with pytest.raises(UserError, match=r"--seeds: .*-1"):
+        plan(["palindrome_lstm.yaml"], [1, -1], [], [])
 
 
 def test_classes_are_named_by_the_last_part_of_their_path() -> None:

@@ -1,0 +1,174 @@
+"""What a study carries out: runs of train.py, and analyses, which read finished runs. Which of them a claim needs."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning_modules.cli.run_folder import is_running
+from lightning_modules.files import file_name, write_whole
+from studies.claims import Analysis, Claim, Runs
+from studies.runs import StudyRun, make_folder
+
+
+class Job(Protocol):
+    """A run or an analysis, as the runner sees it. `str(job)` names it."""
+
+    minutes: float | None
+
+    @property
+    def log(self) -> str:
+        """Name of the file for its output."""
+
+    @property
+    def locked(self) -> Path | None:
+        """The folder that is locked while it runs; None for train.py, which locks its own."""
+
+    def finished(self) -> Path | None:
+        """Return its folder if it has finished."""
+
+    def in_use(self) -> Path | None:
+        """Return its folder if a process is carrying it out now."""
+
+    def command(self) -> list[str]:
+        """Return the words of the command that carries it out."""
+
+
+@dataclass(eq=False)
+class AnalysisJob:
+    """An analysis, which several claims may name: `python -m MODULE --out FOLDER [--runs FOLDER …] [arguments]`.
+
+    Args:
+        name: its name, which is that of its folder too.
+        module: import path of the module.
+        arguments: its own options.
+        needs: the runs whose folders it reads.
+        folder: where it writes; its summary.json comes last.
+        minutes: CPU minutes that it takes.
+    """
+
+    name: str
+    module: str
+    arguments: list[str]
+    needs: list[StudyRun]
+    folder: Path
+    minutes: float | None
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def log(self) -> str:
+        """Name of the file for its output."""
+        return f"{self.name}.log"
+
+    @property
+    def locked(self) -> Path:
+        """The folder that is locked while it runs."""
+        return self.folder
+
+    def finished(self) -> Path | None:
+        """Return its folder if it has finished, with the same arguments and the same runs."""
+        try:
+            same = json.loads((self.folder / "command.json").read_text(encoding="utf-8")) == self._words()
+        except (OSError, ValueError):
+            return None
+        return self.folder if same and (self.folder / "summary.json").is_file() else None
+
+    def in_use(self) -> Path | None:
+        """Return its folder if a process is carrying it out now."""
+        return self.folder if is_running(self.folder) else None
+
+    def command(self) -> list[str]:
+        """Note the command in its folder, so that `finished` can compare it, and return it.
+
+        Raises:
+            UserError: if that cannot be written.
+        """
+        make_folder(self.folder)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+        write_whole(self.folder / "command.json", json.dumps(self._words()) + "\n")
+        return [sys.executable, "-m", self.module, "--out", str(self.folder), *self._words()[1:]]
+
+    def _words(self) -> list[str]:
+        folders = [str(run.finished()) for run in self.needs]
+        return [self.module, *(["--runs", *folders] if folders else []), *self.arguments]
+
+
+@dataclass
+class StudyJobs:
+    """The jobs of claims. Claims with the same runs, or the same analysis, share them.
+
+    Args:
+        known: all claims by their ids.
+        root: folder of the study, runs/study.
+        quick: whether the jobs are the short ones, with the first seed only.
+        download: whether named data sets may be downloaded.
+    """
+
+    known: dict[str, Claim]
+    root: Path
+    quick: bool = False
+    download: bool = False
+    _runs: dict[str, StudyRun] = field(default_factory=dict)
+    _analyses: dict[str, AnalysisJob] = field(default_factory=dict)
+
+    def of(self, claim: Claim) -> list[StudyRun] | list[AnalysisJob]:
+        """Return the runs of a claim, one for each seed, or its analysis.
+
+        Raises:
+            UserError: if train.py would refuse the runs.
+        """
+        if claim.runs is not None:
+            return self._runs_of(claim, claim.runs)
+        assert claim.analysis is not None  # checked by claims.load
+        return [self._analysis_of(claim, claim.analysis)]
+
+    def all_of(self, claims: list[Claim]) -> list[Job]:
+        """Return all jobs of these claims, each once, the needed runs before the analyses."""
+        jobs: dict[Job, None] = {}
+        for claim in claims:
+            for job in self.of(claim):
+                jobs |= dict.fromkeys([*getattr(job, "needs", []), job])
+        return list(jobs)
+
+    def _analysis_of(self, claim: Claim, analysis: Analysis) -> AnalysisJob:
+        more = claim.quick if self.quick and isinstance(claim.quick, list) else []
+        arguments = [*analysis.arguments, *more]
+        name = file_name("_".join([analysis.module.rpartition(".")[2], *arguments, *analysis.needs]))
+        if name not in self._analyses:
+            needs = [run for need in analysis.needs for run in self.of(self.known[need]) if isinstance(run, StudyRun)]
+            self._analyses[name] = AnalysisJob(
+                name, analysis.module, arguments, needs, self.root / "analyses" / name, claim.minutes
+            )
+        return self._analyses[name]
+
+    def _runs_of(self, claim: Claim, runs: Runs) -> list[StudyRun]:
+        settings, seeds = runs.overrides, runs.seeds
+        if self.quick:
+            quick = claim.quick if isinstance(claim.quick, dict) else {}
+            settings, seeds = settings | quick, seeds[:1]
+        parts = [Path(runs.config).stem, *(f"{key}={value}" for key, value in settings.items())]
+        words = [word for key, value in settings.items() for word in (f"--{key}", written(value))]
+        if self.quick:  # beside the real runs it would hide those that can be continued
+            words += ["--trainer.default_root_dir", str(self.root)]
+        minutes = claim.minutes / len(runs.seeds)
+        chosen: list[StudyRun] = []
+        for seed in seeds:
+            key = f"{runs.config} {sorted(settings.items())} {seed}"
+            if key not in self._runs:
+                if chosen:
+                    run = chosen[0].with_seed(seed)
+                else:
+                    run = StudyRun(parts, seed, ["--config", runs.config, *words], minutes)
+                    if self.download and "download" in run.settings["data"].get("init_args", {}):
+                        run.arguments += ["--data.download", "true"]
+                self._runs[key] = run
+            chosen.append(self._runs[key])
+        return chosen
+
+
+def written(value: Any) -> str:
+    """Return a value of claims.yaml as a word of a command line for train.py."""
+    return value if isinstance(value, str) else json.dumps(value)

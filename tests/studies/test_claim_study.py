@@ -1,0 +1,98 @@
+"""The study of the claims: what is chosen, what fits into a budget, what is stored and printed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies import claim_study, results
+from studies.claim_study import affordable, list_claims, run_claims
+from studies.claims import Analysis, Bounds, Published, Runs
+from studies.jobs import StudyJobs
+from studies.options import parse
+from studies.runs import StudyRun
+from tests.conftest import SUMMARY, finish
+from tests.studies.test_jobs import claim
+
+SHORT = Runs("palindrome_lstm.yaml", [1], {"data.length": 4})
+LONG = Runs("palindrome_lstm.yaml", [1, 2], {"data.length": 6})
+CLAIMS = [
+    claim(
+        "short", runs=SHORT, minutes=2.0, unit="%", published=Published(70, "the report", 10), holds=Bounds(at_least=70)
+    ),
+    claim("short-loss", runs=SHORT, minutes=2.0, metric="loss"),
+    claim("long", runs=LONG, minutes=20.0),
+    claim("analysis", part="recurrent", analysis=Analysis("studies.x", needs=["short"]), minutes=1.0),
+]
+KNOWN = {each.id: each for each in CLAIMS}
+
+
+def finished(name: str, version: int = 0, **summary: Any) -> None:
+    """Make the runs of a claim as if they had finished."""
+    jobs = StudyJobs(KNOWN, Path("runs/study"))
+    for number, run in enumerate(jobs.of(KNOWN[name])):
+        assert isinstance(run, StudyRun)
+        finish(run, version + number, json.dumps(SUMMARY | summary))
+
+
+@pytest.fixture(autouse=True)
+def own_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("claim_study", "page"):
+        monkeypatch.setattr(f"studies.{module}.load", lambda: CLAIMS)
+    monkeypatch.setattr("studies.page.load_tables", lambda _: {})
+    monkeypatch.setattr(claim_study, "PUBLISHED_FOLDER", Path("published"))
+
+
+def within(budget: float) -> list[str]:
+    return [each.id for each in affordable(CLAIMS, StudyJobs(KNOWN, Path("runs/study")), budget)]
+
+
+def test_a_budget_takes_the_shortest_and_counts_shared_and_finished_runs_once() -> None:
+    assert within(1.9) == []
+    assert within(2) == ["short", "short-loss"]
+    assert within(3) == ["short", "short-loss", "analysis"]
+    assert within(22.9) == ["short", "short-loss", "analysis"]
+    assert within(23) == ["short", "short-loss", "analysis", "long"]
+    finished("short")
+    assert within(1) == ["short", "short-loss", "analysis"]
+
+
+def test_finished_runs_are_stored_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    finished("short", loss=0.4)
+    assert run_claims(parse(["--only", "short", "short-loss"], None)[0]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["short", "holds", "75.00", "%", "70", "±", "10", "%", "≥", "70"] in rows
+    assert ["short-loss", "differs", "0.400", "–", "≥", "0.5"] in rows
+    assert "1 holds, 1 differs" in out
+    stored = results.read_results(Path("runs/study/results"))
+    assert set(stored) == {"short", "short-loss"}
+    assert "It holds." in Path("runs/study/results/README.md").read_text()
+
+
+def test_the_list_has_every_claim_with_state_and_command(capsys: pytest.CaptureFixture[str]) -> None:
+    finished("short", loss=0.6)
+    run_claims(parse(["--only", "short"], None)[0])
+    results.store_runs(Path("published"), CLAIMS[1], {1: Path("runs/palindrome_lstm/version_0")})
+    Path("runs/study/failed.json").write_text('{"long": "runs/study/logs/long.log"}')
+    capsys.readouterr()
+    assert list_claims(parse(["--list"], None)[0]) == 0
+    out = capsys.readouterr().out
+    assert "short: holds\n  It holds.\n  published 70 ± 10 % (the report) · ours 75.00 % · holds if ≥ 70\n" in out
+    assert (
+        "  2 CPU minutes · README.md\n  python study.py --config palindrome_lstm.yaml --seeds 1 --data.length 4" in out
+    )
+    assert "short-loss: holds, in docs/results\n" in out
+    assert "long: failed, see runs/study/logs/long.log\n" in out
+    assert "analysis: not run\n" in out
+    assert "  python study.py --only analysis\n" in out
+    assert "4 claims, 23 min on one core" in out
+
+
+def test_a_stored_result_is_kept_when_other_claims_are_run(capsys: pytest.CaptureFixture[str]) -> None:
+    finished("short")
+    run_claims(parse(["--only", "short"], None)[0])
+    finished("long", version=1)
+    run_claims(parse(["--only", "long"], None)[0])
+    assert set(results.read_results(Path("runs/study/results"))) == {"short", "long"}
