@@ -64,8 +64,8 @@ def write_page(out: Path) -> Path:
 
 
 def drawn_figures(out: Path) -> list[figures.Figure]:
-    """Return the figures for which a results folder has curves."""
-    return [figure for figure in figures.FIGURES if figures.stored_curves(figure, out)]
+    """Return the figures for which a results folder has data."""
+    return [figure for figure in figures.FIGURES if figure.stored(out)]
 
 
 def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: list[figures.Figure]) -> str:

@@ -1,9 +1,10 @@
 """Pictures of stored training curves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from studies.claims import load
-from studies.figures import FIGURES, Figure, draw, is_drawn_from, read_curves, tags_drawn
+from studies.figures import FIGURES, Curves, Lengths, draw, is_drawn_from, read_curves, tags_drawn
 from studies.results import store_runs
 from tests.studies.small_results import LSTM, run_folder
 
@@ -28,7 +29,7 @@ def test_a_figure_is_drawn_once_for_its_data(own_folder: Path) -> None:
 
 def test_training_and_held_out_text_in_two_panels(own_folder: Path) -> None:
     panels = {"loss": ("train/loss", "val/loss"), "accuracy": ("train/accuracy",)}
-    figure = Figure("both", "book", "Both", "", {"book": "LSTM"}, panels)
+    figure = Curves("both", "book", "Both", "", {"book": "LSTM"}, panels)
     (OUT / "data").mkdir(parents=True)
     (OUT / "data" / "book.csv").write_text("iteration,train/loss 1,val/loss 1,train/accuracy 1\n10,2,,0.5\n20,1,3,1\n")
     iterations, values = read_curves(OUT / "data" / "book.csv")
@@ -39,9 +40,28 @@ def test_training_and_held_out_text_in_two_panels(own_folder: Path) -> None:
     assert draw(figure, OUT) == OUT / "both.png"
 
 
+def test_numbers_against_the_length(own_folder: Path) -> None:
+    panels = {"accuracy": "accuracy", "iterations": "reached"}
+    figure = Lengths("lengths", "palindromes", "Against n", "", (5, 10, 20), {"lstm": "LSTM", "rnn": "RNN"}, panels)
+    for n, cell in ((5, "lstm"), (5, "rnn")):
+        claim = replace(LSTM, id=f"palindromes-{cell}-{n}")
+        store_runs(OUT, claim, {40: run_folder(own_folder / cell)})
+    assert draw(figure, OUT) is None, "one point makes no line"
+    store_runs(OUT, LSTM, {seed: run_folder(own_folder / str(seed), accuracy=0.7) for seed in (40, 42)})
+    accuracies, iterations = figure.drawn(figure.stored(OUT)).axes
+    assert figure.stored(OUT).keys() == {"palindromes-lstm-5", "palindromes-lstm-10"}
+    assert [list(line.get_xdata()) for line in accuracies.get_lines()[:1]] == [[5, 10]]
+    assert [list(line.get_xdata()) for line in iterations.get_lines()[:1]] == [[5]], "n = 10 has not reached it"
+    assert draw(figure, OUT) == OUT / "lengths.png"
+
+
 def test_figures_show_claims_with_runs() -> None:
     runs = {claim.id for claim in load() if claim.runs is not None}
-    assert {claim for figure in FIGURES for claim in figure.curves} <= runs
+    for figure in FIGURES:
+        if isinstance(figure, Curves):
+            assert set(figure.curves) <= runs
+        if isinstance(figure, Lengths):
+            assert {claim for cell in figure.cells for _, claim in figure.claims(cell)} <= runs
     assert len({figure.name for figure in FIGURES}) == len(FIGURES)
     assert tags_drawn(LSTM.id) == ("train/accuracy",)
     assert tags_drawn("unknown") == ()
