@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,15 +31,16 @@ def list_claims(options: argparse.Namespace) -> int:
     claims = chosen(load(), options.only)
     own, stored = results.read_results(options.out or ROOT / "results"), results.read_results(PUBLISHED_FOLDER)
     failed = read_failed(ROOT)
-    part = ""
+    part, counts = "", Counter[str]()
     for claim in claims:
         if claim.part != part:
             part = claim.part
             print(f"\n{part}\n{'=' * len(part)}")
         result = own.get(claim.id) or stored.get(claim.id)
-        state = results.verdict(claim, result)
+        state = "failed" if claim.id in failed else results.verdict(claim, result)
+        counts[state] += 1
         if claim.id in failed:
-            state = f"failed, see {failed[claim.id]}"
+            state += f", see {failed[claim.id]}"
         elif claim.id not in own and claim.id in stored:
             state += ", in docs/results"
         unit = f" {claim.unit}" if claim.unit else ""
@@ -47,7 +49,7 @@ def list_claims(options: argparse.Namespace) -> int:
         published = f"{show_published(claim)}{unit}{source}" if claim.published else "–"
         print(f"\n{claim.id}: {state}\n  {claim.claim}\n  published {published} · ours {ours} · holds if {claim.holds}")
         print(f"  {claim.minutes:g} CPU minutes · {claim.shown}\n  {command(claim)}")
-    print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core")
+    print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
 
 
@@ -174,11 +176,11 @@ def read_failed(root: Path) -> dict[str, str]:
 def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], failed: Mapping[str, str]) -> None:
     """Print what came of each claim: holds, differs, failed or not run."""
     rows = [("claim", "state", "ours", "published", "holds if")]
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for claim in claims:
         result = found.get(claim.id)
         state = "failed" if claim.id in failed else results.verdict(claim, result)
-        counts[state] = counts.get(state, 0) + 1
+        counts[state] += 1
         unit = f" {claim.unit}" if claim.unit else ""
         ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
         published = f"{show_published(claim)}{unit}" if claim.published else "–"
@@ -187,4 +189,10 @@ def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], fai
     print()
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    print("\n" + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    print(f"\n{counted(counts)}")
+
+
+def counted(states: Counter[str]) -> str:
+    """Return how many claims are in each state, as "12 hold, 1 differs"."""
+    many = {"holds": "hold", "differs": "differ"}
+    return ", ".join(f"{count} {many.get(state, state) if count > 1 else state}" for state, count in states.items())

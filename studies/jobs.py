@@ -145,28 +145,32 @@ class StudyJobs:
         return self._analyses[name]
 
     def _runs_of(self, claim: Claim, runs: Runs) -> list[StudyRun]:
-        settings, seeds = runs.overrides, runs.seeds
-        if self.quick:
-            quick = claim.quick if isinstance(claim.quick, dict) else {}
-            settings, seeds = settings | quick, seeds[:1]
-        parts = [Path(runs.config).stem, *(f"{key}={value}" for key, value in settings.items())]
+        settings = self._settings(claim, runs)
+        # The first claim with the same runs names them, whichever claims are chosen.
+        name = next(
+            other.id
+            for other in self.known.values()
+            if other.runs and other.runs.config == runs.config and self._settings(other, other.runs) == settings
+        )
         words = [word for key, value in settings.items() for word in (f"--{key}", written(value))]
         if self.quick:  # beside the real runs it would hide those that can be continued
             words += ["--trainer.default_root_dir", str(self.root)]
-        minutes = claim.minutes / len(runs.seeds)
         chosen: list[StudyRun] = []
-        for seed in seeds:
-            key = f"{runs.config} {sorted(settings.items())} {seed}"
-            if key not in self._runs:
-                if chosen:
-                    run = chosen[0].with_seed(seed)
-                else:
-                    run = StudyRun(parts, seed, ["--config", runs.config, *words], minutes)
-                    if self.download and "download" in run.settings["data"].get("init_args", {}):
-                        run.arguments += ["--data.download", "true"]
-                self._runs[key] = run
+        for seed in runs.seeds[:1] if self.quick else runs.seeds:
+            key = f"{name} {seed}"
+            if key not in self._runs and chosen:
+                self._runs[key] = chosen[0].with_seed(seed)
+            elif key not in self._runs:
+                minutes = claim.minutes / len(runs.seeds)
+                self._runs[key] = run = StudyRun([name], seed, ["--config", runs.config, *words], minutes)
+                if self.download and "download" in run.settings["data"].get("init_args", {}):
+                    run.arguments += ["--data.download", "true"]
             chosen.append(self._runs[key])
         return chosen
+
+    def _settings(self, claim: Claim, runs: Runs) -> dict[str, Any]:
+        """Return the settings of a claim's runs that differ from the config."""
+        return runs.overrides | (claim.quick if self.quick and isinstance(claim.quick, dict) else {})
 
 
 def written(value: Any) -> str:

@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from studies.runner import Task
 from studies.runs import StudyRun
@@ -60,27 +61,22 @@ class Display:
                 self._look_at_steps(task)
         self._live.update(self.table(tasks), refresh=True)
 
-    def table(self, tasks: list[Task]) -> Table:
-        """Return the table: the tasks that are under way or have ended badly, then a line about all."""
-        counts = {state: sum(task.state == state for task in tasks) for state in ("finished", "failed", "waiting")}
+    def table(self, tasks: list[Task]) -> Group:
+        """Return the table, of the tasks that are under way or have failed, and a line about all."""
         under_way = [task for task in tasks if task.state in ("running", "elsewhere", "queued")]
-        rest = f", about {duration(seconds)} left" if (seconds := self.seconds_left(tasks)) is not None else ""
-        table = Table(
-            box=None,
-            title_justify="left",
-            caption=f"{counts['finished']} of {len(tasks)} finished, {len(under_way)} under way, "
-            f"{counts['waiting']} waiting, {counts['failed']} failed{rest}",
-            caption_justify="left",
-        )
+        failed = [task for task in tasks if task.state == "failed"]
+        table = Table(box=None)
         for column in ("run", "state", "steps", "time left"):
-            table.add_column(column, justify="left" if column in ("run", "state") else "right", no_wrap=True)
-        for task in [*under_way, *(task for task in tasks if task.state == "failed")][:SHOWN]:
-            total = getattr(task.job, "steps", None)
-            steps = self._steps.get(task)
+            table.add_column(column, justify="left" if column in ("run", "state") else "right")
+        for task in [*under_way, *failed][:SHOWN]:
+            total, steps = getattr(task.job, "steps", None), self._steps.get(task)
             shown = "" if steps is None else f"{steps} of {total}" if total else str(steps)
             left = self._left(task)
             table.add_row(str(task.job), task.state, shown, duration(left) if left is not None else "")
-        return table
+        ended, waiting = (sum(task.state == state for task in tasks) for state in ("finished", "waiting"))
+        rest = self.seconds_left(tasks)
+        line = f"{ended} of {len(tasks)} finished, {len(under_way)} under way, {waiting} waiting, {len(failed)} failed"
+        return Group(table, Text(line + (f", about {duration(rest)} left" if rest is not None else "")))
 
     def seconds_left(self, tasks: list[Task]) -> float | None:
         """Return about how long all tasks still take, None if that of one is not known."""
@@ -93,6 +89,8 @@ class Display:
 
     def _left(self, task: Task) -> float | None:
         """Return how many seconds a task still takes: by its own speed, else by the minutes measured before."""
+        if task.ended:
+            return None
         now = time.monotonic()
         total, steps = getattr(task.job, "steps", None), self._steps.get(task, 0)
         if task in self._first and total:

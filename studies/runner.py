@@ -117,8 +117,9 @@ class Runner:
                 task.state = "waiting"
                 self._look_at_waiting(task, active)
         elif task.id in active:
-            if active[task.id] and task.state == "queued":
-                self._set(task, "running", task.note)
+            state: State = "running" if active[task.id] else "queued"  # SLURM may put it back into the queue
+            if task.state != state:
+                self._set(task, state, task.note)
         else:
             self._end(task)
 

@@ -150,6 +150,7 @@ def test_a_preempted_job_saves_and_goes_on(start: Start) -> None:
     subprocess.run(["scancel", f"--signal={signal.SIGUSR2.name}", name], check=True)  # as before a time limit
     out, err = process.communicate(timeout=900)
     assert (process.returncode, err) == (0, ""), out
+    assert out.count("in the queue") == out.count("running, ") == 2
     assert [row["step"] for row in read_metrics(RUNS / "version_0" / "metrics.csv")] == list(range(1000))
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
     (log,) = Path("runs/study/palindrome_lstm/logs").iterdir()
