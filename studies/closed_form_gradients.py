@@ -17,10 +17,10 @@ the term k = T of ∂L(T)/∂W_hh: its equation has no recursion over the earlie
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -142,10 +142,8 @@ def compare(length: int, hidden_size: int, sequences: int) -> tuple[dict[str, di
     return errors, (truncated / sequences).tolist()
 
 
-def draw(truncated: list[float], path: Path) -> None:
-    """Draw the relative error of ∂L(T)/∂W_hh against the number of its terms."""
-    from matplotlib.figure import Figure
-
+def draw(truncated: list[float]) -> Figure:
+    """Return a picture of the relative error of ∂L(T)/∂W_hh against the number of its terms."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.semilogy(range(1, len(truncated) + 1), truncated, color=colour(0), marker="o", markersize=3)
@@ -153,7 +151,7 @@ def draw(truncated: list[float], path: Path) -> None:
                   arrowprops={"arrowstyle": "->"})  # fmt: skip
     axes.set(xlabel="terms k = T, T − 1, … in the sum", ylabel="relative error of ∂L(T)/∂W_hh")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def main() -> int:
@@ -173,7 +171,7 @@ def main() -> int:
         ]
         write_whole(options.out / f"{name}.md", markdown_table(rows) + "\n")
         write_csv(options.out / f"{name}.csv", {"terms": range(1, len(truncated) + 1), "relative_error": truncated})
-        draw(truncated, options.out / f"{name}.png")
+        draw(truncated).savefig(options.out / f"{name}.png", dpi=120)
         write_summary(
             options.out,
             {

@@ -13,9 +13,10 @@ study's peephole LSTM sees h, so its ∂L(T)/∂h(k) is 0 for k < T, and only th
 
 import statistics
 import sys
-from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -115,14 +116,11 @@ def measure(length: int, hidden_size: int, radii: list[float], sequences: int = 
     }
 
 
-def draw(curves: dict[str, dict[str, Curves]], path: Path) -> None:
-    """Draw one panel for each layer: the norm against T − k, one colour for each spectral radius.
+def draw(curves: dict[str, dict[str, Curves]]) -> Figure:
+    """Return a picture with one panel for each layer: the norm against T − k, one colour for each spectral radius.
 
     A logarithmic axis has no zero, so nothing is drawn for a gradient that is 0.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
     starts = list(next(iter(curves.values())))
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels = figure.subplots(1, len(curves), sharey=True)
@@ -140,7 +138,7 @@ def draw(curves: dict[str, dict[str, Curves]], path: Path) -> None:
         Line2D([], [], color="grey", ls="--", label="by c(k)"),
     ]
     figure.legend(handles=legend, frameon=False, loc="outside lower center", ncols=len(legend))
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def _title(start: str) -> str:
@@ -168,7 +166,7 @@ def main() -> int:
     try:
         make_folder(options.out)
         curves = measure(options.length, options.hidden_size, options.radii)
-        draw(curves, options.out / "recurrent_gradients.png")
+        draw(curves).savefig(options.out / "recurrent_gradients.png", dpi=120)
         norms = columns(curves)
         back = range(len(next(iter(norms.values()))))
         write_csv(options.out / "recurrent_gradients.csv", {"steps_back": back, **norms})

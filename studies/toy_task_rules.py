@@ -15,9 +15,9 @@ always giving the same answer. All numbers here are exact up to rounding; nothin
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from datamodules.toy_tasks import BaumSweet, is_baum_sweet
 from lightning_modules.callbacks.colours import colour, marker
@@ -97,10 +97,8 @@ def combination_accuracy(length: int, symbols: int) -> float:
     return 1 / (length - min(symbols, length - 1))
 
 
-def draw(curves: dict[str, list[float]], path: Path) -> None:
-    """Draw the accuracy of the best rule against the number of symbols that it sees."""
-    from matplotlib.figure import Figure
-
+def draw(curves: dict[str, list[float]]) -> Figure:
+    """Return a picture of the accuracy of the best rule against the number of symbols that it sees."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(curves.items()):
@@ -111,7 +109,7 @@ def draw(curves: dict[str, list[float]], path: Path) -> None:
     axes.set_xticks(range(0, len(percent), 2))
     axes.grid(alpha=0.3)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def _title(name: str) -> str:
@@ -144,7 +142,7 @@ def main() -> int:
             for name, values in curves.items()
         ]
         write_whole(options.out / "toy_task_rules.md", markdown_table(rows) + "\n")
-        draw(curves, options.out / "toy_task_rules.png")
+        draw(curves).savefig(options.out / "toy_task_rules.png", dpi=120)
         write_summary(options.out, {f"{name}_{k}": values[k] for name, values in curves.items() for k in chosen})
     except UserError as error:
         return print_error("studies.toy_task_rules", error)
