@@ -16,11 +16,11 @@ from studies.runs import plan
 from tests.kernels.all_cells import LEAKY
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("benchmarks", "configs", "datamodules", "kernels", "lightning_modules", "studies", "tests")
 OF_THE_READER = {"leaky", "leaky_cell", "my_graph"}  # modules that a page tells its reader to write
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def anchors(page: Path) -> set[str]:
