@@ -108,10 +108,10 @@ def store_runs(out: Path, claim: Claim, folders: Mapping[int, Path], quick: bool
         quick: whether the runs were shortened.
 
     Raises:
-        UserError: if a run's files are damaged, or the folder cannot be written.
+        UserError: if a run's files are damaged, the folder cannot be written, or a quick run would replace a result.
     """
     runs = {seed: {"seed": seed, "summary": facts(folder)} for seed, folder in folders.items()}
-    earlier = read_results(out).get(claim.id)
+    earlier = _earlier(out, claim, quick)
     if earlier is not None and (earlier.command, earlier.quick) == (command(claim), quick):
         runs = {run["seed"]: run for run in earlier.runs} | runs
     known = claim.runs.seeds if claim.runs is not None else []
@@ -137,8 +137,10 @@ def store_analysis(out: Path, claim: Claim, folder: Path, quick: bool = False) -
         quick: whether it was shortened.
 
     Raises:
-        UserError: if its summary.json cannot be read, or the folder cannot be written.
+        UserError: if its summary.json cannot be read, the folder cannot be written, or it would replace a result by
+            that of a quick run.
     """
+    _earlier(out, claim, quick)
     data, files = _data_folder(out), {}
     for path in sorted(folder.iterdir()):
         if path.suffix in (".csv", ".md", ".png"):
@@ -146,6 +148,18 @@ def store_analysis(out: Path, claim: Claim, folder: Path, quick: bool = False) -
             files[path.name] = hash_of(path)
     run = {"seed": None, "summary": _read_json(folder / "summary.json")}
     _write(data, Result(claim.id, command(claim), [run], quick, files))
+
+
+def _earlier(out: Path, claim: Claim, quick: bool) -> Result | None:
+    """Return what a results folder has of a claim.
+
+    Raises:
+        UserError: if a quick run would replace it.
+    """
+    found = read_results(out).get(claim.id)
+    if quick and found is not None and not found.quick:
+        raise UserError(f"{out} has results of whole runs; give a quick study another --out", status=1)
+    return found
 
 
 def read_results(out: Path) -> dict[str, Result]:

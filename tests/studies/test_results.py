@@ -43,8 +43,18 @@ def test_seeds_that_ran_elsewhere_are_kept(own_folder: Path) -> None:
     assert values_of(LSTM, read_results(OUT)[LSTM.id]) == [90, 100]
     head = (OUT / "data" / f"{LSTM.id}.csv").read_text().splitlines()[0]
     assert head == "iteration,train/accuracy 40,train/accuracy 42"
-    store_runs(OUT, LSTM, {42: own_folder / "42"}, quick=True)
-    assert read_results(OUT)[LSTM.id].seeds == [42], "a quick run has nothing to do with earlier ones"
+
+
+def test_a_quick_run_replaces_no_result(own_folder: Path) -> None:
+    folders = {42: run_folder(own_folder / "42")}
+    store_runs(OUT, LSTM, folders, quick=True)
+    store_runs(OUT, LSTM, {40: run_folder(own_folder / "40")})
+    assert read_results(OUT)[LSTM.id].seeds == [40], "a quick run is no part of it"
+    with pytest.raises(UserError, match="results of whole runs; give a quick study another --out"):
+        store_runs(OUT, LSTM, folders, quick=True)
+    store_analysis(OUT, SPECTRA, analysis_folder(own_folder / "a"))
+    with pytest.raises(UserError, match="results of whole runs"):
+        store_analysis(OUT, SPECTRA, own_folder / "a", quick=True)
 
 
 def test_an_analysis_is_stored_with_its_files(own_folder: Path) -> None:
@@ -62,8 +72,8 @@ def test_verdicts(own_folder: Path) -> None:
         [(1.0, False, "holds"), (0.99, False, "differs"), (1.0, True, "quick run")]
     ):
         folders = {seed: run_folder(own_folder / f"{number}" / str(seed), accuracy) for seed in (40, 42)}
-        store_runs(OUT, LSTM, folders, quick)
-        assert verdict(LSTM, read_results(OUT)[LSTM.id]) == expected
+        store_runs(OUT / f"{number}", LSTM, folders, quick)
+        assert verdict(LSTM, read_results(OUT / f"{number}")[LSTM.id]) == expected
 
 
 def test_a_number_that_a_run_lacks_does_not_hold(own_folder: Path) -> None:
