@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_modules.cli.run_folder import is_running
-from lightning_modules.files import file_name, write_whole
+from lightning_modules.files import write_whole
 from studies.claims import Analysis, Claim, Runs
 from studies.runs import StudyRun, make_folder
 
@@ -40,7 +40,7 @@ class AnalysisJob:
     """An analysis, which several claims may name: `python -m MODULE --out FOLDER [--runs FOLDER …] [arguments]`.
 
     Args:
-        name: its name, which is that of its folder too.
+        name: the id of the first claim that names it.
         module: import path of the module.
         arguments: its own options.
         needs: the runs whose folders it reads.
@@ -111,7 +111,7 @@ class StudyJobs:
     root: Path
     quick: bool = False
     download: bool = False
-    _runs: dict[str, StudyRun] = field(default_factory=dict)
+    _runs: dict[tuple[str, int], StudyRun] = field(default_factory=dict)
     _analyses: dict[str, AnalysisJob] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> list[StudyRun] | list[AnalysisJob]:
@@ -134,15 +134,24 @@ class StudyJobs:
         return list(jobs)
 
     def _analysis_of(self, claim: Claim, analysis: Analysis) -> AnalysisJob:
-        more = claim.quick if self.quick and isinstance(claim.quick, list) else []
-        arguments = [*analysis.arguments, *more]
-        name = file_name("_".join([analysis.module.rpartition(".")[2], *arguments, *analysis.needs]))
+        arguments = self._arguments(claim, analysis)
+        # The first claim with the same analysis names it, whichever claims are chosen.
+        name = next(
+            other.id
+            for other in self.known.values()
+            if other.analysis
+            and (other.analysis.module, other.analysis.needs) == (analysis.module, analysis.needs)
+            and self._arguments(other, other.analysis) == arguments
+        )
         if name not in self._analyses:
             needs = [run for need in analysis.needs for run in self.of(self.known[need]) if isinstance(run, StudyRun)]
-            self._analyses[name] = AnalysisJob(
-                name, analysis.module, arguments, needs, self.root / "analyses" / name, claim.minutes
-            )
+            folder = self.root / "analyses" / name
+            self._analyses[name] = AnalysisJob(name, analysis.module, arguments, needs, folder, claim.minutes)
         return self._analyses[name]
+
+    def _arguments(self, claim: Claim, analysis: Analysis) -> list[str]:
+        """Return the options of a claim's analysis."""
+        return [*analysis.arguments, *(claim.quick if self.quick and isinstance(claim.quick, list) else [])]
 
     def _runs_of(self, claim: Claim, runs: Runs) -> list[StudyRun]:
         settings = self._settings(claim, runs)
@@ -157,16 +166,20 @@ class StudyJobs:
             words += ["--trainer.default_root_dir", str(self.root)]
         chosen: list[StudyRun] = []
         for seed in runs.seeds[:1] if self.quick else runs.seeds:
-            key = f"{name} {seed}"
-            if key not in self._runs and chosen:
-                self._runs[key] = chosen[0].with_seed(seed)
-            elif key not in self._runs:
-                minutes = claim.minutes / len(runs.seeds)
-                self._runs[key] = run = StudyRun([name], seed, ["--config", runs.config, *words], minutes)
-                if self.download and "download" in run.settings["data"].get("init_args", {}):
-                    run.arguments += ["--data.download", "true"]
-            chosen.append(self._runs[key])
+            if (name, seed) not in self._runs:
+                run = chosen[0].with_seed(seed) if chosen else self._first_run(claim, runs, name, words)
+                # Another claim may write the same settings in other words.
+                same = (other for other in self._runs.values() if other.same_as(run))
+                self._runs[name, seed] = next(same, run)
+            chosen.append(self._runs[name, seed])
         return chosen
+
+    def _first_run(self, claim: Claim, runs: Runs, name: str, words: list[str]) -> StudyRun:
+        minutes = claim.minutes / len(runs.seeds)
+        run = StudyRun([name], runs.seeds[0], ["--config", runs.config, *words], minutes)
+        if self.download and "download" in run.settings["data"].get("init_args", {}):
+            run.arguments += ["--data.download", "true"]
+        return run
 
     def _settings(self, claim: Claim, runs: Runs) -> dict[str, Any]:
         """Return the settings of a claim's runs that differ from the config."""

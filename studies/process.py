@@ -47,10 +47,14 @@ class Process:
             variables.pop(name, None)
         lock = running(self.folder) if self.folder else contextlib.nullcontext()
         with lock, self.log.open("a" if again else "w") as file:
+            # SLURM sends the signal that announces the time limit to all processes of a job. It would end the command,
+            # which inherits that it is blocked; submitit handles it here, and then `checkpoint` stops the command.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
             # A session of its own: Ctrl-C in the terminal reaches the study alone, which closes the pipe.
             self._process = subprocess.Popen(
                 words, stdout=file, stderr=subprocess.STDOUT, env=variables, start_new_session=True
             )
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if self.folder and variables.get(VARIABLE) == "1":
                 threading.Thread(target=self._stop_with_study, daemon=True).start()
             return self._process.wait()

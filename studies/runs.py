@@ -99,6 +99,13 @@ class StudyRun:
         """Return the folder of the newest run with the same settings that has not finished."""
         return next((run for run in self._same() if not (run / "summary.json").exists()), None)
 
+    def same_as(self, other: "StudyRun") -> bool:
+        """Return whether a run with these settings would be taken for the other."""
+        ours, theirs = (
+            {key: value for key, value in run.settings.items() if key not in MAY_DIFFER} for run in (self, other)
+        )
+        return self.folder == other.folder and ours == theirs
+
     def finished(self) -> Path | None:
         """Return the folder of the newest finished run with the same settings.
 

@@ -1,4 +1,4 @@
-"""make train: the task until it is solved, then commands that work."""
+"""make train: the task until it is solved, then commands that work. make study: the claims."""
 
 import os
 import shlex
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.cli.settings import parse_settings
+from studies.claims import PARTS, load
+from studies.options import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -36,3 +38,17 @@ def test_make_train_ends_when_solved_and_names_commands_that_work() -> None:
     assert folder.name == "book_lstm"
     assert settings["data"]["init_args"]["download"]
     assert help_line[2:] == ["--help"]
+
+
+def test_make_study_runs_all_claims_and_make_study_quick_the_short_runs() -> None:
+    for target, quick in (("study", False), ("study-quick", True)):
+        (line,) = [line for line in make(target).splitlines() if "study.py" in line]
+        interpreter, script, *words = shlex.split(line)
+        assert (interpreter, script) == (".venv/bin/python", "study.py")
+        options, _ = parse(words, None)
+        assert (options.quick, options.only, options.budget) == (quick, None, None)
+    assert "make study-quick" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_a_quick_study_has_claims_of_every_part() -> None:
+    assert {claim.part for claim in load() if claim.quick is not None} == set(PARTS)

@@ -37,6 +37,15 @@ def test_claims_with_the_same_runs_share_them() -> None:
     assert run.folder == Path("runs/palindrome_lstm")
 
 
+def test_the_same_settings_in_other_words_are_the_same_runs() -> None:
+    first, second = (
+        claim("a", runs=RUNS),
+        claim("b", runs=Runs(RUNS.config, [42], RUNS.overrides | {"data.seed": None})),
+    )
+    jobs = study(first, second)
+    assert jobs.of(first)[1] is jobs.of(second)[0]
+
+
 def test_a_quick_run_is_short_and_apart() -> None:
     quick = claim("a", runs=RUNS, quick={"trainer.max_steps": 2})
     (run,) = study(quick, quick=True).of(quick)
