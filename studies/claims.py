@@ -86,7 +86,8 @@ class Bounds:
 
     def __str__(self) -> str:
         if self.between is not None:
-            return f"{self.between[0]:g} to {self.between[1]:g}"
+            low, high = self.between
+            return f"{low:g} to {high:g}" if low < high else f"= {low:g}"
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
 

@@ -97,9 +97,11 @@ def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: l
                 caption = f"{table.caption}\n\n" if table.caption else ""
                 parts.append(f"### {table.title}\n\n{caption}{render(table, by_id, results)}\n")
         parts += _analyses(chosen, results, out)
-        parts.append(f"### Claims: {part}\n\n{_claims_table(chosen, results, machines)}\n")
-        parts += [f"- **{claim.id}**: {claim.why}" for claim in chosen if claim.why and claim.id in results]
-        parts.append("")
+        stored = [claim for claim in chosen if claim.id in results]
+        parts.append(f"### Claims: {part}\n\n{_claims_table(stored, results, machines)}\n")
+        parts += [f"- **{claim.id}**: {claim.why.strip()}" for claim in stored if claim.why]
+        if missing := [f"`{claim.id}`" for claim in chosen if claim.id not in results]:
+            parts.append(f"\nNot run yet: {', '.join(missing)}.\n")
     if own:
         parts += _benchmarks()
     if machines:
@@ -159,10 +161,14 @@ def _made(facts: Mapping[str, Any], machines: Mapping[str, str]) -> str:
 def _analyses(claims: list[Claim], results: Mapping[str, Result], out: Path) -> list[str]:
     """Return the pictures and texts that the analyses of a part have written, each once."""
     files = dict.fromkeys(name for claim in claims if claim.id in results for name in results[claim.id].files)
-    parts = []
+    parts, titles = [], set()
     for name in sorted(files, key=lambda name: (Path(name).stem, name.endswith(".md"))):
+        title = Path(name).stem.replace("_", " ").replace("-", " ").capitalize()
+        if title not in titles and not name.endswith(".csv"):
+            parts.append(f"### {title}\n")
+            titles.add(title)
         if name.endswith(".png"):
-            parts.append(f"![{Path(name).stem.replace('_', ' ')}]({name})\n")
+            parts.append(f"![{title}]({name})\n")
         elif name.endswith(".md"):
             parts.append((out / "data" / name).read_text(encoding="utf-8").strip() + "\n")
     return parts

@@ -81,5 +81,8 @@ def test_a_claim_holds_within_its_bounds() -> None:
     assert not claim().judge([99.4, 99.5])
     assert claim(holds={"at_most": 2}).judge([2.0])
     assert not claim(holds={"between": [1, 2]}).judge([2.1])
-    shown = [str(claim(holds=bounds).holds) for bounds in ({"at_least": 99.5}, {"at_most": 2}, {"between": [1, 2.5]})]
-    assert shown == ["≥ 99.5", "≤ 2", "1 to 2.5"]
+    shown = [
+        str(claim(holds=bounds).holds)
+        for bounds in ({"at_least": 99.5}, {"at_most": 2}, {"between": [1, 2.5]}, {"between": [4, 4]})
+    ]
+    assert shown == ["≥ 99.5", "≤ 2", "1 to 2.5", "= 4"]
