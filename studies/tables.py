@@ -182,4 +182,4 @@ def _digits(values: list[Any], percent: bool) -> str:
         return ".2f"
     if all(isinstance(value, int) for value in known):
         return ".0f"
-    return ".3f" if max(known) >= 0.01 else ".2g"
+    return ".3f" if 0.01 <= max(known) < 1e6 else ".2g"

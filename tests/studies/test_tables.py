@@ -8,7 +8,7 @@ from lightning_modules.errors import UserError
 from studies import tables
 from studies.claims import load
 from studies.results import Result, command
-from studies.tables import Table, load_tables, render, show
+from studies.tables import Table, _digits, load_tables, render, show, spread
 from tests.studies.small_results import LSTM, SPECTRA
 
 CLAIMS = {claim.id: claim for claim in (LSTM, SPECTRA)}
@@ -83,3 +83,10 @@ def test_mistakes_in_a_table_are_one_line(row: str, problem: str, own_folder: Pa
 
 def test_the_tables_of_the_study_fit_its_claims() -> None:
     assert load_tables({claim.id: claim for claim in load()})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.256, "0.256"), (39013.0, "39013.000"), (2.09e13, "2.1e+13"), (2e-15, "2e-15")]
+)
+def test_large_and_small_numbers_are_short(value: float, shown: str) -> None:
+    assert spread([value], _digits([value], percent=False)) == shown
