@@ -14,6 +14,7 @@ from studies.options import parse
 from studies.runs import StudyRun
 from tests.conftest import SUMMARY, finish
 from tests.studies.test_jobs import claim
+from tests.studies.test_runner import FakeExecutor
 
 SHORT = Runs("palindrome_lstm.yaml", [1], {"data.length": 4})
 LONG = Runs("palindrome_lstm.yaml", [1, 2], {"data.length": 6})
@@ -96,3 +97,58 @@ def test_a_stored_result_is_kept_when_other_claims_are_run(capsys: pytest.Captur
     finished("long", version=1)
     run_claims(parse(["--only", "long"], None)[0])
     assert set(results.read_results(Path("runs/study/results"))) == {"short", "long"}
+
+
+class Executor(FakeExecutor):
+    """Finishes runs as train.py would, but those whose log says that they fail."""
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, job: Any, log: Path) -> str:
+        self.started.append(str(job))
+        self.seen = []
+        if str(job) in self.failing:
+            log.write_text(self.failing[str(job)])
+        else:
+            finish(job, version=len(self.started))
+        return str(job)
+
+
+def study_with(executor: Executor, *words: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claim_study, "make_executor", lambda *_: executor)
+        return run_claims(parse(list(words), None)[0])
+
+
+def test_a_failed_claim_is_named_with_its_log_and_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    failing = {"long seed 2": "Traceback: …\n", "short seed 1": "error: …; --data.download true fetches it\n"}
+    assert study_with(Executor(failing=failing), "--only", "palindromes") == 1
+    out, err = capsys.readouterr()
+    assert "failed: long seed 2, see runs/study/logs/long_seed_2.log\n" in err
+    assert "no data: short seed 1, see runs/study/logs/short_seed_1.log\n" in err
+    assert "with --download the same command fetches the data" in err
+    assert "1 failed" in out.splitlines()[-2]
+    list_claims(parse(["--list"], None)[0])
+    assert "long: failed, see runs/study/logs/long_seed_2.log" in capsys.readouterr().out
+    again = Executor()
+    assert study_with(again, "--only", "long") == 0
+    assert again.started == ["long seed 2"], "the other had finished"
+    list_claims(parse(["--list"], None)[0])
+    assert "long: holds\n" in capsys.readouterr().out
+
+
+def test_an_interrupted_study_stores_what_has_finished() -> None:
+    class Interrupted(Executor):
+        def submit(self, job: Any, log: Path) -> str:
+            if self.started:
+                raise KeyboardInterrupt
+            return super().submit(job, log)
+
+    with pytest.raises(SystemExit) as stop:
+        study_with(Interrupted(), "--only", "long")
+    assert stop.value.code == 130
+    assert results.read_results(Path("runs/study/results"))["long"].seeds == [1]
