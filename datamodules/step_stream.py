@@ -70,8 +70,10 @@ class StepStreamDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Return the stream of batches of this process."""
-        # With its own generator: otherwise a loader draws a seed for workers from torch's generator when it starts.
-        return DataLoader(_StepStream(self), batch_size=None, generator=torch.Generator())
+        # Pinned memory is copied to a GPU while the host goes on. The loader has its own generator: otherwise it draws
+        # a seed for workers from torch's generator when it starts.
+        pin = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(_StepStream(self), batch_size=None, generator=torch.Generator(), pin_memory=pin)
 
     def carried(self, processes: int) -> dict[str, int]:
         """Return the settings that a continued run must keep because a state is carried from batch to batch.

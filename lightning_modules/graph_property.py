@@ -69,5 +69,7 @@ class GraphProperty(TrainingSystem):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with cosine decay."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=self.fused
+        )
         return self.cosine_decay(optimizer)

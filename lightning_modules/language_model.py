@@ -70,8 +70,9 @@ class LanguageModel(TrainingSystem):
             optimizer: torch.optim.Optimizer = torch.optim.RMSprop(self.parameters(), self.learning_rate)
         else:
             optimizer = torch.optim.AdamW(
-                self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
-            )
+                self.parameters(), self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay,
+                fused=self.fused,
+            )  # fmt: skip
         steps = self.trainer.estimated_stepping_batches  # −1 or infinite, if no end is set
         if not 0 < steps < math.inf and (self.schedule != "constant" or self.warmup > 0):
             raise UserError("warm-up and schedule need the last step; give --trainer.max_steps")

@@ -76,4 +76,4 @@ class NodeClassification(TrainingSystem):
             {"params": [parameter], "weight_decay": self.weight_decay.get(name.partition(".")[0], 0.0)}
             for name, parameter in self.network.named_parameters()
         ]
-        return torch.optim.Adam(groups, lr=self.learning_rate)
+        return torch.optim.Adam(groups, lr=self.learning_rate, fused=self.fused)

@@ -33,4 +33,4 @@ class SequenceClassifier(TrainingSystem):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over all weights."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=self.fused)

@@ -49,4 +49,4 @@ class TextClassification(TrainingSystem):
 
     def configure_optimizers(self) -> Any:
         """Return Adam over all weights, with cosine decay."""
-        return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate))
+        return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=self.fused))

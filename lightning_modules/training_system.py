@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
@@ -64,6 +65,10 @@ class TrainingSystem(LightningModule):
         mode: "min" or "max", whether lower or higher values of it are better.
         faster_in_bf16: whether steps are faster in bf16-mixed on devices that have bfloat16 instructions;
             `--trainer.precision auto` then chooses it.
+        step_values: the metrics of the last optimizer step by tag, on the device, since reading one on the host waits
+            for the device. Callbacks find them in `trainer.callback_metrics`.
+        values_are_read: whether the callback `MetricsCSV`, which sets this, reads `step_values`, many steps at once.
+            Otherwise they are logged with Lightning's `log`.
 
     Raises:
         ValueError: if the network cannot be called with the parameters of `forward`.
@@ -73,6 +78,7 @@ class TrainingSystem(LightningModule):
     monitor = "val/loss"
     mode = "min"
     faster_in_bf16 = False
+    values_are_read = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -85,6 +91,9 @@ class TrainingSystem(LightningModule):
             del self.hparams["network"]
         self.network = network
         self.metrics = nn.ModuleDict()  # by tag, such as "val/loss"; each is made when it is first logged
+        self.step_values: dict[str, Tensor] = {}
+        self._parts: dict[str, list[Tensor]] = {}  # the means of each part of an optimizer step
+        self._gradient_norm: Tensor | None = None
 
     @abstractmethod
     def step(self, batch: Any, split: Split) -> Tensor | None:
@@ -105,6 +114,7 @@ class TrainingSystem(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Reset the training metrics at the first batch of an optimizer step."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.step_values, self._parts = {}, {}
             for tag, metric in self.metrics.items():
                 if tag.startswith("train/"):
                     metric.reset()  # type: ignore[operator]
@@ -125,8 +135,10 @@ class TrainingSystem(LightningModule):
                 self.metrics[tag] = make(sync_on_compute=split != "train").to(self.device)
         metric: Any = self.metrics[tag]
         metric.update(*inputs)
-        value = metric.compute() if split == "train" else metric
-        self.log(tag, value, prog_bar=True, metric_attribute=f"metrics.{tag}")
+        if split == "train":
+            self.step_values[tag] = metric.compute()
+        else:
+            self.log(tag, metric, prog_bar=True, metric_attribute=f"metrics.{tag}")
 
     def log_mean(self, split: Split, name: str, values: Tensor, weights: Tensor | int = 1) -> None:
         """Log a mean as `<split>/<name>`: in training over an optimizer step, otherwise over the whole split.
@@ -140,9 +152,13 @@ class TrainingSystem(LightningModule):
             weights: weights of the values in validation and test: the size of the batch, if `values` is its mean.
         """
         values = values.detach()
-        if split == "train":
-            values, weights = values.mean(), 1
-        self.log_metric(split, name, Mean, values, weights)
+        if split != "train":
+            self.log_metric(split, name, Mean, values, weights)
+            return
+        tag = f"train/{name}"
+        parts = self._parts.setdefault(tag, [])
+        parts.append((values.mean() if values.dim() else values).float())
+        self.step_values[tag] = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0]) / len(parts)
 
     def classify(self, split: Split, logits: Tensor, labels: Tensor) -> Tensor:
         """Log softmax cross-entropy as the loss, and the accuracy.
@@ -171,6 +187,14 @@ class TrainingSystem(LightningModule):
                 f"({error}); name another with --model.network"
             ) from None
 
+    @property
+    def fused(self) -> bool | None:
+        """The argument `fused` of Adam and AdamW: one kernel for all weights on a GPU; elsewhere torch chooses.
+
+        Not for float16, because Lightning clips no gradient that the optimizer itself scales.
+        """
+        return True if self.device.type == "cuda" and self.trainer.precision != "16-mixed" else None
+
     def cosine_decay(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return an optimizer whose learning rate decays along a cosine to 0 at the end of the training.
 
@@ -185,7 +209,37 @@ class TrainingSystem(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the learning rate, and the norm of the whole gradient before it is clipped."""
-        self.log("learning_rate", optimizer.param_groups[0]["lr"])
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+        """Log the metrics of the step, the learning rate, and the norm of the whole gradient before it is clipped."""
+        gradients = [parameter.grad for parameter in _weights(optimizer) if parameter.grad is not None]
+        self._gradient_norm = nn.utils.get_total_norm(gradients)
+        self.step_values["learning_rate"] = torch.tensor(optimizer.param_groups[0]["lr"])
+        self.step_values["train/gradient_norm"] = self._gradient_norm
+        shown = {tag: value for tag, value in self.step_values.items() if tag in self._parts or tag in self.metrics}
+        if self.values_are_read:
+            self.trainer.callback_metrics.update(self.step_values)
+            self.trainer.progress_bar_metrics.update(shown)  # type: ignore[arg-type]  # floats once they are shown
+        else:  # works with every trainer, takes a millisecond and waits for the device
+            self.log_dict({tag: value for tag, value in self.step_values.items() if tag not in shown})
+            self.log_dict(shown, prog_bar=True)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient. Its norm is known already; Lightning would compute it again."""
+        whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others may hold a part of it
+        if (
+            whole
+            and gradient_clip_val
+            and gradient_clip_algorithm in (None, "norm")
+            and self._gradient_norm is not None
+        ):
+            nn.utils.clip_grads_with_norm_(_weights(optimizer), gradient_clip_val, self._gradient_norm)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -48,8 +48,8 @@ KINDS: dict[str, list[str]] = {
 }  # fmt: skip
 # Where a kill may do harm: at a row, a file, a checkpoint, the end of a step, an epoch or the training; in the test.
 TICKLISH = re.compile(
-    r"_write|_rewrite|write_whole|replace|save|save_checkpoint|_save_checkpoint|step_done|on_advance_end|on_validation_end"
-    r"|on_train_end|on_fit_end|draw_curves|_test|test_step|on_test_end|report|log_end|facts"
+    r"_write|_write_row|_rewrite|write_whole|replace|save|save_checkpoint|_save_checkpoint|step_done|on_advance_end"
+    r"|on_validation_end|on_train_end|on_fit_end|draw_curves|_test|test_step|on_test_end|report|log_end|facts"
 )
 LIGHTNING = ("loops", "callbacks", "trainer")
 

@@ -2,26 +2,46 @@
 
 import csv
 import hashlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
 
 from lightning_modules.callbacks.step_callback import StepCallback
+from lightning_modules.callbacks.step_values import read
 from lightning_modules.errors import UserError
+
+HELD_OUT = ("val/", "test/")
+
+
+class Step(NamedTuple):
+    """What was logged at a step: number of the step, epoch, values by tag, and the tags that go to the loggers."""
+
+    step: int
+    epoch: int
+    values: dict[str, Tensor]
+    logged: tuple[str, ...]
 
 
 class MetricsCSV(StepCallback):
-    """Write what was logged at each step to `metrics.csv`, before a checkpoint of the step is saved.
+    """Write what was logged at each step to `metrics.csv` and to the loggers, such as TensorBoard.
 
     Columns: step (from 0, as in TensorBoard), then the tags. A number read from the file is the same float. A
     checkpoint holds the number of rows and their hash. A continued run keeps these rows and removes later ones, so no
     step is in the file twice.
 
+    Values stay on the device for `PERIOD` seconds, so that training does not wait for them. They are written before a
+    validation, a checkpoint, and the end of a run, whatever ends it but SIGKILL.
+
     Args:
         path: the file.
     """
+
+    PERIOD = 0.25
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,9 +50,13 @@ class MetricsCSV(StepCallback):
         self._kept: int | None = None  # rows that a continued run finds before its first step
         self._rows = 0
         self._hash = hashlib.sha256()
+        self._steps: list[Step] = []  # not written yet
+        self._written = 0.0
+        self._loggers: list[Logger] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of rows and their hash, for the checkpoint."""
+        """Return the number of rows and their hash, for the checkpoint; write all rows first."""
+        self._write()
         return {"rows": self._rows, "sha256": self._hash.hexdigest()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -41,6 +65,8 @@ class MetricsCSV(StepCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file; of a continued run, keep the rows before its first step."""
+        if hasattr(pl_module, "values_are_read"):
+            pl_module.values_are_read = True  # type: ignore[assignment]
         if trainer.is_global_zero:
             rows = read_metrics(self.path)
             if self._kept is None:  # a checkpoint without this state
@@ -48,32 +74,67 @@ class MetricsCSV(StepCallback):
             rows = rows[: self._kept]
             self._rows, self._hash = len(rows), _hash(rows)
             self._rewrite(rows)
+            self._loggers = trainer.loggers
 
     def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the row of a step."""
-        self._write(trainer, lambda tag: not tag.startswith(("val/", "test/")))
+        """Keep the values of a step, and write those of all steps if the period has passed."""
+        if self._file is None:
+            return
+        values = {tag: value for tag, value in trainer.callback_metrics.items() if not tag.startswith(HELD_OUT)}
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logged = every > 0 and (trainer.global_step % every == 0 or trainer.should_stop)
+        # What was logged by Lightning's `log`, it writes to the loggers itself.
+        own = tuple(getattr(pl_module, "step_values", {})) if logged else ()
+        self._steps.append(Step(trainer.global_step - 1, trainer.current_epoch, values, own))
+        if time.monotonic() - self._written >= self.PERIOD:
+            self._write()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the steps before the validation, so that its row comes after them."""
+        self._write()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a row for the validation split."""
-        if not trainer.sanity_checking:
-            self._write(trainer, lambda tag: tag.startswith("val/"))
+        if not trainer.sanity_checking and self._file is not None:
+            values = {tag: value for tag, value in trainer.callback_metrics.items() if tag.startswith("val/")}
+            self._steps.append(Step(trainer.global_step - 1, trainer.current_epoch, values, ()))
+            self._write()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the file."""
+        """Write the last steps and close the file."""
+        self._write()
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the file."""
+        """Write the last steps and close the file."""
+        self._write()
         self._close()
 
-    def _write(self, trainer: Trainer, chosen: Any) -> None:
-        values = {tag: float(value) for tag, value in trainer.callback_metrics.items() if chosen(tag)}
+    def _write(self) -> None:
+        """Write the rows of all steps that are kept."""
+        self._written = time.monotonic()
+        steps, self._steps = self._steps, []
+        if not steps or self._file is None:
+            return
+        numbers = iter(read(value for step in steps for value in step.values.values()))
+        for step in steps:
+            values = {tag: next(numbers) for tag in step.values}
+            self._write_row(step.step, values)
+            if step.logged:
+                logged = {tag: values[tag] for tag in step.logged}
+                for logger in self._loggers:
+                    logger.log_metrics({**logged, "epoch": step.epoch}, step.step)
+        self._file.flush()  # a killed run loses no row that was written
+        for logger in self._loggers:
+            logger.save()
+
+    def _write_row(self, step: int, values: dict[str, float]) -> None:
         if self._file is None or not values:
             return
         if not values.keys() <= set(self._columns):
             self._file.flush()
             self._rewrite(read_metrics(self.path), sorted(values.keys() - set(self._columns)))
-        row = {"step": trainer.global_step - 1, **values}
+        row = {"step": step, **values}
         self._rows += 1
         self._hash.update(_content(row))
         self._file.write(",".join(repr(row[name]) if name in row else "" for name in self._columns) + "\n")
@@ -92,7 +153,7 @@ class MetricsCSV(StepCallback):
             beside.replace(self.path)
         finally:
             beside.unlink(missing_ok=True)
-        self._file = self.path.open("a", buffering=1)  # flushed after each line: a killed run loses none
+        self._file = self.path.open("a")
 
     def _close(self) -> None:
         if self._file is not None:

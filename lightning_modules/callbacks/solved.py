@@ -5,8 +5,10 @@ from typing import Any
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
 
 from lightning_modules.callbacks.step_callback import StepCallback
+from lightning_modules.callbacks.step_values import read
 
 
 class Solved(StepCallback):
@@ -26,6 +28,8 @@ class Solved(StepCallback):
         self.stop = stop
         self.iteration: int | None = None
         self._recent: deque[float] = deque(maxlen=window)
+        self._unread: list[Tensor] = []  # accuracies of the last steps, on the device
+        self._due = window
         self._training = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -39,10 +43,29 @@ class Solved(StepCallback):
         accuracy = trainer.callback_metrics["train/accuracy"]
         if trainer.world_size > 1:  # all must stop at the same step
             accuracy = trainer.strategy.reduce(accuracy.to(pl_module.device), reduce_op="mean")
-        self._recent.append(float(accuracy))
-        if len(self._recent) == self.window and sum(self._recent) / self.window >= self.accuracy:
-            self.iteration = trainer.global_step
-            self._end(trainer)
+        self._unread.append(accuracy)
+        if len(self._unread) >= self._due:
+            self._read()
+            if self._steps_to_go() == 0:
+                self.iteration = trainer.global_step
+                self._end(trainer)
+
+    def _read(self) -> None:
+        """Read the accuracies, which waits for the device; then count the steps until they must be read again."""
+        self._recent.extend(read(self._unread))
+        self._unread = []
+        self._due = self._steps_to_go()
+
+    def _steps_to_go(self) -> int:
+        """Return the number of steps after which the mean reaches the threshold, if all of them are right.
+
+        Before that the task cannot be solved, so nothing needs to be read.
+        """
+        for steps in range(self.window):
+            best = [*self._recent, *[1.0] * steps][-self.window :]
+            if len(best) == self.window and sum(best) / self.window >= self.accuracy:
+                return steps
+        return self.window
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep a continued run from training beyond the step at which it was solved, if `stop` is set."""
@@ -56,6 +79,7 @@ class Solved(StepCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for the checkpoint."""
+        self._read()
         return {"iteration": self.iteration, "recent": list(self._recent)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -63,3 +87,4 @@ class Solved(StepCallback):
         if self._training:
             self.iteration = state_dict["iteration"]
             self._recent = deque(state_dict["recent"], maxlen=self.window)
+            self._due = self._steps_to_go()

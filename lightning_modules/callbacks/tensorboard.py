@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch.utils.tensorboard.summary import hparams
 
 from lightning_modules.callbacks.metrics_csv import read_metrics
@@ -16,6 +18,7 @@ TENSORBOARD_TAGS = {
     "train/bits_per_character": "train/loss_in_bits_per_character",
     "val/bits_per_character": "val/loss_in_bits_per_character",
 }
+QUEUE = 1000  # events that wait for the thread that writes them; the training never waits for it
 
 
 class RunTensorBoard(TensorBoardLogger):
@@ -32,10 +35,12 @@ class RunTensorBoard(TensorBoardLogger):
     def __init__(self, run: Path, first_step: int = 0) -> None:
         last = first_step - 1
         super().__init__(
-            run.parent.parent, run.parent.name, run.name, default_hp_metric=False, purge_step=last if last > 0 else None
-        )
+            run.parent.parent, run.parent.name, run.name, default_hp_metric=False,
+            purge_step=last if last > 0 else None, max_queue=QUEUE,
+        )  # fmt: skip
         self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
 
+    @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log the scalars of curves; the epoch is left out, since training is counted in steps."""
         while self._again:
@@ -46,7 +51,9 @@ class RunTensorBoard(TensorBoardLogger):
             for tag, value in metrics.items()
             if tag != "epoch" and not tag.startswith("test/")
         }
-        super().log_metrics(curves, step)
+        if curves:  # one event for all of them: an event for each, as from `add_scalar`, costs several times the time
+            scalars = [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in curves.items()]
+            self.experiment._get_file_writer().add_summary(Summary(value=scalars), step)
 
     def log_end(self, settings: dict[str, Any], tags: list[str], rows: list[tuple[str, str]]) -> None:
         """Show a finished run: its settings with the last value of a curve under HParams, its table under Text.

@@ -78,7 +78,8 @@ def test_an_epoch_has_every_example_once(ranks: int, size: int) -> None:
 def test_ranks_draw_different_data() -> None:
     data = Numbers(batch_size=4, seed=3)
     progress = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=2)))
-    data.trainer = SimpleNamespace(global_rank=1, fit_loop=SimpleNamespace(epoch_loop=progress))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(global_rank=1, fit_loop=SimpleNamespace(epoch_loop=progress), strategy=strategy)
     first = next(iter(data.train_dataloader()))
     torch.testing.assert_close(first, data.make_batch(step_generator(3, 1, 2)))
 

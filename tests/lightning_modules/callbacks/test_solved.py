@@ -11,7 +11,7 @@ def feed(solved: Solved, accuracies: list[float], first: int = 1) -> SimpleNames
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False, max_steps=100))
     trainer = SimpleNamespace(callback_metrics={}, global_step=0, fit_loop=loop, world_size=1)
     for step, accuracy in enumerate(accuracies, first):
-        trainer.callback_metrics["train/accuracy"], trainer.global_step = accuracy, step
+        trainer.callback_metrics["train/accuracy"], trainer.global_step = torch.tensor(accuracy), step
         solved.on_train_batch_end(trainer, None, None, None, 0)
     return trainer
 
@@ -38,7 +38,7 @@ def test_a_solved_run_that_had_to_stop_trains_no_further() -> None:
 def test_several_processes_stop_together() -> None:
     """Each has its own batches; one that is right alone must not leave the others waiting."""
     solved, trainer = Solved(1.0, 1, stop=True), feed(Solved(), [])
-    means = iter([0.75, 1.0])
+    means = iter(torch.tensor([0.75, 1.0]))
     trainer.world_size, trainer.strategy = 2, SimpleNamespace(reduce=lambda accuracy, reduce_op: next(means))
     trainer.callback_metrics["train/accuracy"] = torch.tensor(1.0)
     for trainer.global_step in (1, 2):
