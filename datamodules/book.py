@@ -140,7 +140,7 @@ class Book(StepStreamDataModule):
         text, T = self._splits["train"], self.length
         starts = torch.from_numpy(generator.integers(0, len(text) - T, self.batch_size))
         windows = text.unfold(0, T + 1, 1)[starts]  # [B, T + 1]
-        return TextBatch(windows[:, :-1], windows[:, 1:], reset_state=True)
+        return TextBatch(windows[:, :-1].contiguous(), windows[:, 1:].contiguous(), reset_state=True)
 
     def batch_of_step(self, step: int, rank: int) -> TextBatch:
         """Return the batch of a step: windows at random places, or the next T characters of every stream.
@@ -159,7 +159,8 @@ class Book(StepStreamDataModule):
         streams = text[: size * self.batch_size * ranks].view(ranks, self.batch_size, size)[rank]
         start = shift + place * T
         tokens, targets = streams[:, start : start + T], streams[:, start + 1 : start + T + 1]
-        return TextBatch(tokens, targets, reset_state=place == 0)
+        # Contiguous, because pinned memory of a view would span the whole text.
+        return TextBatch(tokens.contiguous(), targets.contiguous(), reset_state=place == 0)
 
     def carried(self, processes: int) -> dict[str, int]:
         """Return the number of streams and the length of a step, if states are carried."""
