@@ -1,4 +1,4 @@
-"""Run the study again, or any config over seeds and settings.
+"""Repeat the study that README.md tells of, or run any config over seeds and settings.
 
     python study.py --list                       every claim: published value and source, ours, command, CPU minutes
     python study.py --only palindromes           a part of the study, or a claim by its id
@@ -8,10 +8,11 @@
     python study.py --config palindrome_lstm.yaml --seeds 40 42 44
     python study.py --config palindrome_lstm.yaml --config palindrome_peephole.yaml --vary data.length 10 20
 
-Each run is a process of its own, on this machine or, with --executor slurm, on a cluster. A finished run is not
-repeated, an interrupted one is continued, and a failed one is reported with its log while the others go on. The results
-of claims are in runs/study/results/: README.md, with tables and pictures made of data/. Those of configs are in
-runs/study/<name>/: table.md, curves.png (mean ± standard deviation over the seeds) and the logs.
+Each run is a process of its own, on this machine or, with --executor slurm, on a cluster, whose other settings are
+sbatch's variables, such as SBATCH_ACCOUNT. A finished run is not repeated, an interrupted one is continued, and a
+failed one is reported with its log while the others go on. The results of claims are in runs/study/results/: README.md,
+with tables and pictures made of data/. Those of configs are in runs/study/<name>/: table.md, curves.png (mean ±
+standard deviation over the seeds) and the logs.
 """
 
 import signal
