@@ -60,7 +60,7 @@ def test_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--out", "made", "--lengths", "3", "--symbols", "4"])
     assert main() == 0
     summary = json.loads(Path("made/summary.json").read_text())
-    assert summary["palindrome_3_0"] == pytest.approx(2 / 3)
+    assert summary["accuracy_palindrome_3_0"] == pytest.approx(2 / 3)
     assert "| palindromes, n = 3 | 66.67 |" in Path("made/toy_task_rules.md").read_text()
     assert np.loadtxt("made/toy_task_rules.csv", delimiter=",", skiprows=1).shape == (5, 4)
     assert Path("made/toy_task_rules.png").read_bytes().startswith(b"\x89PNG")
