@@ -143,7 +143,8 @@ def main() -> int:
         ]
         write_whole(options.out / "toy_task_rules.md", markdown_table(rows) + "\n")
         draw(curves).savefig(options.out / "toy_task_rules.png", dpi=120)
-        write_summary(options.out, {f"accuracy_{name}_{k}": values[k] for name, values in curves.items() for k in chosen})
+        accuracies = {f"accuracy_{name}_{k}": values[k] for name, values in curves.items() for k in chosen}
+        write_summary(options.out, accuracies)
     except UserError as error:
         return print_error("studies.toy_task_rules", error)
     return 0
