@@ -104,7 +104,7 @@ def test_a_finished_run_is_reported_and_left_as_it_is(
 
 
 def test_a_study_from_start_to_table(start: Start) -> None:
-    words = ("--seeds", "1", "2", "--trainer.max_steps", "4")
+    words = ("--seeds", "1", "2", "--trainer.max_steps", "4", "--jobs", "1")
     out, err = start(*words, script="study.py").communicate(timeout=180)
     assert err == ""
     row = re.search(r"\| palindrome_lstm \| 1 2 \| ([\d.]+) ± ([\d.]+) \|", out)
@@ -129,7 +129,7 @@ def test_a_study_from_start_to_table(start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_shorter_study_makes_runs_of_its_own(start: Start) -> None:
-    words = ("--seeds", "1", "--vary", "trainer.max_steps", "4", "2")
+    words = ("--seeds", "1", "--vary", "trainer.max_steps", "4", "2", "--jobs", "1")
     process = start(*words, script="study.py")
     out, err = process.communicate(timeout=180)
     assert process.returncode == 0, out + err
