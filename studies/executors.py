@@ -32,10 +32,12 @@ class Executor(Protocol):
     Attributes:
         places: how many jobs may be with it at a time.
         lasting: whether jobs go on without the study.
+        interval: seconds between two looks at them.
     """
 
     places: int
     lasting: bool
+    interval: float
 
     def submit(self, job: Job, log: Path) -> str:
         """Start a job and return its id."""
@@ -55,7 +57,7 @@ class LocalExecutor:
         places: number of processes at a time; they share the cores, if OMP_NUM_THREADS does not say otherwise.
     """
 
-    lasting = False
+    lasting, interval = False, 0.3
 
     def __init__(self, folder: Path, places: int) -> None:
         self.folder, self.places = folder, places
@@ -119,7 +121,7 @@ class SlurmExecutor:
         partition: the partition; None takes the cluster's default.
     """
 
-    lasting = True
+    lasting, interval = True, 5.0  # each look asks SLURM's controller, which all users share
 
     def __init__(self, folder: Path, places: int, partition: str | None) -> None:
         self.folder, self.places, self.partition = folder.absolute(), places, partition

@@ -34,6 +34,7 @@ class Task:
         begun: when it began, by `time.monotonic`.
         folder: its folder, once known.
         note: what `Display` prints behind its state.
+        looked_at: whether it is known that nobody has carried it out before.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class Task:
     begun: float | None = None
     folder: Path | None = None
     note: str = ""
+    looked_at: bool = False
 
     @property
     def ended(self) -> bool:
@@ -100,7 +102,7 @@ class Runner:
                 self.watcher.looked(self.tasks)
                 if all(task.ended for task in self.tasks):
                     return self.tasks
-                time.sleep(0.3)
+                time.sleep(self.executor.interval)
                 active = self.executor.active()
         except (KeyboardInterrupt, SystemExit) as stop:
             self._stop()
@@ -127,20 +129,25 @@ class Runner:
         needs = [other.state for other in self.tasks if other.job in getattr(task.job, "needs", [])]
         if any(state in ENDED and state != "finished" for state in needs):
             self._set(task, "left out", "a run that it needs has not finished")
-        elif any(state != "finished" for state in needs):
-            return
+        elif any(state != "finished" for state in needs) or (task.looked_at and not self._has_place()):
+            return  # comparing all settings with those of all runs takes a while
         elif folder := task.job.finished():
+            self._record(task).unlink(missing_ok=True)
             self._set(task, "finished", f"before, {folder}", folder)
         elif (noted := self._noted(task)) in active:
             task.id = noted
             self._set(task, "running" if active[noted] else "queued", f"as job {noted} of before, {task.log}")
         elif folder := task.job.in_use():
             self._set(task, "elsewhere", f"{folder}, which another process is running", folder)
-        elif sum(other.state in ("queued", "running") for other in self.tasks) < self.executor.places:
+        elif self._has_place():
             task.id = self.executor.submit(task.job, task.log)
             if self.executor.lasting:
                 write_whole(self._record(task), json.dumps({"id": task.id, "log": str(task.log)}) + "\n")
             self._set(task, "queued" if self.executor.lasting else "running", str(task.log))
+        task.looked_at = True
+
+    def _has_place(self) -> bool:
+        return sum(task.state in ("queued", "running") for task in self.tasks) < self.executor.places
 
     def _end(self, task: Task) -> None:
         """Say what became of a task whose job has ended, by the files that it left."""
@@ -171,8 +178,9 @@ class Runner:
         print("stopped; the same command continues from here", file=sys.stderr)
 
     def _record(self, task: Task) -> Path:
-        """Return the file where a task's job is noted: by its log and folder, so that no other study has it."""
-        key = hashlib.sha256(os.fsencode(task.log.absolute())).hexdigest()[:16]
+        """Return the file where a task's job is noted: by its log and its command, so that no other study has it."""
+        words = getattr(task.job, "words", [])
+        key = hashlib.sha256(os.fsencode(f"{task.log.absolute()} {words}")).hexdigest()[:16]
         return self.records / f"{key}.json"
 
     def _noted(self, task: Task) -> str:

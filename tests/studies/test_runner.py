@@ -41,6 +41,7 @@ class FakeExecutor:
         self.places, self.lasting, self.failing = places, lasting, failing or {}
         self.started: list[str] = []
         self.jobs: dict[str, FakeJob] = {}
+        self.interval = 0.01
         self.seen: list[str] = []
         self.stopped = False
         self.most = 0
