@@ -60,6 +60,7 @@ IMPLEMENTATIONS = (*OURS, *PEERS, GEMMS)
 PLANS: dict[str, dict[str, int]] = {"own": {}}  # of a program: constants of kernels/triton/plan.py
 PLANS |= {f"{kib} KiB": {"RESIDENT_BYTES": kib << 10, "SPREAD_BLOCK_H": 1 << 20} for kib in (192, 128, 64, 32)}
 PLANS["whole sums"] = {"SPLIT_SUMS": 0}  # no warp has a part of its own
+PLANS |= {f"{terms} terms": {"MAX_SUM": terms} for terms in (512, 2048)}  # loaded at a time
 LONG = 500  # steps; from here on, loops of small operators are left out on a GPU
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BOUND = {"float32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
@@ -252,7 +253,9 @@ def planned(constants: dict[str, int]) -> Iterator[None]:
     try:
         for name, value in constants.items():
             setattr(plan, name, value)
+        plan.make_plan.cache_clear()
         yield
     finally:
         for name, value in previous.items():
             setattr(plan, name, value)
+        plan.make_plan.cache_clear()

@@ -128,7 +128,10 @@ def compare(cell: str, check: Check, precision: str, device: str) -> tuple[bool,
         if not all(torch.equal(once, value) for once, value in zip(values, again, strict=True)):
             return False, f"run {k + 2} differs from the first"
     found = error(values, problem.run("reference", torch.float64))
-    return found <= BOUND[precision], f"error {found:.1e}"
+    bound = BOUND[precision]
+    if "relu" in (check.options or {}).values():
+        bound *= 3  # a unit near 0 may be on in one and off in the other, and its gradient with it
+    return found <= bound, f"error {found:.1e}"
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
     python -m benchmarks.recurrent_report runs/benchmarks/recurrent/recurrent.csv
 
 It prints a table for each precision and draws `recurrent.png` beside the file. The picture shows four shapes in
-float32; the tables have everything.
+float32; the tables have everything. Results from a GPU make one table with the GPU's own times and the wall times.
 """
 
 import argparse
@@ -66,6 +66,32 @@ def table(times: Times, precision: str) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(path: Path) -> str:
+    """Return the Markdown table of results from a GPU: our times, and their ratios to those of torch.nn and a loop."""
+    cases: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            case = cases.setdefault((row["precision"], row["shape"], row["cell"]), {})
+            case.setdefault(row["implementation"], row)  # a later one was measured beside other peers
+    columns = ("precision", "input, shape (B, T, I, H)", "cell", "ms, GPU", "÷ torch.nn", "÷ torch.nn, packed",
+               "÷ eager loop", "ms, wall", "wall ÷ torch.nn", "wall ÷ packed", "error")  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for (precision, shape, cell), case in cases.items():
+        if not (ours := case.get("kernels, triton")) or not ours["both_ms"]:
+            continue
+
+        def ratio(column: str, peer: str, case: dict[str, dict[str, str]] = case) -> str:
+            theirs = case.get(peer, {}).get(column)
+            return f"{float(case['kernels, triton'][column]) / float(theirs):.2f}" if theirs else "–"
+
+        cells = [precision, shape_text(shape), NAMES[cell], f"{float(ours['both_ms']):.3f}"]
+        cells += [ratio("both_ms", peer) for peer in ("torch.nn", "torch.nn, packed", "eager loop")]
+        cells += [f"{float(ours['both_wall_ms']):.2f}"]
+        cells += [ratio("both_wall_ms", peer) for peer in ("torch.nn", "torch.nn, packed")]
+        lines.append("| " + " | ".join([*cells, f"{float(ours['error']):.1e}"]) + " |")
+    return "\n".join(lines)
+
+
 def draw(times: Times, path: Path) -> bool:
     """Draw each peer's float32 time divided by ours: a panel for each shape, a group of bars for each cell.
 
@@ -112,6 +138,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=existing_file, help="recurrent.csv")
     results = parser.parse_args().results
+    with results.open(newline="") as file:
+        on_gpu = "both_wall_ms" in next(csv.reader(file), ())
+    if on_gpu:
+        print(gpu_table(results))
+        return 0
     times = read(results)
     for precision in dict.fromkeys(key[0] for key in times):
         print(f"{precision}:\n\n{table(times, precision)}\n")

@@ -54,15 +54,18 @@ class Rule(NamedTuple):
     reason: str
 
 
-# Read from top to bottom: the first rule that applies decides. The order on a CPU is that of benchmarks/recurrent.py;
-# on CUDA devices it is still to be measured. The triton backend has never run on a device, so no rule chooses it.
+# Read from top to bottom: the first rule that applies, with a backend that can run the case, decides. The order is that
+# of benchmarks/recurrent.py on CPUs and of benchmarks/recurrent_gpu.py on CUDA devices. There cuDNN keeps the layers
+# whose weights the kernels would read in every step: these have not been compared.
 RULES = (
     Rule(lambda case: _transformed(), "reference", "only it supports torch.func's transforms"),
+    Rule(lambda case: _stays_on_chip(case), "triton", "its kernels keep the weights on the chip"),
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
+    Rule(lambda case: case.device != "cpu" and _native_fits(case), "native", "cuDNN has these equations"),
+    Rule(lambda case: case.cuda, "triton", "the fastest here that has these equations or can recompute the gates"),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
     Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
     Rule(lambda case: torch.compiler.is_compiling(), "torchscript", UNROLLED),
-    Rule(lambda case: case.device != "cpu", "native", "cuDNN has these equations"),
     Rule(lambda case: _onednn_is_faster(case), "native", "oneDNN's LSTM is the fastest here"),
     Rule(lambda case: True, "torchscript", "the fastest here"),
 )
@@ -125,7 +128,7 @@ def _remarks(backend: str, case: Case) -> str:
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
     if case.cuda and case.cell.triton is not None:
-        remark = "; backend='triton' has kernels of it, which have not run on a GPU yet"
+        remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
 
 
@@ -142,6 +145,17 @@ def _onednn_is_faster(case: Case) -> bool:
     low = case.dtype == torch.bfloat16 and onednn_has(torch.bfloat16)
     has = case.cell.onednn and onednn_is_on() and (case.dtype == torch.float32 or low) and not case.ragged
     return has and not (case.tokens and case.learning and case.B >= TABLE_BATCH)
+
+
+def _native_fits(case: Case) -> bool:
+    """Return whether torch's own operator has the equations and nothing asks for more than it can do."""
+    return case.cell.native is not None and not case.recompute and not torch.compiler.is_compiling()
+
+
+def _stays_on_chip(case: Case) -> bool:
+    """Return whether the Triton kernels can run a case and keep its recurrent weights on the chip for all steps."""
+    runs = case.cuda and _lack("triton", case) is None
+    return runs and not plan.streams(case.cell.serial_gates, case.H, case.dtype, case.device)
 
 
 def values_can_be_read() -> bool:

@@ -92,5 +92,5 @@ def selected_rows(embedding: Tensor, tokens: Tensor) -> Tensor:
     Such a row takes no part in a batch. Its gradient is 0, but if it held a NaN, 0 times it would be NaN.
     """
     selected = torch.zeros(len(embedding), dtype=torch.bool, device=embedding.device)
-    selected[tokens.flatten().long()] = True
+    selected.index_fill_(0, tokens.flatten().long(), True)
     return embedding.masked_fill(~selected[:, None], 0.0)

@@ -1,6 +1,8 @@
 """torch's own recurrent operators, cuDNN or oneDNN below them, where the equations are the same."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,16 +34,27 @@ def _run(function: Callable[..., Any], given: Given, weights: list[Tensor]) -> R
     one_layer = (len(weights) == 4, 1, 0.0, train, False)  # biases, layers, dropout, train, both ways
     if given.lengths is None or not given.lengths.numel():  # no batch of no rows can be packed
         hx = [value[None].to(vectors.dtype) for value in given.states]
-        states, *final = function(vectors, hx if len(hx) > 1 else hx[0], weights, *one_layer, False)
+        with _quiet(vectors.is_cuda):
+            states, *final = function(vectors, hx if len(hx) > 1 else hx[0], weights, *one_layer, False)
         return states, *(value[0] for value in final)
     packed = pack_padded_sequence(vectors, given.lengths.cpu(), enforce_sorted=False)
     hx = [value[packed.sorted_indices][None].to(vectors.dtype) for value in given.states]
-    data, *final = function(packed.data, packed.batch_sizes, hx if len(hx) > 1 else hx[0], weights, *one_layer)
+    with _quiet(vectors.is_cuda):
+        data, *final = function(packed.data, packed.batch_sizes, hx if len(hx) > 1 else hx[0], weights, *one_layer)
     states, _ = pad_packed_sequence(
         PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices),
         total_length=len(vectors),
     )
     return states, *(value[0, packed.unsorted_indices] for value in final)
+
+
+@contextmanager
+def _quiet(on_gpu: bool) -> Iterator[None]:
+    """Silence cuDNN's warning that the weights are not packed: they are parameters of their own for all backends."""
+    with warnings.catch_warnings() if on_gpu else nullcontext():
+        if on_gpu:
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        yield
 
 
 def _two_biases(weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None) -> list[Tensor]:

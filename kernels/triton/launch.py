@@ -9,7 +9,7 @@ Legend: B batch, T time, H hidden, G gates · H.
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,16 +17,6 @@ from torch import Tensor
 from kernels.triton import available, plan
 
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # a loop that reads ahead says so itself
-
-
-class Run(NamedTuple):
-    """What differs between the launches of one compiled kernel."""
-
-    counters: Tensor  # one for each group, zeros
-    B: int  # rows of the batch
-    first_step: int  # where the loop starts, or going back ends
-    end_step: int  # the step after the last
-    first_tile: int  # the first tile of the batch
 
 
 @dataclass(frozen=True)  # Triton would take the names from a NamedTuple within a tuple
@@ -47,8 +37,9 @@ def launch(
 ) -> None:  # fmt: skip
     """Run a kernel over T steps of B rows, at least one; with `reverse` from the last step to the first.
 
-    The kernel takes the arguments, the results, a `Run`, the constants and its own plan. Arguments and results are
-    tensors, or tuples of them. The first argument is a tensor. Results are contiguous, and the kernel writes them.
+    The kernel takes the arguments, the results, counters and integers of the launch, the constants and its own plan.
+    Arguments and results are tensors, or tuples of them. The first argument is a tensor. Results are contiguous, and
+    the kernel writes them.
     """
     device = arguments[0].device
     tiles, alone = -(-B // own.BLOCK_B), own.programs == 1
@@ -61,9 +52,9 @@ def launch(
             groups = min(at_once, tiles - first_tile)
             for first_step, end_step in reversed(spans) if reverse else spans:
                 counters = torch.zeros(groups * plan.COUNTER_STRIDE, dtype=torch.int32, device=device)
-                run = Run(counters, B, first_step, end_step, first_tile)
+                integers = B, first_step, end_step, first_tile
                 kernel[(groups * own.programs,)](
-                    *given, *taken, run, **constants, plan=own, num_warps=own.num_warps, **options
+                    *given, *taken, counters, *integers, **constants, plan=own, num_warps=own.num_warps, **options
                 )
     write_back(results, taken)
 
@@ -86,10 +77,10 @@ def readable(tensors: Any) -> Any:
     a later layer or direction, for some batches and odd H. The interpreter has no bfloat16 and gets float32.
     """
     if isinstance(tensors, tuple):
-        return tuple(readable(tensor) for tensor in tensors)
+        return tuple([readable(tensor) for tensor in tensors])
     if tensors is None:
         return None
-    tensor = tensors.contiguous()
+    tensor = tensors if tensors.is_contiguous() else tensors.contiguous()
     if tensor.data_ptr() % 16:
         tensor = tensor.clone()
     return tensor.float() if available.INTERPRETING and tensor.dtype == torch.bfloat16 else tensor

@@ -26,12 +26,16 @@ from kernels.triton.tiles import (
     wait,
 )
 
+# Integers that differ between launches: a kernel compiled for a batch of 1, or for a multiple of 16, would be another.
+RUNS = ["B", "first_step", "end_step", "first_tile"]
 
-@triton.jit(do_not_specialize=["run"])
+
+@triton.jit(do_not_specialize=RUNS)
 def forward_kernel(
     weight: tl.tensor, factor_states: tl.tensor, projected: tl.tensor, tokens: tl.tensor, vectors: tl.tuple,
-    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, run: tl.tuple, STEP: tl.constexpr,
-    GATES: tl.constexpr, OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
+    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
+    end_step: tl.tensor, first_tile: tl.tensor, STEP: tl.constexpr, GATES: tl.constexpr, OPTION: tl.constexpr,
+    FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the states of some steps.
 
@@ -44,28 +48,32 @@ def forward_kernel(
         lengths: valid steps of each row [B] or None.
         initial: states before step 0 [B, H].
         states: states of all steps [T, B, H], written. The first one is multiplied by the recurrent weight.
-        run: a `launch.Run`.
+        counters: one for each group, zeros; each has a cache line of its own.
+        B: rows of the batch.
+        first_step: where the loop starts, or going back ends.
+        end_step: the step after the last.
+        first_tile: the first tile of the batch.
         STEP: function(projected gates, recurrent products, states, vectors, OPTION) returns the next states.
         GATES: gates of the input projection.
         OPTION: the cell's choice of a function.
         FACTORS: a `launch.Factors` for each recurrent product.
         plan: a `plan.Plan`.
     """
-    at = find_place(run, plan)
+    at = find_place(counters, B, first_tile, plan)
     low = weight.dtype.element_ty
     parameters = [load_float32(vector + at.units, at.units < plan.H) for vector in vectors]
     state: tl.tuple = ()
     for k in tl.static_range(len(states)):
-        state = state + (load(before(initial[k], states[k], run.first_step, at) + at.own, at.mask),)
+        state = state + (load(before(initial[k], states[k], first_step, at) + at.own, at.mask),)
     if lengths is not None:
-        length = tl.load(lengths + at.rows, mask=at.rows < run.B, other=0)
+        length = tl.load(lengths + at.rows, mask=at.rows < B, other=0)
     resident = load_weights(weight, at, FACTORS, plan)
-    for t in range(run.first_step, run.end_step):
-        row = t * run.B.to(tl.int64) + at.rows
+    for t in range(first_step, end_step):
+        row = t * B.to(tl.int64) + at.rows
         if tokens is not None:
-            row = tl.load(tokens + row, mask=at.rows < run.B, other=0).to(tl.int64)
+            row = tl.load(tokens + row, mask=at.rows < B, other=0).to(tl.int64)
         x = load_gates(projected, row, at, GATES, plan)
-        wait(at, t - run.first_step, plan)
+        wait(at, t - first_step, plan)
         h = factor_states + t * at.step if factor_states is not None else before(initial[0], states[0], t, at)
         recurrent: tl.tuple = ()
         for k in tl.static_range(len(FACTORS)):
@@ -83,10 +91,11 @@ def forward_kernel(
             tl.store(states[k] + t * at.step + at.own, state[k], mask=at.mask)
 
 
-@triton.jit(do_not_specialize=["run"])
+@triton.jit(do_not_specialize=RUNS)
 def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tuple,
-    states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple, run: tl.tuple,
+    states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple,
+    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
     ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
     OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
@@ -106,17 +115,17 @@ def backward_kernel(
         DIFFERENTIATE: function(these values, gradients of the states, vectors, OPTION) returns the gradients of the
             gates, and of the states before the step without the recurrent product.
     """
-    at = find_place(run, plan)
+    at = find_place(counters, B, first_tile, plan)
     low = grad_gates.dtype.element_ty
     parameters = [load_float32(vector + at.units, at.units < plan.H) for vector in vectors]
     grads = [load_float32(array + at.own, at.mask) for array in grad_states]
-    after = [load(array + (run.end_step - 1) * at.step + at.own, at.mask) for array in states]
+    after = [load(array + (end_step - 1) * at.step + at.own, at.mask) for array in states]
     if lengths is not None:
-        length = tl.load(lengths + at.rows, mask=at.rows < run.B, other=0)
+        length = tl.load(lengths + at.rows, mask=at.rows < B, other=0)
     resident = load_weights(weight, at, FACTORS, plan)
-    for step in range(run.first_step, run.end_step):
-        t = run.first_step + run.end_step - 1 - step
-        row = t * run.B.to(tl.int64) + at.rows
+    for step in range(first_step, end_step):
+        t = first_step + end_step - 1 - step
+        row = t * B.to(tl.int64) + at.rows
         x = load_gates(gates, row, at, GATES, plan)
         if extra is not None:
             x = x + (load(extra + t * at.step + at.own, at.mask),)
@@ -128,7 +137,7 @@ def backward_kernel(
             grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
         x = [value.to(tl.float32) for value in x]
         values = ACTIVATE(x, state, after, parameters, OPTION)
-        wait(at, step - run.first_step, plan)
+        wait(at, step - first_step, plan)
         grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
         for k in tl.static_range(len(FACTORS)):
             grad += multiply(None, grad_gates_after, resident[k], weight, at, FACTORS, k, plan)

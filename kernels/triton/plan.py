@@ -23,6 +23,7 @@ RESIDENT_BYTES = 128 << 10  # recurrent weights that one program keeps at most
 COMPILER_BYTES = 8 << 10  # shared memory left to the compiler
 MIN_BLOCK_H = 16
 SPREAD_BLOCK_H = 16  # a group spreads over idle processors until a program owns so few units
+MAX_SUM = 1024  # terms of a sum that are loaded at a time; more do not fit into registers
 MAX_RESIDENT_BLOCKS = 4  # blocks are halved until there are so many; with an odd H there may be one more
 STREAMED_BLOCK_H, STREAMED_BLOCK_K = 32, 64
 SPLIT_SUMS = 64  # sums of one thread, at most, where each warp computes a part of every sum
@@ -65,6 +66,7 @@ def shared_bytes(gates: int, size: int, reverse: bool, BLOCK_B: int, BLOCK_H: in
     return COMPILER_BYTES + (blocks * weights + states if blocks else 2 * (weights + states))
 
 
+@functools.cache  # every pass of a layer asks
 def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, summed: int | None = None) -> Plan:
     """Return how to divide a pass.
 
@@ -88,7 +90,8 @@ def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Devi
     def fits(BLOCK_H: int, BLOCK_K: int, blocks: int, BLOCK_B: int = BLOCKS_B[0]) -> bool:
         resident = gates * BLOCK_H * BLOCK_K * size * blocks
         needed = shared_bytes(gates, size, reverse, BLOCK_B, BLOCK_H, BLOCK_K, blocks)
-        return resident <= RESIDENT_BYTES and needed <= device.memory
+        loaded = BLOCK_K * (gates if reverse else 1)
+        return resident <= RESIDENT_BYTES and needed <= device.memory and (loaded <= MAX_SUM or not blocks)
 
     BLOCK_H, BLOCK_K, blocks = width, width, 1
     while BLOCK_H > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
@@ -146,13 +149,25 @@ def _misfit(gates: int, H: int, size: int, device: Device) -> str | None:
     return None
 
 
+def streams(gates: int, H: int, dtype: torch.dtype, device: str) -> bool:
+    """Return whether a layer that fits a device reads its recurrent weights again in every step of a pass."""
+    size, limits = weight_bytes(dtype), device_limits(torch.device(device))
+    return any(make_plan(gates, H, 1, size, reverse, limits).resident_blocks == 0 for reverse in (False, True))
+
+
 refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see `available._unfit`
+streams._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def device_limits(device: torch.device) -> Device:
     """Return the limits of a device; for a CPU, those that the interpreter assumes."""
     if device.type != "cuda":
         return INTERPRETED
+    return _cuda_limits(device)
+
+
+@functools.cache
+def _cuda_limits(device: torch.device) -> Device:
     properties: Any = torch.cuda.get_device_properties(device)
     return Device(properties.multi_processor_count, properties.shared_memory_per_block_optin)
 

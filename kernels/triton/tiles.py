@@ -26,16 +26,16 @@ class Place(NamedTuple):
 
 
 @triton.jit
-def find_place(run: tl.tuple, plan: tl.constexpr) -> Place:
-    """Return the place of this program; `run` is a `launch.Run`."""
+def find_place(counters: tl.tensor, B: tl.tensor, first_tile: tl.tensor, plan: tl.constexpr) -> Place:
+    """Return the place of this program; the arguments are those of the kernels in loops.py."""
     program = tl.program_id(0)
     group = program // plan.programs
-    rows = (run.first_tile + group) * plan.BLOCK_B + tl.arange(0, plan.BLOCK_B)
+    rows = (first_tile + group) * plan.BLOCK_B + tl.arange(0, plan.BLOCK_B)
     first_unit = program % plan.programs * plan.BLOCK_H
     units = first_unit + tl.arange(0, plan.BLOCK_H)
     rows, units = rows[:, None].to(tl.int64), units[None, :]
-    counter, mask = run.counters + group * COUNTER_STRIDE, (rows < run.B) & (units < plan.H)
-    return Place(run.B, counter, rows, first_unit, units, rows * plan.H + units, mask, run.B.to(tl.int64) * plan.H)
+    counter, mask = counters + group * COUNTER_STRIDE, (rows < B) & (units < plan.H)
+    return Place(B, counter, rows, first_unit, units, rows * plan.H + units, mask, B.to(tl.int64) * plan.H)
 
 
 @triton.jit

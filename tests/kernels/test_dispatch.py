@@ -38,7 +38,6 @@ def test_auto_says_why() -> None:
         assert choose("auto", CASE._replace(tokens=True, **change)).backend == "native"
     assert choose("auto", CASE._replace(cell=FULL_CELL)) == ("torchscript", "the fastest that has these equations")
     assert choose("auto", CASE._replace(recompute=True)).backend == "torchscript"
-    assert choose("auto", CASE._replace(device="cuda")) == ("native", "cuDNN has these equations")
 
 
 def test_a_named_backend_is_taken() -> None:

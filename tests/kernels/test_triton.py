@@ -56,14 +56,29 @@ def test_a_layer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("fit")
-def test_auto_does_not_choose_what_has_not_run_on_a_device() -> None:
+def test_auto_chooses_it_on_cuda_devices() -> None:
+    for change in ({}, {"cell": DIAGONAL_CELL}, {"recompute": True}, {"ragged": True}, {"tokens": True}):
+        assert choose("auto", CASE._replace(**change)) == ("triton", "its kernels keep the weights on the chip")
+        backend, reason = choose("auto", CASE._replace(**change, device="cpu"))
+        assert backend != "triton"
+        assert "triton" not in reason
+
+
+@pytest.mark.usefixtures("fit")
+def test_cudnn_keeps_layers_whose_weights_do_not_stay_on_the_chip() -> None:
+    large = CASE._replace(H=1024)
+    assert choose("auto", large) == ("native", "cuDNN has these equations")
+    assert choose("triton", large).backend == "triton"
+    for change in ({"cell": DIAGONAL_CELL}, {"recompute": True}, {"dtype": torch.bfloat16, "H": 512}):
+        assert choose("auto", large._replace(**change)).backend == "triton"
+
+
+def test_without_it_auto_takes_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: "triton needs a C compiler")
     assert choose("auto", CASE) == ("native", "cuDNN has these equations")
-    for change in ({"cell": DIAGONAL_CELL}, {"recompute": True}):
-        backend, reason = choose("auto", CASE._replace(**change))
-        assert backend == "torchscript"
-        assert "backend='triton' has kernels of it, which have not run on a GPU yet" in reason
-        assert choose("triton", CASE._replace(**change)).backend == "triton"
-        assert "triton" not in choose("auto", CASE._replace(**change, device="cpu")).reason
+    backend, reason = choose("auto", CASE._replace(cell=DIAGONAL_CELL))
+    assert backend == "torchscript"
+    assert "backend='triton' cannot run here: triton needs a C compiler" in reason
 
 
 def test_where_it_cannot_run_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,10 +351,10 @@ def test_gradients_are_the_same_every_time() -> None:
 
 @needs_triton
 def test_a_layer_compiles() -> None:
-    """The compiler may refuse what the interpreter accepts."""
+    """The compiler may refuse what the interpreter accepts, such as an integer of 1, which it takes for a constant."""
     words = ["-m", "benchmarks.triton_resources", "--layers", "lstm", "--dtypes", "tf32", "--sizes", "512"]
     root = Path(kernels.__path__[0]).parent
-    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
+    result = subprocess.run([sys.executable, *words, "--batch", "1"], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
