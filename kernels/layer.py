@@ -221,7 +221,7 @@ class RecurrentLayer(TorchAttributes):
             ragged: whether rows have lengths of their own.
         """
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
-        backend, reason = self._choose(B, tokens, ragged, learning)
+        backend, reason = self.choose(B, tokens, ragged, learning)
         dtype, device = compute_dtype(self._stored), self._stored.device.type
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
@@ -276,7 +276,15 @@ class RecurrentLayer(TorchAttributes):
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
 
-    def _choose(self, B: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
+    def choose(self, B: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
+        """Return the backend that would run the first layer now, and why.
+
+        Args:
+            B: number of sequences.
+            tokens: whether the input is tokens, for `forward_ids`.
+            ragged: whether rows have lengths of their own.
+            learning: whether there will be a backward pass.
+        """
         dtype, device = compute_dtype(self._stored), str(self._stored.device)
         case = Case(
             cell=self._cell, tokens=tokens, ragged=ragged, learning=learning,
@@ -315,6 +323,8 @@ class RecurrentLayer(TorchAttributes):
                 inputs, embedding = outputs[0] if D == 1 else torch.cat(outputs, dim=2), None
             if not top:
                 inputs = dropout(inputs, self.dropout, self.training)
+        if len(finals) == 1:
+            return inputs, tuple(value[None] for value in finals[0])
         return inputs, tuple(torch.stack(values) for values in zip(*finals, strict=True))
 
     def _run(
@@ -331,7 +341,7 @@ class RecurrentLayer(TorchAttributes):
         tracing = torch.jit.is_tracing()  # a trace may be differentiated when it runs
         wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
         learning, cell = wanted or tracing, self._cell
-        backend, _ = self._choose(inputs.shape[1], embedding is not None, lengths is not None, learning)
+        backend, _ = self.choose(inputs.shape[1], embedding is not None, lengths is not None, learning)
         if backend == "reference":
             step, projection = self.equations(weights)
             return run_steps(step, inputs, embedding, projection, state, lengths)

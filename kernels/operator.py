@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from kernels.dtypes import accumulation_dtype, without_autocast
 
@@ -80,7 +81,9 @@ def recurrent_operator(
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*output, *inputs[: len(names)])
 
-    def differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    def differentiate(
+        ctx: Any, *grads: Tensor | None, run_backward: Callable[..., list[Tensor]] = backward_operator
+    ) -> tuple[Tensor | None, ...]:
         saved = list(ctx.saved_tensors)  # read once: each reading unpacks it
         results, tensors = saved[: len(parsed.returns)], saved[len(parsed.returns) :]
         wanted = list(ctx.needs_input_grad[: len(names)])
@@ -88,12 +91,36 @@ def recurrent_operator(
         if torch.is_grad_enabled():  # create_graph=True
             gradients = _through_reference(reference, grads, *named([*tensors, *ctx.options]), wanted)
         else:
-            gradients = backward_operator(list(grads), results, *tensors, *ctx.options, wanted)
+            gradients = run_backward(list(grads), results, *tensors, *ctx.options, wanted)
         found = [gradient if want else None for gradient, want in zip(gradients, wanted, strict=True)]
         return (*found, *[None] * len(options))
 
     operator.register_autograd(differentiate, setup_context=save)
-    return operator
+
+    class Eager(torch.autograd.Function):
+        """The same without torch.library, whose dispatch takes longer than a short sequence on a GPU."""
+
+        @staticmethod
+        def forward(ctx: Any, *values: Any) -> Results:
+            results = run(*values)
+            save(ctx, values, results)
+            return results
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+            return differentiate(ctx, *grads, run_backward=run_backward)
+
+    def call(*values: Any) -> Results:
+        return operator(*values) if _is_observed(values[: len(names)]) else Eager.apply(*values)
+
+    return call
+
+
+def _is_observed(tensors: Sequence[Tensor | None]) -> bool:
+    """Return whether something wants to see one node: torch.compile, a trace, a dispatch mode, a tensor's subclass."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack():
+        return True
+    return any(tensor is not None and type(tensor) not in (Tensor, Parameter) for tensor in tensors)
 
 
 def _through_reference(
