@@ -12,6 +12,7 @@ from studies.claims import load
 from studies.page import BLOCK, PUBLISHED_FOLDER, drawn_figures, page, pages, rewritten
 from studies.results import command, hash_of, read_results, values_of, verdict
 from studies.tables import BENCHMARKS
+from tests.test_docs import anchors
 
 ROOT = Path(__file__).parents[1]
 MEASURED = re.compile(r"^[≥≤~−]?\d[\d.,]*(?!\w)|±|\d ?%")  # it begins with a figure, or has one of these signs
@@ -111,6 +112,13 @@ def test_the_page_says_why_ours_differs() -> None:
             if claim.published is not None and claim.published.source.startswith(("report", "practical")):
                 far = abs(statistics.mean(values) - claim.published.value) > max(*stds, claim.published.std or 0.0)
             assert claim.why or not (far or verdict(claim, results[claim.id]) == "differs"), claim.id
+
+
+def test_claims_are_shown_where_they_say() -> None:
+    for claim in load():
+        page, _, anchor = claim.shown.partition("#")
+        assert (ROOT / page).is_file(), claim.id
+        assert not anchor or anchor in anchors(ROOT / page), claim.id
 
 
 def test_stored_benchmarks_say_where_they_are_from() -> None:
