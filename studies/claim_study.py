@@ -88,6 +88,8 @@ def run_claims(options: argparse.Namespace) -> int:
     root = ROOT / "quick" if options.quick else ROOT
     study = StudyJobs({claim.id: claim for claim in claims}, root, options.quick, options.download)
     claims = [claim for claim in chosen(claims, options.only) if not options.quick or claim.quick is not None]
+    if not claims:
+        raise UserError("--quick: none of these claims has a short run")
     included = claims if options.budget is None else affordable(claims, study, options.budget)
     jobs = study.all_of(included)
     out = options.out or root / "results"

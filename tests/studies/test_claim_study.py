@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lightning_modules.errors import UserError
 from studies import claim_study, results
 from studies.claim_study import affordable, list_claims, run_claims
 from studies.claims import Analysis, Bounds, Published, Runs
@@ -152,3 +153,9 @@ def test_an_interrupted_study_stores_what_has_finished() -> None:
         study_with(Interrupted(), "--only", "long")
     assert stop.value.code == 130
     assert results.read_results(Path("runs/study/results"))["long"].seeds == [1]
+
+
+def test_a_quick_study_without_short_runs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--quick: none of these claims has a short run"):
+        run_claims(parse(["--quick"], None)[0])
+    assert not Path("runs").exists()
