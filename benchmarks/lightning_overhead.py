@@ -1,96 +1,75 @@
-"""Time of a training step of train.py, with its logging and files, and of a plain PyTorch loop.
+"""Time of a training step of train.py, with its logging and files, and of a plain PyTorch loop with the same network.
 
-Both have the same network, data, optimiser and clipping, and run in one process. Blocks of steps alternate in both
-orders.
+Both have the same data, optimiser and clipping, and run in one process. Blocks of steps alternate in both orders.
 
-    python -m benchmarks.lightning_overhead
+    python -m benchmarks.lightning_overhead [--device cuda] [--precision bf16-mixed] [CONFIG …]
 """
 
 import os
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as train.py does, for both sides
 
+import argparse
 import itertools
 import statistics
-import tempfile
 import time
-from typing import Any
+from contextlib import nullcontext
 
 import torch
-from pytorch_lightning import Callback
 from torch.nn.functional import cross_entropy
 
-from lightning_modules.cli.run import Run
+from benchmarks.training_step import ROUNDS, STEPS, WARM_UP, seconds_per_step, shipped
 from lightning_modules.cli.settings import TrainCLI
-
-CONFIG = "palindrome_lstm.yaml"
-WARM_UP, BLOCK, ROUNDS = 5, 20, 4
+from lightning_modules.networks.language_model import CharacterModel
 
 
-class Clock(Callback):
-    """Records the time at the start of every step."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Record the time."""
-        self.times.append(time.perf_counter())
-
-
-def settings(steps: int, folder: str) -> TrainCLI:
-    """Return the settings of a run with a number of steps."""
-    return TrainCLI(
-        ["--config", CONFIG, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", folder,
-         "--trainer.accelerator", "cpu"]
-    )  # fmt: skip
-
-
-def lightning_step(folder: str) -> float:
-    """Return the median seconds per step under the trainer."""
-    clock = Clock()
-    with Run(settings(WARM_UP + BLOCK, folder)) as run:
-        run.build()
-        run.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
-        run.carry_out()
-    times = clock.times[WARM_UP:]
-    return statistics.median(after - before for before, after in itertools.pairwise(times))
-
-
-def bare_step(folder: str) -> float:
-    """Return the median seconds per step of a plain loop."""
-    cli = settings(1, folder)
+def bare(config: str, precision: str, steps: int, device: str) -> float:
+    """Return the seconds per step of a plain loop that reads its accuracy in each step."""
+    words = ["--config", config, *(["--data.book", "null"] if config.startswith("book") else [])]
+    cli = TrainCLI([*words, "--trainer.accelerator", "cpu"])  # only for the objects
     cli.build()
-    network, optimizer = cli.model.network, torch.optim.Adam(cli.model.parameters(), lr=1e-4)
-    durations, start = [], 0.0
-    for step, (tokens, labels) in zip(range(WARM_UP + BLOCK), cli.datamodule.train_dataloader(), strict=False):
-        now = time.perf_counter()
-        if step > WARM_UP:
-            durations.append(now - start)
-        start = now
-        logits = network(tokens)
-        loss = cross_entropy(logits, labels)
-        (logits.argmax(1) == labels).float().mean().item()
+    network, state, times = cli.model.network.to(device), None, []
+    is_text = isinstance(network, CharacterModel)
+    optimizer = torch.optim.Adam(network.parameters(), lr=cli.model.learning_rate)
+    for tokens, targets, *_ in itertools.islice(cli.datamodule.train_dataloader(), WARM_UP + steps):
+        times.append(time.perf_counter())
+        tokens, targets = tokens.to(device), targets.to(device).flatten()
+        with torch.autocast(device, torch.bfloat16) if precision == "bf16-mixed" else nullcontext():
+            if is_text:
+                logits, state = network(tokens, state)
+                logits, state = logits.flatten(0, 1), tuple(value.detach() for value in state)
+            else:
+                logits = network(tokens)
+            loss = cross_entropy(logits, targets)
+        (logits.argmax(1) == targets).float().mean().item()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), cli.config.trainer.gradient_clip_val)
         optimizer.step()
-    return statistics.median(durations)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return seconds_per_step([*times, time.perf_counter()], device)
 
 
 def main() -> None:
-    """Print the medians over the rounds and their ratio."""
-    times: dict[str, list[float]] = {"bare": [], "lightning": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(ROUNDS):
-            for name in sorted(times, reverse=turn % 2 == 1):
-                times[name].append((bare_step if name == "bare" else lightning_step)(folder))
-    bare, lightning = (1000 * statistics.median(times[name]) for name in ("bare", "lightning"))
-    ratios = [trained / plain for trained, plain in zip(times["lightning"], times["bare"], strict=True)]
-    print(
-        "\n| step of palindrome_lstm, ms | bare loop | train.py | ratio (median of rounds) |\n| --- | --- | --- | --- |"
-    )
-    print(f"| median of {ROUNDS} rounds | {bare:.1f} | {lightning:.1f} | {statistics.median(ratios):.3f} |")
+    """Print for each config the medians over the rounds and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="*", default=["palindrome_lstm.yaml"], help="default: palindrome_lstm.yaml")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--steps", type=int, help=f"number of timed steps, at least 2, after {WARM_UP}")
+    options = parser.parse_args()
+    device, precision, steps = options.device, options.precision, options.steps or STEPS[options.device]
+    lines = ["| training step | bare loop, ms | train.py, ms | ratio (median of rounds) |", "| --- | --- | --- | --- |"]
+    for config in options.configs:
+        times: dict[str, list[float]] = {"bare": [], "train.py": []}
+        for turn in range(ROUNDS[device]):
+            for side in list(times)[:: 1 if turn % 2 == 0 else -1]:
+                times[side].append((bare if side == "bare" else shipped)(config, precision, steps, device))
+        alone, own = (1000 * statistics.median(times[side]) for side in times)
+        ratio = statistics.median(ours / theirs for theirs, ours in zip(*times.values(), strict=True))
+        lines.append(f"| {config}, {device}, {precision} | {alone:.2f} | {own:.2f} | {ratio:.3f} |")
+    print("\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

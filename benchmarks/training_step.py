@@ -115,6 +115,7 @@ def plain(task: Task, precision: str, steps: int, device: str) -> float:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, task.clip)
         optimizer.step()
+        loss.item()  # as scripts that log their loss do; it waits for a GPU
     if device == "cuda":
         torch.cuda.synchronize()
     return seconds_per_step([*times, time.perf_counter()], device)

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.batches import GraphBatch
 from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.cli.quiet import quiet
+from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.graph_property import GraphProperty
 from lightning_modules.training_system import Split, TrainingSystem
 
@@ -87,6 +89,27 @@ def test_rmse_is_the_root_of_the_mean_over_all_parts(tmp_path: Path) -> None:
     trainer.fit(GraphProperty(Offsets(), target_mean=0.0, target_std=1.0), DataLoader(batches, batch_size=None))
     assert float(trainer.callback_metrics["train/rmse"]) == pytest.approx(((1 + 9 + 25 + 49) / 4) ** 0.5)
     assert float(trainer.callback_metrics["train/loss"]) == pytest.approx((1 + 9 + 25 + 49) / 4)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_trainer_of_lightnings_own_logs_the_same_values(tmp_path: Path, train: Train, every: int) -> None:
+    class Rows(StepCallback):
+        def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            rows.append({tag: float(value) for tag, value in trainer.callback_metrics.items()})
+
+    rows: list[dict[str, float]] = []
+    words = ["--trainer.max_steps", "3", "--trainer.gradient_clip_val", "0.01"]
+    assert train(*words, "--trainer.accumulate_grad_batches", str(every))[0] == 0
+    cli = TrainCLI(["--config", "runs/palindrome_lstm/version_0/config.yaml"])
+    cli.build()
+    trainer = Trainer(
+        max_steps=3, accumulate_grad_batches=every, logger=False, enable_checkpointing=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[Rows()], gradient_clip_val=0.01,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(cli.model, cli.datamodule)
+    written = read_metrics(Path("runs/palindrome_lstm/version_0/metrics.csv"))
+    assert written == [{"step": step, **row} for step, row in enumerate(rows)]
 
 
 def test_a_run_of_several_parts_a_step_goes_on_exactly(train: Train) -> None:

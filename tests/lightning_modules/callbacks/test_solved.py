@@ -1,10 +1,13 @@
 """When a task counts as solved."""
 
+import random
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lightning_modules.callbacks.solved import Solved
+from lightning_modules.callbacks.step_values import read
 
 
 def feed(solved: Solved, accuracies: list[float], first: int = 1) -> SimpleNamespace:
@@ -21,6 +24,23 @@ def test_the_window_must_be_full_and_its_mean_reach_the_bar() -> None:
     trainer = feed(solved, [1.0, 1.0, 0.5, 1.0, 1.0, 0.8, 1.0])
     assert solved.iteration == 6
     assert trainer.fit_loop.epoch_loop.max_steps == 100
+
+
+def test_accuracies_are_read_late_and_the_step_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, reads = random.Random(1), []
+    monkeypatch.setattr("lightning_modules.callbacks.solved.read", lambda values: reads.append(1) or read(values))
+    for _ in range(50):
+        window, threshold = draw.randint(1, 8), draw.choice([0.75, 0.9, 1.0])
+        accuracies = [draw.choice([0.5, 0.75, 1.0, 1.0, 1.0]) for _ in range(60)]
+        means = {end: sum(accuracies[end - window : end]) / window for end in range(window, 61)}
+        expected = next((end for end, mean in means.items() if mean >= threshold), None)
+        solved = Solved(threshold, window)
+        feed(solved, accuracies)
+        assert solved.iteration == expected
+    reads.clear()
+    solved = Solved(1.0, 20)
+    feed(solved, [0.5] * 100)
+    assert len(reads) == 5
 
 
 def test_it_can_stop_the_run() -> None:
