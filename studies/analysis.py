@@ -91,7 +91,7 @@ def markdown_rows(rows: Sequence[Sequence[object]]) -> str:
     """Return rows, of which the first is the head, as a Markdown table."""
     head, *others = ([str(cell) for cell in row] for row in rows)
     lines = [head, ["---"] * len(head), *others]
-    return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
 
 
 def settings_of(run: Path) -> dict[str, Any]:

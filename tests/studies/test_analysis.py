@@ -50,6 +50,7 @@ def test_a_table_in_markdown() -> None:
     assert markdown_table([{"n": 10, "%": "99.9"}, {"n": 20, "%": "–"}]) == (
         "| n | % |\n| --- | --- |\n| 10 | 99.9 |\n| 20 | – |"
     )
+    assert markdown_table([{"": "", "text": "a  b"}]).splitlines()[2] == "| | a  b |", "spaces of a cell stay"
 
 
 def test_settings_of_a_run() -> None:
