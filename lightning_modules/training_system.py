@@ -208,6 +208,11 @@ class TrainingSystem(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Run the backward pass in this thread. Handing it to another takes longer than a short sequence on a GPU."""
+        with torch.autograd.set_multithreading_enabled(False):
+            super().backward(loss, *args, **kwargs)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the metrics of the step, the learning rate, and the norm of the whole gradient before it is clipped."""
         gradients = [parameter.grad for parameter in _weights(optimizer) if parameter.grad is not None]

@@ -20,8 +20,7 @@ class CudaGraphs(Callback):
 
     Launching the kernels of a small recurrent network takes the CPU longer than the GPU needs to run them. A graph
     launches all of them at once. It does the same arithmetic, so the numbers of a run do not change. Evaluation, the
-    loss and the optimizer are not captured. With `--trainer.detect_anomaly true` nothing is. A run takes it by
-    `--trainer.callbacks lightning_modules.callbacks.cuda_graphs.CudaGraphs`.
+    loss and the optimizer are not captured. With `--trainer.detect_anomaly true` nothing is.
 
     Only networks are captured whose `layer` is a recurrent layer of `kernels` on the Triton backend. They must be
     called with tensors of equal shapes in every step.

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from lightning_modules.callbacks.best_checkpoint import BestCheckpoint
+from lightning_modules.callbacks.cuda_graphs import CudaGraphs
 from lightning_modules.callbacks.curves import Curves
 from lightning_modules.callbacks.early_stopping import StayStopped, stopped_early
 from lightning_modules.callbacks.metrics_csv import MetricsCSV, check_rows
@@ -183,7 +184,7 @@ class Run:
         config, model = self.cli.config_init, self.cli.model
         config.checkpoints.path = folder / "last.ckpt"
         callbacks = [*self._progress(), StayStopped(), summary, config.solved, MetricsCSV(folder / "metrics.csv")]
-        callbacks += [Curves(folder), stop]
+        callbacks += [Curves(folder), CudaGraphs(), stop]
         if has_split(self.cli.datamodule, "val"):
             monitor, mode = (getattr(model, name, getattr(TrainingSystem, name)) for name in ("monitor", "mode"))
             callbacks.append(BestCheckpoint(folder, monitor, mode))
