@@ -21,7 +21,8 @@ NOT_IN_A_STUDY = {  # options of train.py that a study refuses, and the reason
     "--seed_everything": "give --seeds",
     "--print_config": "give it to train.py",
 }
-MAY_DIFFER = ("config", "ckpt_path", "stage", "checkpoints")  # settings that do not make it another run
+# Settings that do not make it another run.
+MAY_DIFFER = ("config", "ckpt_path", "stage", "checkpoints", "trainer.enable_progress_bar")
 
 
 @dataclass(eq=False)
