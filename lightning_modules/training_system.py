@@ -157,7 +157,8 @@ class TrainingSystem(LightningModule):
             return
         tag = f"train/{name}"
         parts = self._parts.setdefault(tag, [])
-        parts.append((values.mean() if values.dim() else values).float())
+        # A copy even of one value: it is read later, when the next step may have written over it.
+        parts.append((values.mean() if values.dim() else values.clone()).float())
         self.step_values[tag] = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0]) / len(parts)
 
     def classify(self, split: Split, logits: Tensor, labels: Tensor) -> Tensor:
@@ -235,8 +236,10 @@ class TrainingSystem(LightningModule):
     ) -> None:
         """Clip the gradient. Its norm is known already; Lightning would compute it again."""
         whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others may hold a part of it
+        scaled = self.trainer.precision == "16-mixed"  # Lightning refuses optimizers that get scaled gradients
         if (
             whole
+            and not scaled
             and gradient_clip_val
             and gradient_clip_algorithm in (None, "norm")
             and self._gradient_norm is not None

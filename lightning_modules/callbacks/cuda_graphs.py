@@ -22,32 +22,67 @@ class CudaGraphs(Callback):
     launches all of them at once. It does the same arithmetic, so the numbers of a run do not change. Evaluation, the
     loss and the optimizer are not captured. With `--trainer.detect_anomaly true` nothing is.
 
-    Only networks are captured whose `layer` is a recurrent layer of `kernels` on the Triton backend. They must be
-    called with tensors of equal shapes in every step.
+    Only networks are captured whose class says `capturable = True` and whose `layer` runs on the Triton backend of
+    `kernels`. In training such a network does the same in every step: it reads no values of tensors, takes no random
+    choice of Python's, and is called with tensors of its device. A compiled network, or one with hooks inside, is left
+    alone. Of the calls of one batch the first is a graph.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Capture the network from its third step on."""
-        network: Any = pl_module.network
+        network: Any = getattr(pl_module, "network", None)
         alone_on_gpu = pl_module.device.type == "cuda" and trainer.world_size == 1
-        if alone_on_gpu and has_gpu_kernel(network) and not trainer._detect_anomaly:
+        if alone_on_gpu and is_capturable(network) and not trainer._detect_anomaly:
             network.forward = Graphed(network)  # hides the method of the class
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Let the next call be a graph: no backward pass needs the results of the last one any more."""
+        if (graphed := _graphed(pl_module)) is not None:
+            graphed.called = False
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Save the gradients that are accumulated: they may lie where the graph writes those of this batch."""
+        if (graphed := _graphed(pl_module)) is not None:
+            for parameter in graphed.parameters:
+                if parameter.grad is not None:
+                    parameter.grad = parameter.grad.clone()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Free the graphs."""
-        vars(pl_module.network).pop("forward", None)
+        if _graphed(pl_module) is not None:
+            del vars(pl_module.network)["forward"]
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Free the graphs."""
+        self.on_train_end(trainer, pl_module)
 
 
-def has_gpu_kernel(network: Any) -> bool:
-    """Return whether the Triton backend runs a network's `layer`, so that nothing in it waits for the CPU."""
-    layer = getattr(network, "layer", None)
-    if not isinstance(layer, RecurrentLayer):
+def _graphed(pl_module: LightningModule) -> "Graphed | None":
+    forward = getattr(getattr(pl_module, "network", None), "forward", None)
+    return forward if isinstance(forward, Graphed) else None
+
+
+def is_capturable(network: Any) -> bool:
+    """Return whether a network can be captured, and the Triton backend runs its `layer`."""
+    if not getattr(network, "capturable", False) or not isinstance(network.layer, RecurrentLayer):
         return False
-    return layer.choose(B=1, tokens=True, ragged=False, learning=True).backend == "triton"
+    compiled = "forward" in vars(network) or network._compiled_call_impl is not None
+    return not compiled and network.layer.choose(B=1, tokens=True, ragged=False, learning=True).backend == "triton"
+
+
+def has_hooks(network: nn.Module) -> bool:
+    """Return whether Python functions would have to run inside the passes of a network."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    inside = [module for module in network.modules() if module is not network]
+    return any(getattr(module, name) for module in inside for name in hooks) or any(
+        parameter._backward_hooks for parameter in network.parameters()
+    )
 
 
 class Graphed:
     """The `forward` of a network that captures a graph when it sees shapes for the third time in training.
+
+    A parameter that is frozen, or whose data lie elsewhere, makes another graph.
 
     Args:
         network: the network, on a CUDA device.
@@ -55,22 +90,26 @@ class Graphed:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self.parameters = list(network.parameters())
         self.eager: Callable[..., Any] = network.forward
+        self.called = False  # whether this batch has had its graph, whose results another call would overwrite
         self.seen: Counter[Any] = Counter()
         self.graphs: dict[Any, Callable[..., Any]] = {}
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Return the results of the network; arguments are tensors, None, or tuples of them."""
-        if not (self.network.training and torch.is_grad_enabled()):
-            return self.eager(*arguments)
+        if named or self.called or not (self.network.training and torch.is_grad_enabled()):
+            return self.eager(*arguments, **named)
         values, tree = tree_flatten(arguments)
         tensors = [value for value in values if isinstance(value, Tensor)]
-        key = str(tree), *(value if value is None else (value.shape, value.dtype) for value in values)
+        inputs = (value if value is None else (value.shape, value.dtype, value.requires_grad) for value in values)
+        key = str(tree), *inputs, *((parameter.data_ptr(), parameter.requires_grad) for parameter in self.parameters)
         if key not in self.graphs:
             self.seen[key] += 1
-            if self.seen[key] < 3 or len(self.graphs) == AT_MOST:
+            if self.seen[key] < 3 or len(self.graphs) == AT_MOST or has_hooks(self.network):
                 return self.eager(*arguments)
             self.graphs[key] = capture(Flat(self.network, self.eager, values, tree), tensors)
+        self.called = True
         return self.graphs[key](*tensors)
 
 
@@ -98,7 +137,7 @@ class Flat(nn.Module):
 def capture(module: nn.Module, tensors: list[Tensor]) -> Callable[..., Any]:
     """Return a function like the module whose passes are CUDA graphs.
 
-    Its results stay valid until the next call. The generator of dropout is left as it was found.
+    Its results and gradients stay valid until the next call. The generator of dropout is left as it was found.
     """
     device = tensors[0].device
     samples = tuple(tensor.clone().requires_grad_(tensor.requires_grad) for tensor in tensors)

@@ -102,13 +102,19 @@ class MetricsCSV(StepCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last steps and close the file."""
-        self._write()
-        self._close()
+        self._end(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the last steps and close the file."""
-        self._write()
-        self._close()
+        self._end(pl_module)
+
+    def _end(self, pl_module: LightningModule) -> None:
+        if hasattr(pl_module, "values_are_read"):
+            pl_module.values_are_read = False  # type: ignore[assignment]  # another trainer may have no such callback
+        try:
+            self._write()
+        finally:  # after a failure of the device nothing can be read
+            self._close()
 
     def _write(self) -> None:
         """Write the rows of all steps that are kept."""

@@ -35,6 +35,8 @@ class CharacterModel(nn.Module):
             bidirectional.
     """
 
+    capturable = True  # training passes can be CUDA graphs, see `callbacks/cuda_graphs.py`
+
     def __init__(
         self, vocabulary: str,
         layer: Callable[[int, int], nn.Module] = LSTM, embedding_size: PositiveInt = 64,

@@ -37,6 +37,8 @@ class RecurrentClassifier(nn.Module):
             is a single one with a dropout of its own.
     """
 
+    capturable = True  # training passes can be CUDA graphs, see `callbacks/cuda_graphs.py`
+
     def __init__(
         self, vocab_size: int, num_classes: int,
         layer: Callable[[int, int], nn.Module] = LSTM, embedding_size: PositiveInt = 64,

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.batches import GraphBatch
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.callbacks.metrics_csv import MetricsCSV, curve, read_metrics
 from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.cli.quiet import quiet
 from lightning_modules.cli.settings import TrainCLI
@@ -110,6 +111,76 @@ def test_a_trainer_of_lightnings_own_logs_the_same_values(tmp_path: Path, train:
     trainer.fit(cli.model, cli.datamodule)
     written = read_metrics(Path("runs/palindrome_lstm/version_0/metrics.csv"))
     assert written == [{"step": step, **row} for step, row in enumerate(rows)]
+
+
+class Weight(TrainingSystem):
+    """Logs its only weight, which the optimizer changes in place."""
+
+    def step(self, batch: Tensor, split: Split) -> Tensor:
+        weight = next(self.network.parameters())
+        self.log_mean(split, "weight", weight)
+        return weight * batch.sum()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.5)
+
+
+class Scalar(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def one_weight(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    quiet()
+    return Trainer(
+        max_epochs=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", default_root_dir=folder, callbacks=[*callbacks], **{"logger": False, **options},
+    )  # fmt: skip
+
+
+def test_a_value_is_that_of_its_step_although_it_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MetricsCSV, "PERIOD", 1000.0)
+    trainer = one_weight(tmp_path, MetricsCSV(tmp_path / "metrics.csv"))
+    trainer.fit(Weight(Scalar()), DataLoader(torch.ones(4, 1)))
+    assert curve(read_metrics(tmp_path / "metrics.csv"), "train/weight") == ([0, 1, 2, 3], [0, -0.5, -1, -1.5])
+
+
+def test_another_trainer_without_metrics_csv_logs_the_values_itself(tmp_path: Path) -> None:
+    system, batches = Weight(Scalar()), DataLoader(torch.ones(4, 1))
+    one_weight(tmp_path, MetricsCSV(tmp_path / "metrics.csv")).fit(system, batches)
+    trainer = one_weight(tmp_path)
+    trainer.fit(system, batches)
+    assert float(trainer.logged_metrics["train/weight"]) == -3.5
+
+
+def test_rows_end_and_the_file_closes_where_the_device_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(values: Any) -> None:
+        raise RuntimeError("the device failed")
+
+    monkeypatch.setattr("lightning_modules.callbacks.metrics_csv.read", fail)
+    callback = MetricsCSV(tmp_path / "metrics.csv")
+    with pytest.raises(RuntimeError, match="the device failed"):
+        one_weight(tmp_path, callback).fit(Weight(Scalar()), DataLoader(torch.ones(4, 1)))
+    assert callback._file is None
+
+
+def test_gradients_that_are_still_scaled_are_not_clipped(tmp_path: Path) -> None:
+    class Scaled(MixedPrecision):
+        def __init__(self) -> None:
+            super().__init__("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+
+    trainer = one_weight(tmp_path, plugins=[Scaled()], gradient_clip_val=1.0)
+    system = Weight(Scalar())
+    system.configure_optimizers = lambda: torch.optim.Adam(system.parameters(), fused=True)  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="does not allow for gradient clipping"):
+        trainer.fit(system, DataLoader(torch.ones(4, 1)))
 
 
 def test_a_run_of_several_parts_a_step_goes_on_exactly(train: Train) -> None:
