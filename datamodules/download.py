@@ -163,7 +163,10 @@ def _get(address: str, path: Path) -> None:
     try:
         fetch_file(address, str(path), None)
     except requests.HTTPError as error:
-        answer = f"{error.response.status_code} {error.response.reason}" if error.response is not None else error
+        answer: object = error
+        if error.response is not None:
+            answer = f"{error.response.status_code} {error.response.reason}"
+            error.response.close()  # pooch leaves the connection open
         raise NotFetched(f"{address} returned {answer}") from error
     except requests.Timeout as error:
         raise NotFetched(f"{address} does not answer within {TIMEOUT} s") from error

@@ -152,7 +152,7 @@ def test_a_cell_of_ones_own_has_samples_and_a_checkpoint(train: Train, monkeypat
     }.items():
         status, _, err = train(*words, *layer.split(), small=False)
         assert status == 2
-        assert err.endswith(f".py: error: {line}\n")
+        assert err.endswith(f": error: {line}\n")
         assert err.count("\n") == 1
 
 
