@@ -35,6 +35,9 @@ def main() -> int:
     except UserError as error:
         status = print_error("study.py", error)
         return 1 if options.started else status
+    except KeyboardInterrupt:  # while the settings are read: the runner itself ends runs that are under way
+        print("stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def list_claims(options: argparse.Namespace) -> int:
         source = f" ({claim.published.source})" if claim.published else ""
         ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
         published = f"{show_published(claim)}{unit}{source}" if claim.published else "–"
-        print(f"\n{claim.id}: {state}\n  {claim.claim}\n  published {published} · ours {ours} · holds if {claim.holds}")
+        bounds = f"holds if {claim.holds}{unit}"
+        print(f"\n{claim.id}: {state}\n  {claim.claim}\n  published {published} · ours {ours} · {bounds}")
         print(f"  {claim.minutes:g} CPU minutes · {claim.shown}\n  {command(claim)}")
     print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
@@ -186,7 +187,7 @@ def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], fai
         unit = f" {claim.unit}" if claim.unit else ""
         ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
         published = f"{show_published(claim)}{unit}" if claim.published else "–"
-        rows.append((claim.id, state, ours, published, str(claim.holds)))
+        rows.append((claim.id, state, ours, published, f"{claim.holds}{unit}"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print()
     for row in rows:

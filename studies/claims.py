@@ -1,6 +1,7 @@
 """The claims of the study: what is claimed, where it was published, how it is run again, and when it holds."""
 
 import dataclasses
+import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,11 +230,16 @@ def _problem(claim: Claim, known: dict[str, Claim]) -> str:
     holds = claim.holds
     if file_name(claim.id) != claim.id or " " in claim.id:
         return "an id is a file name without spaces"
+    if claim.id in PARTS:
+        return "an id cannot be the name of a part"
     if (claim.runs is None) == (claim.analysis is None):
         return "give either runs or analysis"
     if sum(bound is not None for bound in (holds.at_least, holds.at_most, holds.between)) != 1:
         return "holds takes one of at_least, at_most, between"
-    if claim.minutes <= 0:
+    low, high = holds.limits
+    if not low <= high:  # also if one of them is NaN
+        return f"holds cannot be met: {low:g} is not at most {high:g}"
+    if not 0 < claim.minutes < math.inf:
         return f"minutes is {claim.minutes:g}; it must be above 0"
     if claim.runs is not None:
         if not claim.runs.seeds or len(set(claim.runs.seeds)) != len(claim.runs.seeds):

@@ -7,7 +7,6 @@ A block of a page stands between `<!-- results: NAME -->` and `<!-- end of resul
 or a stored benchmark, docs/results/benchmarks/NAME.csv.
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,11 +17,12 @@ from typing import Any
 
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
+from lightning_modules.options import LineParser
 from studies import figures
 from studies.analysis import markdown_rows, markdown_table
 from studies.claims import PARTS, Claim, load
 from studies.results import Result, command, read_results, verdict
-from studies.tables import BENCHMARKS, NONE, load_tables, read_benchmark, render, show, show_published
+from studies.tables import BENCHMARKS, NONE, Table, load_tables, read_benchmark, render, show, show_published
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED_FOLDER = ROOT / "docs" / "results"
@@ -100,10 +100,11 @@ def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: l
         stored = [claim for claim in chosen if claim.id in results]
         parts.append(f"### Claims: {part}\n\n{_claims_table(stored, results, machines)}\n")
         parts += [f"- **{claim.id}**: {claim.why.strip()}" for claim in stored if claim.why]
+        parts.append("")
         if missing := [f"`{claim.id}`" for claim in chosen if claim.id not in results]:
             parts.append(f"\nNot run yet: {', '.join(missing)}.\n")
     if own:
-        parts += _benchmarks()
+        parts += _benchmarks(load_tables(by_id))
     if machines:
         parts += ["## Machines\n", *(f"- **{letter}**: {text}" for text, letter in machines.items())]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).strip() + "\n"
@@ -174,14 +175,16 @@ def _analyses(claims: list[Claim], results: Mapping[str, Result], out: Path) -> 
     return parts
 
 
-def _benchmarks() -> list[str]:
+def _benchmarks(tables: Mapping[str, Table]) -> list[str]:
     """Return the list of stored benchmarks."""
     rows = []
+    blocks = {each: set(BLOCK.findall(each.read_text(encoding="utf-8"))) for each in pages()}
     for path in sorted(BENCHMARKS.glob("*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         where = facts["environment"]
         machine = f"{_machine(where)}; {where['commit']}, {where['date']}" if where else NONE
-        shown = [page for page in pages() if f"<!-- results: {path.stem} -->" in page.read_text(encoding="utf-8")]
+        by = {path.stem, *(name for name, table in tables.items() if path.stem in table.benchmarks)}
+        shown = [page for page, names in blocks.items() if names & by]
         links = (f"[{each.name}]({os.path.relpath(each, PUBLISHED_FOLDER).replace(os.sep, '/')})" for each in shown)
         rows.append(
             {
@@ -228,7 +231,7 @@ def write_docs() -> None:
 
 def main() -> int:
     """Carry out the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = LineParser("studies.page", __doc__)
     parser.add_argument(
         "folder", type=Path, nargs="?", help="a results folder (default: docs/results, with the blocks)"
     )

@@ -173,9 +173,19 @@ def read_results(out: Path) -> dict[str, Result]:
         content = _read_json(path)
         try:
             found[path.stem] = Result(**content)
+            _check(found[path.stem])
         except TypeError as error:
             raise UserError(f"{path} is damaged ({error}); remove it and run the study again") from error
     return found
+
+
+def _check(result: Result) -> None:
+    """Raise TypeError if the runs or files of a stored result are not what Result says."""
+    if not isinstance(result.runs, list) or not isinstance(result.files, dict):
+        raise TypeError("its runs are no list, or its files no names with values")
+    for run in result.runs:
+        if not isinstance(run, dict) or "seed" not in run or not isinstance(run.get("summary"), dict):
+            raise TypeError("a run has no seed or no summary")
 
 
 def values_of(claim: Claim, result: Result) -> list[float | None]:

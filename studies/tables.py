@@ -54,6 +54,12 @@ class Table:
     title: str = ""
     caption: str = ""
 
+    @property
+    def benchmarks(self) -> set[str]:
+        """The stored benchmarks that its cells name."""
+        named = (found for row in self.rows for cell in row for found in PLACEHOLDER.findall(cell))
+        return {found.split("|")[0].strip() for found in named if "|" in found}
+
 
 def load_tables(claims: Mapping[str, Claim], path: Path = FILE) -> dict[str, Table]:
     """Return the tables of a file by their names.

@@ -49,7 +49,11 @@ def test_the_claims_of_the_study_are_valid_and_sorted_by_part() -> None:
         ({"runs": "x.yaml"}, r"runs: 'x.yaml' is not `key: value` lines"),
         ({"published": {"value": 1}}, r"published: source is missing"),
         ({"analysis": {"module": "studies.x"}}, r"give either runs or analysis"),
+        ({"holds": {"between": [2, 1]}}, r"holds cannot be met: 2 is not at most 1"),
+        ({"holds": {"at_least": float("nan")}}, r"holds cannot be met: nan is not at most inf"),
+        ({"minutes": float("nan")}, r"minutes is nan; it must be above 0"),
         ({"id": "a/b"}, r"an id is a file name without spaces"),
+        ({"id": "book"}, r"an id cannot be the name of a part"),
         ({"quick": ["--steps"]}, r"quick must be settings by their keys, since the claim has runs"),
     ],
 )

@@ -104,6 +104,9 @@ def test_damaged_files_are_one_line(own_folder: Path) -> None:
     (OUT / "data" / "a.json").write_text('{"claim": "a"}')
     with pytest.raises(UserError, match=r"a\.json is damaged"):
         read_results(OUT)
+    (OUT / "data" / "a.json").write_text('{"claim": "a", "command": "", "runs": ["x"], "quick": false, "files": {}}')
+    with pytest.raises(UserError, match=r"a\.json is damaged \(a run has no seed or no summary\)"):
+        read_results(OUT)
     (OUT / "data" / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a\.json is damaged"):
         read_results(OUT)
