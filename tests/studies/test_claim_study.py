@@ -65,7 +65,7 @@ def test_finished_runs_are_stored_and_judged(capsys: pytest.CaptureFixture[str])
     assert run_claims(parse(["--only", "short", "short-loss"], None)[0]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
-    assert ["short", "holds", "75.00", "%", "70", "±", "10", "%", "≥", "70"] in rows
+    assert ["short", "holds", "75.00", "%", "70", "±", "10", "%", "≥", "70", "%"] in rows
     assert ["short-loss", "differs", "0.400", "–", "≥", "0.5"] in rows
     assert "1 holds, 1 differs" in out
     stored = results.read_results(Path("runs/study/results"))
@@ -81,7 +81,7 @@ def test_the_list_has_every_claim_with_state_and_command(capsys: pytest.CaptureF
     capsys.readouterr()
     assert list_claims(parse(["--list"], None)[0]) == 0
     out = capsys.readouterr().out
-    assert "short: holds\n  It holds.\n  published 70 ± 10 % (the report) · ours 75.00 % · holds if ≥ 70\n" in out
+    assert "short: holds\n  It holds.\n  published 70 ± 10 % (the report) · ours 75.00 % · holds if ≥ 70 %\n" in out
     assert (
         "  2 CPU minutes · README.md\n  python study.py --config palindrome_lstm.yaml --seeds 1 --data.length 4" in out
     )
