@@ -39,7 +39,7 @@ def tables_in(text: str) -> list[list[list[str]]]:
 
 
 def store(folder: Path, name: str, table: list[list[str]], facts: dict[str, Any], picture: Path | None = None) -> None:
-    """Write a table, its picture, and what is known of them.
+    """Write a table, its picture, and the facts about them.
 
     Args:
         folder: where the benchmarks are stored.

@@ -5,6 +5,7 @@ can be differentiated again, is answered by the reference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,18 +103,24 @@ def recurrent_operator(
 
         @staticmethod
         def forward(ctx: Any, *values: Any) -> Results:
-            results = run(*values)
+            results = _below_autograd(run, *values)
             save(ctx, values, results)
             return results
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-            return differentiate(ctx, *grads, run_backward=run_backward)
+            return differentiate(ctx, *grads, run_backward=partial(_below_autograd, run_backward))
 
     def call(*values: Any) -> Results:
         return operator(*values) if _is_observed(values[: len(names)]) else Eager.apply(*values)
 
     return call
+
+
+def _below_autograd(function: Callable[..., Any], *values: Any) -> Any:
+    """Return function(*values) without autograd's part of the dispatch, as torch.library computes an operator."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return function(*values)
 
 
 def _is_observed(tensors: Sequence[Tensor | None]) -> bool:

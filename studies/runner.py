@@ -23,7 +23,7 @@ NO_DATA = "--data.download true"  # in the last line of a run whose data set is 
 
 @dataclass(eq=False)
 class Task:
-    """A job and what is known of it now.
+    """A job and its state.
 
     Args:
         job: the job.
@@ -53,7 +53,7 @@ class Task:
 
 
 class Watcher(Protocol):
-    """Is told of changes, and shows them."""
+    """Shows the changes that a runner reports."""
 
     def changed(self, task: Task) -> None:
         """The state of a task has changed."""
@@ -69,7 +69,7 @@ class Runner:
         executor: where they run.
         logs: folder for one log per job.
         records: folder where jobs that outlast this process are noted.
-        watcher: is told of changes.
+        watcher: shows changes.
     """
 
     def __init__(
