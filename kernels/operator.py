@@ -99,7 +99,7 @@ def recurrent_operator(
     operator.register_autograd(differentiate, setup_context=save)
 
     class Eager(torch.autograd.Function):
-        """The same without torch.library, whose dispatch takes longer than a short sequence on a GPU."""
+        """The same function without the registered operator's dispatch, which takes longer than a short sequence."""
 
         @staticmethod
         def forward(ctx: Any, *values: Any) -> Results:
@@ -118,7 +118,7 @@ def recurrent_operator(
 
 
 def _below_autograd(function: Callable[..., Any], *values: Any) -> Any:
-    """Return function(*values) without autograd's part of the dispatch, as torch.library computes an operator."""
+    """Return function(*values) without autograd's part of the dispatch, as torch computes a registered operator."""
     with torch._C._AutoDispatchBelowAutograd():
         return function(*values)
 

@@ -43,15 +43,20 @@ def list_claims(options: argparse.Namespace) -> int:
             state += f", see {failed[claim.id]}"
         elif claim.id not in own and claim.id in stored:
             state += ", in docs/results"
-        unit = f" {claim.unit}" if claim.unit else ""
+        ours, published, bounds = values_of(claim, result)
         source = f" ({claim.published.source})" if claim.published else ""
-        ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
-        published = f"{show_published(claim)}{unit}{source}" if claim.published else "–"
-        bounds = f"holds if {claim.holds}{unit}"
-        print(f"\n{claim.id}: {state}\n  {claim.claim}\n  published {published} · ours {ours} · {bounds}")
+        print(f"\n{claim.id}: {state}\n  {claim.claim}")
+        print(f"  published {published}{source} · ours {ours} · holds if {bounds}")
         print(f"  {claim.minutes:g} CPU minutes · {claim.shown}\n  {command(claim)}")
     print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
+
+
+def values_of(claim: Claim, result: results.Result | None) -> tuple[str, str, str]:
+    """Return our value of a claim, the published one and the bounds, with the unit."""
+    unit = f" {claim.unit}" if claim.unit else ""
+    ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
+    return ours, f"{show_published(claim)}{unit}" if claim.published else "–", f"{claim.holds}{unit}"
 
 
 def command(claim: Claim) -> str:
@@ -184,10 +189,7 @@ def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], fai
         result = found.get(claim.id)
         state = "failed" if claim.id in failed else results.verdict(claim, result)
         counts[state] += 1
-        unit = f" {claim.unit}" if claim.unit else ""
-        ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
-        published = f"{show_published(claim)}{unit}" if claim.published else "–"
-        rows.append((claim.id, state, ours, published, f"{claim.holds}{unit}"))
+        rows.append((claim.id, state, *values_of(claim, result)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print()
     for row in rows:
