@@ -61,6 +61,11 @@ ALPHABET = "\n abcdefgh'"  # of a small language model
 SUMMARY = {"steps": 2, "primary_metric": "accuracy", "accuracy": 0.75, "solved_at": None, "steps_per_second": 10.0}
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: gzip writes the time into its files, but pytest-xdist needs equal test names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def save_language_model(network: "CharacterModel") -> Path:
     """Save what generate.py reads of a checkpoint; return its path."""
     import torch
