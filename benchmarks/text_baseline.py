@@ -1,19 +1,19 @@
 """Accuracy of a linear classifier on word counts for the labelled texts. It sees neither word order nor a graph.
 
-    pip install -c constraints.txt '.[benchmarks]'
     python -m benchmarks.text_baseline
 
 TF-IDF and a linear support vector machine with scikit-learn's defaults. It trains on all training texts, including
 those that train.py holds out for validation, and prints test accuracy and macro-F1 in %.
 """
 
-import importlib.util
 import sys
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import f1_score
+from sklearn.svm import LinearSVC
 
 from benchmarks.named_data import make_parser, run
 from datamodules.text_files import PUBLISHED, read_texts
-
-SKLEARN_MISSING = "scikit-learn is not installed: pip install -c constraints.txt '.[benchmarks]'"
 
 
 def main() -> int:
@@ -21,12 +21,6 @@ def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
     options = parser.parse_args()
-    if importlib.util.find_spec("sklearn") is None:
-        parser.exit(2, f"text_baseline: error: {SKLEARN_MISSING}\n")
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.metrics import f1_score
-    from sklearn.svm import LinearSVC
-
     for name in options.names:
         texts = read_texts(name, None, options.download)
         train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))

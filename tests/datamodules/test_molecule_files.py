@@ -1,7 +1,9 @@
 """Files of molecules: a small set made here, the published ones where they are, and what is refused."""
 
+import configparser
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import torch
 
 from datamodules import molecule_files
 from datamodules.data_folders import DataError
-from datamodules.molecule_files import SOURCES, fingerprint, read_graphs, read_tu_dataset
+from datamodules.molecule_files import RDKIT_MISSING, SOURCES, fingerprint, read_graphs, read_tu_dataset
 from datamodules.published import PUBLISHED_SETS
 
+ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RESEARCH_DATA_DIR", ""))
 HAS_RDKIT = importlib.util.find_spec("rdkit") is not None
 # Two graphs: the edge 1–2, and the path 3–4–5.
@@ -139,3 +142,12 @@ def test_files_that_are_missing_or_cut_short(own_folder: Path, monkeypatch: pyte
     with pytest.raises(DataError, match=r"MUTAG/raw lacks MUTAG_A.txt of MUTAG; add --data"):
         read_graphs("MUTAG")
     shutil.rmtree(folder)
+
+
+def test_the_command_for_rdkit_names_an_extra_with_exact_versions() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extra = re.search(r"pip install -c constraints\.txt '\.\[(\w+)\]'", RDKIT_MISSING)[1]
+    exact = [word.partition("==")[0] for word in (ROOT / "constraints.txt").read_text().split()]
+    for package in setup["options.extras_require"][extra].split():
+        assert package.partition(">")[0] in exact
