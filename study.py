@@ -19,8 +19,7 @@ import signal
 import sys
 
 from lightning_modules.errors import UserError, print_error
-from studies.claim_study import list_claims, run_claims
-from studies.config_study import run_configs
+from studies.claim_list import list_claims
 from studies.options import parse
 
 
@@ -31,7 +30,13 @@ def main() -> int:
     try:
         if options.list:
             return list_claims(options)
-        return run_configs(options, overrides) if options.config else run_claims(options)
+        if options.config:  # these import Lightning, which takes seconds
+            from studies.config_study import run_configs
+
+            return run_configs(options, overrides)
+        from studies.claim_study import run_claims
+
+        return run_claims(options)
     except UserError as error:
         status = print_error("study.py", error)
         return 1 if options.started else status

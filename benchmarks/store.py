@@ -19,8 +19,7 @@ from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.options import existing_file
 from studies.analysis import write_rows
-from studies.page import PUBLISHED_FOLDER
-from studies.results import hash_of
+from studies.results import PUBLISHED_FOLDER, hash_of
 
 
 def tables_in(text: str) -> list[list[list[str]]]:

@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from lightning_modules.dotted_keys import flat
-from lightning_modules.environment import environment
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from lightning_modules.options import LineParser
@@ -26,16 +25,18 @@ from lightning_modules.options import LineParser
 Number = float | int | None  # None: there is no such number, as the step at which an unsolved task was solved
 
 
-def parser(name: str, description: str | None) -> LineParser:
+def parser(name: str, description: str | None, reads_runs: bool = False) -> LineParser:
     """Return the parser of an analysis, to which it adds its own options.
 
     Args:
         name: the analysis, as in `python -m studies.NAME`.
         description: what --help prints.
+        reads_runs: whether it reads finished runs, so that it takes --runs.
     """
     made = LineParser(f"studies.{name}", description)
     made.add_argument("--out", type=Path, required=True, help="folder for the results; it is made")
-    made.add_argument("--runs", type=Path, nargs="+", default=[], help="folders of finished runs that are read")
+    if reads_runs:
+        made.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs that are read")
     return made
 
 
@@ -61,6 +62,8 @@ def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu")
     wrong = [name for name, value in numbers.items() if value is not None and not math.isfinite(value)]
     if wrong:
         raise ValueError(f"no finite numbers: {', '.join(wrong)}")
+    from lightning_modules.environment import environment  # imports torch, which a list of claims does without
+
     facts = dict(numbers) | {"environment": environment(device)}
     write_whole(out / "summary.json", json.dumps(facts, indent=2) + "\n")
 
@@ -73,6 +76,22 @@ def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """
     rows = zip(*columns.values(), strict=True)
     write_rows(path, [[*columns], *([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)])
+
+
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Return the columns of a CSV file that `write_csv` wrote, by their names.
+
+    Raises:
+        UserError: if the file cannot be read, has no rows, or a row has not the head's number of cells.
+    """
+    try:
+        head, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        columns = dict(zip(head, ([*column] for column in zip(*rows, strict=True)), strict=True))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run the study again") from error
+    return columns
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:

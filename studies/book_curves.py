@@ -15,11 +15,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lightning_modules.callbacks.colours import colour
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.options import whole_number
+from lightning_modules.run_files import curve, read_metrics
 from studies.analysis import Number, make_folder, parser, write_csv, write_summary
 from studies.book_run import BookRun, read_book_run
 
@@ -35,7 +35,7 @@ Curve = dict[int, float]  # values by iteration
 
 def main(arguments: list[str]) -> int:
     """Carry out the command line; return the exit status."""
-    line = parser("book_curves", __doc__)
+    line = parser("book_curves", __doc__, reads_runs=True)
     line.add_argument("--at", type=whole_number(1), nargs="+", default=[], help="iterations whose values are kept")
     options = line.parse_args(arguments)
     try:

@@ -30,7 +30,7 @@ Numbers = dict[str, float]
 
 def main(arguments: list[str]) -> int:
     """Carry out the command line; return the exit status."""
-    line = parser("book_tables", __doc__)
+    line = parser("book_tables", __doc__, reads_runs=True)
     add = line.add_argument
     add("--length", type=whole_number(2), default=1000, help="characters of a text that is measured (default: 1000)")
     options = line.parse_args(arguments)

@@ -7,81 +7,18 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_modules.errors import UserError, did_you_mean
+from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from studies import results
-from studies.claims import PARTS, Claim, load
+from studies.claim_list import FAILED, ROOT, chosen, counted, read_failed, values_of
+from studies.claims import Claim, load
 from studies.executors import make_executor
 from studies.jobs import Job, StudyJobs
-from studies.live import Display, duration
-from studies.page import PUBLISHED_FOLDER, write_docs, write_page
+from studies.live import Display
+from studies.page import write_docs, write_page
+from studies.results import PUBLISHED_FOLDER
 from studies.runner import Runner, Task
 from studies.runs import StudyRun, make_folder
-from studies.tables import show, show_published
-
-ROOT = Path("runs/study")
-FAILED = "failed.json"  # in the folder above: the log of each claim that failed, by its id
-
-
-def list_claims(options: argparse.Namespace) -> int:
-    """Print every claim: published value and source, ours, command, CPU minutes and state. Return the exit status.
-
-    Ours is that of runs made here; where there are none, the stored one of docs/results.
-    """
-    claims = chosen(load(), options.only)
-    own, stored = results.read_results(options.out or ROOT / "results"), results.read_results(PUBLISHED_FOLDER)
-    failed = read_failed(ROOT)
-    part, counts = "", Counter[str]()
-    for claim in claims:
-        if claim.part != part:
-            part = claim.part
-            print(f"\n{part}\n{'=' * len(part)}")
-        result = own.get(claim.id) or stored.get(claim.id)
-        state = "failed" if claim.id in failed else results.verdict(claim, result)
-        counts[state] += 1
-        if claim.id in failed:
-            state += f", see {failed[claim.id]}"
-        elif claim.id not in own and claim.id in stored:
-            state += ", in docs/results"
-        ours, published, bounds = values_of(claim, result)
-        source = f" ({claim.published.source})" if claim.published else ""
-        print(f"\n{claim.id}: {state}\n  {claim.claim}")
-        print(f"  published {published}{source} · ours {ours} · holds if {bounds}")
-        print(f"  {claim.minutes:g} CPU minutes · {claim.shown}\n  {command(claim)}")
-    print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
-    return 0
-
-
-def values_of(claim: Claim, result: results.Result | None) -> tuple[str, str, str]:
-    """Return our value of a claim, the published one and the bounds, with the unit."""
-    unit = f" {claim.unit}" if claim.unit else ""
-    ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
-    return ours, f"{show_published(claim)}{unit}" if claim.published else "–", f"{claim.holds}{unit}"
-
-
-def command(claim: Claim) -> str:
-    """Return a command that carries a claim out."""
-    return results.command(claim) if claim.runs else f"python study.py --only {claim.id}"
-
-
-def minutes_of(claims: list[Claim]) -> float:
-    """Return the CPU minutes of claims. What several claims share counts once."""
-    each = {str(claim.runs or claim.analysis): claim.minutes for claim in claims}
-    return sum(each.values())
-
-
-def chosen(claims: list[Claim], only: list[str] | None) -> list[Claim]:
-    """Return the claims that `--only` names, by part or by id; all of them without it.
-
-    Raises:
-        UserError: if it names neither.
-    """
-    names = {*PARTS, *(claim.id for claim in claims)}
-    for word in only or []:
-        if word not in names:
-            parts = ", ".join(PARTS)
-            raise UserError(f"--only: {word!r} is neither a part ({parts}) nor a claim{did_you_mean(word, names)}")
-    return [claim for claim in claims if not only or {claim.part, claim.id} & set(only)]
 
 
 def run_claims(options: argparse.Namespace) -> int:
@@ -173,14 +110,6 @@ def note_failed(root: Path, claims: list[Claim], study: StudyJobs, tasks: list[T
     return failed
 
 
-def read_failed(root: Path) -> dict[str, str]:
-    """Return the log of each claim that failed when it was last run."""
-    try:
-        return dict(json.loads((root / FAILED).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
 def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], failed: Mapping[str, str]) -> None:
     """Print what came of each claim: holds, differs, failed or not run."""
     rows = [("claim", "state", "ours", "published", "holds if")]
@@ -195,9 +124,3 @@ def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], fai
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"\n{counted(counts)}")
-
-
-def counted(states: Counter[str]) -> str:
-    """Return how many claims are in each state, as "12 hold, 1 differs"."""
-    many = {"holds": "hold", "differs": "differ"}
-    return ", ".join(f"{count} {many.get(state, state) if count > 1 else state}" for state, count in states.items())

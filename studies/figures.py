@@ -3,7 +3,6 @@
 The file of a picture names the data that it shows, so a picture of older data is found and drawn again.
 """
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from lightning_modules.callbacks.colours import LINES, colour, marker
+from lightning_modules.errors import UserError
+from studies.analysis import read_csv
 
 DRAWN_FROM = "Description"  # the field of a PNG that names the data it shows
 
@@ -195,13 +196,19 @@ def is_drawn_from(picture: Path, paths: Iterable[Path]) -> bool:
 
 
 def read_curves(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the iterations of a stored curve, and for each tag its values [seeds, iterations], NaN where none is."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    iterations = np.array([int(row["iteration"]) for row in rows])
+    """Return the iterations of a stored curve, and for each tag its values [seeds, iterations], NaN where none is.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    columns = read_csv(path)
     values: dict[str, list[list[float]]] = {}
-    for name in list(rows[0])[1:]:
-        values.setdefault(name.rpartition(" ")[0], []).append([float(row[name] or "nan") for row in rows])
+    try:
+        iterations = np.array([int(cell) for cell in columns.pop("iteration")])
+        for name, cells in columns.items():
+            values.setdefault(name.rpartition(" ")[0], []).append([float(cell or "nan") for cell in cells])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run the study again") from error
     return iterations, {tag: np.array(seeds) for tag, seeds in values.items()}
 
 

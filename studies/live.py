@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from studies.durations import duration
 from studies.runner import Task
 from studies.runs import StudyRun
 
@@ -123,11 +124,3 @@ def last_step(path: Path) -> int | None:
         return int(lines[-2].split(",")[column]) + 1
     except (OSError, ValueError, IndexError):
         return None
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as "50 s", "12 min" or "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -21,11 +21,10 @@ from lightning_modules.options import LineParser
 from studies import figures
 from studies.analysis import markdown_rows, markdown_table
 from studies.claims import PARTS, Claim, load
-from studies.results import Result, command, read_results, verdict
+from studies.results import PUBLISHED_FOLDER, Result, command, read_results, verdict
 from studies.tables import BENCHMARKS, NONE, Table, load_tables, read_benchmark, render, show, show_published
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED_FOLDER = ROOT / "docs" / "results"
 BLOCK = re.compile(r"<!-- results: (?P<name>\S+) -->\n.*?<!-- end of results -->", re.DOTALL)
 HEADINGS = {
     "recurrent": "Recurrent networks and their gradients",

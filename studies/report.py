@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.callbacks.colours import colour, line
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.callbacks.summary import LAST, read_summary
 from lightning_modules.files import write_whole
+from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
 from studies.runs import StudyRun
 
 NOTE = (

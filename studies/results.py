@@ -8,7 +8,6 @@
 docs/results is such a folder; `python study.py --only …` makes another, runs/study/results.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -18,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
-from lightning_modules.callbacks.summary import LAST, read_summary
 from lightning_modules.commands import line
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
-from studies.analysis import write_csv
+from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
+from studies.analysis import read_csv, write_csv
 from studies.claims import Claim
 from studies.figures import FROM_RUNS, tags_drawn
 from studies.solving import plateau, reached
 
+PUBLISHED_FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results"  # of the project itself
 POINTS = 320  # rows of a stored curve, at most
 
 
@@ -252,10 +251,8 @@ def _data_folder(out: Path) -> Path:
 def _write_curves(path: Path, columns: dict[str, list[Any]], seeds: list[int]) -> None:
     """Write curves; those of other seeds that the file has already are kept if they have the same iterations."""
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        earlier = {name: [row[name] for row in rows] for name in rows[0]}
-        if earlier["iteration"] == [str(iteration) for iteration in columns["iteration"]]:
+        earlier = read_csv(path)
+        if earlier.get("iteration") == [str(iteration) for iteration in columns["iteration"]]:
             columns = earlier | columns
     write_csv(path, {name: columns[name] for name in columns if name == "iteration" or int(name.split()[-1]) in seeds})
 

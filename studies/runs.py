@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.callbacks.summary import read_summary
 from lightning_modules.cli.run_folder import find_runs, is_running
 from lightning_modules.cli.settings import Seed, parse_settings
 from lightning_modules.errors import UserError
 from lightning_modules.files import file_name
+from lightning_modules.run_files import read_summary
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 NOT_IN_A_STUDY = {  # options of train.py that a study refuses, and the reason

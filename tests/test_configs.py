@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.cli.parser import CONFIGS
 from lightning_modules.cli.settings import TrainCLI
+from lightning_modules.run_files import read_metrics
 
 MUTAG = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "TUDataset" / "MUTAG" / "raw"
 CONFIG_FILES = sorted(CONFIGS.glob("*.yaml"))

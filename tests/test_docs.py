@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.cli.settings import parse_settings
-from studies.claim_study import chosen
+from studies.claim_list import chosen
 from studies.claims import load
 from studies.options import parse
 from studies.runs import plan

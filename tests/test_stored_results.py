@@ -9,8 +9,8 @@ import pytest
 
 from studies import figures
 from studies.claims import load
-from studies.page import BLOCK, PUBLISHED_FOLDER, drawn_figures, page, pages, rewritten
-from studies.results import command, hash_of, read_results, values_of, verdict
+from studies.page import BLOCK, drawn_figures, page, pages, rewritten
+from studies.results import PUBLISHED_FOLDER, command, hash_of, read_results, values_of, verdict
 from studies.tables import BENCHMARKS
 from tests.test_docs import anchors
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import study
-from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.run_files import read_metrics
 from studies.runs import plan
 from tests.conftest import SUMMARY, finish, refusals
 

@@ -16,8 +16,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_experiment_plugin_data
 
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.cli.settings import parse_settings
+from lightning_modules.run_files import curve, read_metrics
 from tests.conftest import refusals
 
 Train = Callable[..., tuple[int, str, str]]

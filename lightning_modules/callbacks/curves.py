@@ -6,7 +6,7 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.run_files import curve, read_metrics
 
 COLOURS = {"train": "#1f77b4", "val": "#d62728"}
 

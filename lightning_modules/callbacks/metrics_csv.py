@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.callbacks.step_values import read
 from lightning_modules.errors import UserError
+from lightning_modules.run_files import read_metrics
 
 HELD_OUT = ("val/", "test/")
 
@@ -201,31 +202,3 @@ def _hash(rows: Iterable[dict[str, float]]) -> Any:
 
 def _content(row: dict[str, float]) -> bytes:
     return repr(sorted(row.items())).encode()
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics.csv, each with the columns that it fills; no rows if there is no file.
-
-    An unfinished last line, left by a killed process, is ignored.
-
-    Raises:
-        UserError: if the file cannot be read, or holds anything but numbers.
-    """
-    if not path.exists():
-        return []
-    rows = []
-    try:
-        text = path.read_text()
-        for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
-            rows.append({name: float(value) if name != "step" else int(value) for name, value in row.items() if value})
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    return rows
-
-
-def curve(rows: list[dict[str, float]], tag: str) -> tuple[list[int], list[float]]:
-    """Return the steps and the values of one tag."""
-    points = [(int(row["step"]), row[tag]) for row in rows if tag in row]
-    return [step for step, _ in points], [value for _, value in points]

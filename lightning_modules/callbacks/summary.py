@@ -9,16 +9,13 @@ import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.commands import line, program
 from lightning_modules.dotted_keys import flat
 from lightning_modules.environment import environment
-from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
-
-LAST = 1000
+from lightning_modules.run_files import LAST, curve, read_metrics
 
 
 class Summary(Callback):
@@ -141,36 +138,3 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         for key, value in flat(config).items()
         if key.startswith(chosen) and isinstance(value, int | float | str)
     }
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """Return the content of summary.json of a finished run.
-
-    Raises:
-        UserError: if the file cannot be read, is cut off, or lacks what a study's table needs.
-    """
-    path = run / "summary.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        problem = _lacking(facts)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-    if problem:
-        raise UserError(f"{path} is damaged ({problem}); remove that file and run the same command again")
-    return facts
-
-
-def _lacking(facts: Any) -> str:
-    """Return which number is missing from a summary, "" if none is."""
-    if not isinstance(facts, dict):
-        return f"it holds a {type(facts).__name__} instead of names with values"
-    quality = facts.get("primary_metric", "accuracy")
-    tested = [tag for tag in facts if tag.startswith("test/")]
-    maybe = ["steps_per_second", *([] if tested or quality != "accuracy" else ["solved_at"])]
-    for name in (*(tested or [quality]), *maybe):
-        value = facts.get(name, "missing")
-        if not (isinstance(value, int | float) or (value is None and name in maybe)):
-            return f"{name} is {value!r}"
-    return ""

@@ -8,7 +8,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch.utils.tensorboard.summary import hparams
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.run_files import read_metrics
 
 # TensorBoard opens the first two groups of tags in alphabetical order. These should be accuracy and loss of training
 # and of validation, so other metrics of a step are in a group that comes later.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batches import GraphBatch
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.graph_property import GraphProperty
+from lightning_modules.run_files import read_metrics
 from tests.conftest import refusals
 
 Train = Callable[..., tuple[int, str, str]]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.callbacks.samples import write_section
 from lightning_modules.language_model import LanguageModel
 from lightning_modules.networks.language_model import CharacterModel
+from lightning_modules.run_files import read_metrics
 from lightning_modules.saved_language_model import load_language_model
 
 Train = Callable[..., tuple[int, str, str]]

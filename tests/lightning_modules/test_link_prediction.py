@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import cross_entropy as reference
 
 from datamodules.knowledge_graphs import find_folder
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.link_prediction import cross_entropy
+from lightning_modules.run_files import read_metrics
 
 Train = Callable[..., tuple[int, str, str]]
 KNOWLEDGE = ["--config", "knowledge_graph.yaml", "--data.path", "ring", "--trainer.accelerator", "cpu"]

@@ -10,10 +10,10 @@ import torch
 from pytorch_lightning import Trainer
 
 from datamodules.node_graphs import Karate
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.networks import gcn
 from lightning_modules.networks.gcn import GCN, sparse_adjacency
 from lightning_modules.node_classification import NodeClassification
+from lightning_modules.run_files import read_metrics
 
 Train = Callable[..., tuple[int, str, str]]
 SAGE = ["--model.network", "lightning_modules.networks.graph_sage.GraphSAGE"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
+from lightning_modules.run_files import read_metrics
 from tests.conftest import refusals
 
 Train = Callable[..., tuple[int, str, str]]

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.batches import GraphBatch
-from lightning_modules.callbacks.metrics_csv import MetricsCSV, curve, read_metrics
+from lightning_modules.callbacks.metrics_csv import MetricsCSV
 from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.cli.quiet import quiet
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.graph_property import GraphProperty
+from lightning_modules.run_files import curve, read_metrics
 from lightning_modules.training_system import Split, TrainingSystem
 
 Train = Callable[..., tuple[int, str, str]]

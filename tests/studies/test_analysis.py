@@ -6,19 +6,30 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import UserError
-from studies.analysis import make_folder, markdown_table, parser, settings_of, write_csv, write_summary
+from studies.analysis import make_folder, markdown_table, parser, read_csv, settings_of, write_csv, write_summary
 from studies.runs import plan
 from tests.conftest import finish
 
 
 def test_options_of_every_analysis(capsys: pytest.CaptureFixture[str]) -> None:
-    line = parser("spectra", "what it does")
+    line = parser("spectra", "what it does", reads_runs=True)
     line.add_argument("--steps", type=int, default=3)
     options = line.parse_args(["--out", "a", "--runs", "b", "c"])
     assert (options.out, options.runs, options.steps) == (Path("a"), [Path("b"), Path("c")], 3)
     with pytest.raises(SystemExit, match="2"):
         line.parse_args([])
-    assert "studies.spectra: error: the following arguments are required: --out" in capsys.readouterr().err
+    assert "studies.spectra: error: the following arguments are required: --out, --runs" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        parser("counts", "what it does").parse_args(["--out", "a", "--runs", "b"])
+    assert "studies.counts: error: unrecognized arguments: --runs b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "iteration,a\n", "iteration,a\n1\n", "iteration,iteration,a\n1,2\n"])
+def test_a_damaged_table_is_one_line(own_folder: Path, text: str) -> None:
+    path = own_folder / "curves.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"curves\.csv is damaged \(.*\); remove it and run the study again"):
+        read_csv(path)
 
 
 def test_the_summary_has_numbers_and_where_they_were_made(own_folder: Path) -> None:

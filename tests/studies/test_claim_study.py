@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from lightning_modules.errors import UserError
-from studies import claim_study, results
-from studies.claim_study import affordable, list_claims, run_claims
+from studies import results
+from studies.claim_list import list_claims
+from studies.claim_study import affordable, run_claims
 from studies.claims import Analysis, Bounds, Published, Runs
 from studies.jobs import StudyJobs
 from studies.options import parse
@@ -40,10 +41,11 @@ def finished(name: str, version: int = 0, **summary: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def own_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("claim_study", "page"):
+    for module in ("claim_list", "claim_study", "page"):
         monkeypatch.setattr(f"studies.{module}.load", lambda: CLAIMS)
     monkeypatch.setattr("studies.page.load_tables", lambda _: {})
-    monkeypatch.setattr(claim_study, "PUBLISHED_FOLDER", Path("published"))
+    for module in ("claim_list", "claim_study"):
+        monkeypatch.setattr(f"studies.{module}.PUBLISHED_FOLDER", Path("published"))
 
 
 def within(budget: float) -> list[str]:
@@ -121,7 +123,7 @@ class Executor(FakeExecutor):
 
 def study_with(executor: Executor, *words: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claim_study, "make_executor", lambda *_: executor)
+        patch.setattr("studies.claim_study.make_executor", lambda *_: executor)
         return run_claims(parse(list(words), None)[0])
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.callbacks.metrics_csv import read_metrics
 from lightning_modules.errors import UserError
+from lightning_modules.run_files import read_metrics
 from studies.executors import LocalExecutor, SlurmExecutor
 
 RUNS = Path("runs/palindrome_lstm")

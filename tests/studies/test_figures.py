@@ -3,6 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from lightning_modules.errors import UserError
 from studies.claims import load
 from studies.figures import FIGURES, Curves, Lengths, draw, is_drawn_from, read_curves, tags_drawn
 from studies.results import store_runs
@@ -38,6 +41,10 @@ def test_training_and_held_out_text_in_two_panels(own_folder: Path) -> None:
         ("train/loss", "val/loss", "train/accuracy"), (1, 2)
     )
     assert draw(figure, OUT) == OUT / "both.png"
+    for damaged in ("step,train/loss 1\n1,2\n", "iteration,train/loss 1\n10,x\n"):
+        (OUT / "data" / "book.csv").write_text(damaged)
+        with pytest.raises(UserError, match=r"book\.csv is damaged"):
+            draw(figure, OUT)
 
 
 def test_numbers_against_the_length(own_folder: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from studies import live
-from studies.live import Display, duration, last_step
+from studies.durations import duration
+from studies.live import Display, last_step
 from studies.runner import Task
 from studies.runs import plan
 from tests.studies.test_runner import FakeJob

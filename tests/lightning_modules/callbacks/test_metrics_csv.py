@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
+from lightning_modules.run_files import curve, read_metrics
 
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:

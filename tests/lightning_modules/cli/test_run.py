@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.step_stream import step_generator
 from datamodules.toy_tasks import BinaryPalindrome
-from lightning_modules.callbacks.metrics_csv import curve, read_metrics
 from lightning_modules.cli.parser import CONFIGS
+from lightning_modules.run_files import curve, read_metrics
 
 Train = Callable[..., tuple[int, str, str]]
 RUN = Path("runs/palindrome_lstm/version_0")
