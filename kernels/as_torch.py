@@ -41,6 +41,8 @@ def _twin(layer: nn.Module) -> nn.Module:
     """Return torch.nn's layer with a layer's own parameters."""
     arguments = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
     options = {name: getattr(layer, name) for name in (*arguments, "nonlinearity") if hasattr(layer, name)}
+    if layer.proj_size:
+        options["proj_size"] = layer.proj_size
     make = _torch_layer(type(layer))
     assert make is not None
     twin = make(**options, device="meta")

@@ -25,13 +25,13 @@ def check_sizes(name: str, sizes: dict[str, Any], dropout: Any) -> None:
 
 
 def check_projection(layer: "RecurrentLayer", hidden_size: int, proj_size: int) -> None:
-    """Raise if `proj_size` is not 0. torch.nn's layers have this argument, but only torch.nn.LSTM uses it."""
+    """Raise if `proj_size` is not 0 and no width below `hidden_size`, or the layer is not the LSTM."""
     if proj_size and layer.torch_layer is not nn.LSTM:
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+    if not isinstance(proj_size, Integral) or isinstance(proj_size, bool):
+        raise TypeError(f"LSTM: proj_size must be a whole number, got {proj_size!r}")
     if proj_size < 0 or proj_size >= hidden_size:
         raise ValueError(f"LSTM: proj_size must be 0, or below hidden_size, got {proj_size}")
-    if proj_size:
-        raise NotImplementedError(f"LSTM: proj_size={proj_size} is not offered; put a Linear behind the layer")
 
 
 def check_vectors(layer: "RecurrentLayer", vectors: Tensor, ranks: set[int], name: str, shapes: str) -> None:
@@ -92,22 +92,23 @@ def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> t
     """
     weight, count, name = layer._stored, len(layer._suffixes), type(layer).__name__
     if hx is None:
-        return (weight.new_zeros(count, B, layer.hidden_size),) * layer.num_states
+        return tuple(weight.new_zeros(count, B, width) for width in layer.state_widths)
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx) if isinstance(hx, list | tuple) else ()
     several = {1: "", 2: "a pair of "}.get(layer.num_states, f"{layer.num_states} of ")
     if not states or not all(isinstance(state, Tensor) for state in states):
         kind = {1: "a tensor", 2: "a pair of tensors (h_0, c_0)"}.get(layer.num_states, several + "tensors")
         raise ValueError(f"{name}: hx must be {kind}, got {type(hx).__name__}")
-    shape = (count, B, layer.hidden_size) if batched else (count, layer.hidden_size)
-    if len(states) != layer.num_states or any(state.shape != shape for state in states):
+    shapes = [(count, B, width) if batched else (count, width) for width in layer.state_widths]
+    if [state.shape for state in states] != shapes:
+        wanted = several + str(list(shapes[0])) if len(set(shapes)) == 1 else ", ".join(str(list(s)) for s in shapes)
         got = f"{len(states)}: " * (len(states) != layer.num_states)
         got += ", ".join(str(list(state.shape)) for state in states)
-        raise RuntimeError(f"{name}: hx must be {several}{list(shape)}, got {got}")
+        raise RuntimeError(f"{name}: hx must be {wanted}, got {got}")
     for state in states:
         if state.device != weight.device:
             raise RuntimeError(f"{name}: hx is on {state.device} and the weights are on {weight.device}")
         _check_dtype(layer, state, "hx", RuntimeError)
-    return tuple(state.reshape(count, B, layer.hidden_size) for state in states)
+    return tuple(state.reshape(count, B, width) for state, width in zip(states, layer.state_widths, strict=True))
 
 
 def _check_rank(layer: "RecurrentLayer", tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:

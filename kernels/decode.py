@@ -47,7 +47,7 @@ class Decoder:
     Args:
         layer: recurrent layer in one direction.
         embedding_weight: vectors of the symbols [V, I].
-        head_weight: [V, H].
+        head_weight: [V, H], or [V, P] for a layer with a projection.
         head_bias: [V].
         dtype: dtype of the products of states and weights; gates and logits keep that of the weights.
 
@@ -76,8 +76,7 @@ class Decoder:
         self.weights = [self._weights(f"_l{k}") for k in range(layer.num_layers)]
         input_t, bias, _, _ = self.weights[0]
         self.table = torch.addmm(bias, embedding_weight, input_t)  # [V, G]
-        empty = head_bias.new_zeros(layer.num_layers, 1, layer.hidden_size)
-        self._set([empty] * layer.num_states, head_bias[None])
+        self._set([head_bias.new_zeros(layer.num_layers, 1, width) for width in layer.state_widths], head_bias[None])
 
     def read(self, tokens: Tensor) -> Tensor:
         """Read tokens [T, N] from an empty state; return the logits of the symbol after each, [T, N, V]."""
@@ -135,7 +134,7 @@ class Decoder:
         else:
             names = (name.removesuffix("?") for name in cell.scripted.weights)
             tensors = dict(zip(names, cell.tensors(weights), strict=True))
-            tensors[cell.scripted.states[0]] = self.head_bias.new_empty(0, layer.hidden_size)
+            tensors[cell.scripted.states[-1]] = self.head_bias.new_empty(0, layer.hidden_size)
             options = (option.split()[1] for option in cell.scripted.options)
             factor = cell.scripted.factor(dict(zip(options, layer.cell_options, strict=True)))
             weight_ih, bias, weight_hh, extra = cell.scripted.fold(tensors, factor)
@@ -144,8 +143,8 @@ class Decoder:
         return weight_ih.T.contiguous(), bias, recurrent, factor
 
     def _set(self, states: list[Tensor], logits: Tensor) -> None:
-        """Go on from states [L, N, H] and logits [N, V]; make the buffers for N samples."""
-        (N, H), self.logits, self.steps = states[0].shape[1:], logits.clone(), []
+        """Go on from states [L, N, ·] and logits [N, V]; make the buffers for N samples."""
+        (N, H), self.logits, self.steps = states[-1].shape[1:], logits.clone(), []
         empty, low = self.logits.new_empty, (False,) * len(states)
         if self.scripted is not None:
             low = self.scripted.low_states
@@ -153,7 +152,7 @@ class Decoder:
             gates, scratch, pair = [empty(1, N, len(bias))], [], []
             if self.scripted is not None:
                 gates += [empty(1, N, width * H) for width in self.scripted.gates[1:]]
-                scratch = [empty(N, weights[0].numel() // H, dtype=self.dtype)]
+                scratch = [empty(N, weights[0].numel() // weights[0].shape[-2], dtype=self.dtype)]
                 scratch += [empty(N, H) for _ in range(self.scripted.forward_scratch)]
             for _ in range(2):
                 dtypes = [self.dtype if is_low else self.head_bias.dtype for is_low in low]

@@ -44,7 +44,7 @@ class RecurrentLayer(TorchAttributes):
         batch_first: whether batched input and output are [B, T, …] rather than [T, B, …].
         dropout: probability that a state is dropped on its way to the next layer, in training.
         bidirectional: whether a second network reads each sequence from its end; the two outputs are concatenated.
-        proj_size: must be 0. torch.nn's layers have this argument in this place.
+        proj_size: width P of the projected state of an LSTM, below `hidden_size`; 0 for none. Others must have 0.
         device: device of the weights.
         dtype: dtype of the weights.
         backend: "auto" takes the fastest that can run; a named one runs or raises.
@@ -52,9 +52,8 @@ class RecurrentLayer(TorchAttributes):
 
     Raises:
         TypeError: if a size is no whole number.
-        ValueError: if a size is not positive, `dropout` no probability, `proj_size` not 0, or the backend unknown or
-            unable to run the cell.
-        NotImplementedError: if `proj_size` is one that torch.nn.LSTM would take.
+        ValueError: if a size is not positive, `dropout` no probability, `proj_size` not below `hidden_size` or not 0
+            for another layer than the LSTM, or the backend unknown or unable to run the cell.
     """
 
     num_states: ClassVar[int] = 1
@@ -83,6 +82,7 @@ class RecurrentLayer(TorchAttributes):
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         checks.check_sizes(name, sizes, dropout)
         checks.check_projection(self, hidden_size, proj_size)
+        self.proj_size = proj_size
         dispatch.check_backend(backend, self._cell, recompute)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -91,7 +91,6 @@ class RecurrentLayer(TorchAttributes):
         self.batch_first = batch_first
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
-        self.proj_size = proj_size
         self.backend: Backend = backend
         self.recompute = recompute
         self._names = list(self.shapes(input_size))
@@ -100,7 +99,7 @@ class RecurrentLayer(TorchAttributes):
         D = 2 if bidirectional else 1
         self._suffixes = [f"_l{k}{direction}" for k in range(num_layers) for direction in ("", "_reverse")[:D]]
         for k, suffix in enumerate(self._suffixes):
-            for parameter, shape in self.shapes(input_size if k < D else D * hidden_size).items():
+            for parameter, shape in self.shapes(input_size if k < D else D * self.state_widths[0]).items():
                 weight = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(parameter + suffix, nn.Parameter(weight))
         self.reset_parameters()
@@ -141,7 +140,8 @@ class RecurrentLayer(TorchAttributes):
 
         Args:
             input: [T, B, I], [B, T, I] with `batch_first`, one sequence [T, I], or a PackedSequence.
-            hx: initial state [L·D, B, H], or a tuple of them, (h_0, c_0) for the LSTMs; zeros by default.
+            hx: initial state [L·D, B, H], or a tuple of them, (h_0, c_0) for the LSTMs; zeros by default. With a
+                `proj_size` P the width of h_0 is P.
             lengths: number of valid steps of each row [B], 1 to T. A row keeps its state after its last valid step, and
                 the outputs after it are zeros.
             output: "sequence" returns every state of the last layer, "last" the last valid one; for two directions
@@ -149,7 +149,8 @@ class RecurrentLayer(TorchAttributes):
             embedding: vectors of the tokens, which `input` then holds; see `forward_ids`.
 
         Returns:
-            The output, [T, B, D·H] or like the input, or [B, D·H] for the last one; and the last state(s) as `hx`.
+            The output, [T, B, D·H] or like the input, or [B, D·H] for the last one, with P for H where there is a
+            projection; and the last state(s) as `hx`.
 
         Raises:
             RuntimeError: if a width, a device or a state's shape or dtype is wrong, or there are no steps.
@@ -257,6 +258,11 @@ class RecurrentLayer(TorchAttributes):
         return step, (weights["weight_ih"], weights.get("bias_ih"))
 
     @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Width of each state; the first is the output's."""
+        return (self.proj_size or self.hidden_size,) + (self.hidden_size,) * (self.num_states - 1)
+
+    @property
     def _cell(self) -> Cell:
         """The cell; for a layer that has only its equations, a cell without loops."""
         return self.cell or Cell(type(self).__name__)
@@ -270,7 +276,7 @@ class RecurrentLayer(TorchAttributes):
     def extra_repr(self) -> str:
         """Return the arguments that differ from the defaults."""
         defaults = {
-            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
             "backend": "auto", "recompute": False,
         }  # fmt: skip
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]

@@ -28,10 +28,16 @@ def lstm(given: Given) -> Results:
     return _run(torch.lstm, given, _two_biases(*given.weights[:3]))
 
 
+def projected_lstm(given: Given) -> Results:
+    """Return all states [T, B, P], the last valid state [B, P] and the last valid cell [B, H]."""
+    *weights, weight_hr = given.weights
+    return _run(torch.lstm, given, [*_two_biases(*weights), weight_hr])
+
+
 def _run(function: Callable[..., Any], given: Given, weights: list[Tensor]) -> Results:
     vectors = given.inputs if given.embedding is None else take_rows(given.inputs, given.embedding)
     train = torch.is_grad_enabled() or torch.jit.is_tracing()  # a trace may be differentiated when it runs
-    one_layer = (len(weights) == 4, 1, 0.0, train, False)  # biases, layers, dropout, train, both ways
+    one_layer = (len(weights) > 3, 1, 0.0, train, False)  # biases, layers, dropout, train, both ways
     if given.lengths is None or not given.lengths.numel():  # no batch of no rows can be packed
         hx = [value[None].to(vectors.dtype) for value in given.states]
         with _quiet(vectors.is_cuda):

@@ -13,7 +13,7 @@ class TorchAttributes(nn.Module):
     """
 
     torch_layer: ClassVar[type[nn.RNNBase] | None] = None  # torch.nn's layer with the same equations
-    proj_size: int  # 0: no projection of the state
+    proj_size: int  # width of the projected state, 0 for no projection
     _names: list[str]  # parameters of one layer and direction
     _suffixes: list[str]  # one for each layer and direction
 

@@ -83,7 +83,7 @@ class ScriptedCell(FusedCell):
         """Return the weights as the loops take them, the candidate's multiplied by `factor`."""
         weight_ih, weight_hh, bias, *others = (tensors[name.removesuffix("?")] for name in self.weights)
         extra = [tensor for tensor in others if tensor is not None]
-        return self._scale(Folded(weight_ih, bias, weight_hh, extra), tensors[self.states[0]].shape[1], factor)
+        return self._scale(Folded(weight_ih, bias, weight_hh, extra), tensors[self.states[-1]].shape[1], factor)
 
     def unfold(self, gradients: Folded, H: int, factor: float) -> dict[str, Tensor | None]:
         """Return the gradients of the tensors by name; the inverse of `fold` for gradients."""
@@ -129,18 +129,21 @@ class ScriptedCell(FusedCell):
         low = tensors["weight_hh"].new_empty(0)
         high = low.new_empty(0, dtype=accumulation_dtype(low.dtype))
         T, B = tensors["inputs"].shape[:2]
-        return T, B, tensors[self.states[0]].shape[1], low, high
+        return T, B, tensors[self.states[-1]].shape[1], low, high
 
     def fake(self, tensors: Named, options: Named) -> Results:
         """Return empty tensors like the results."""
         T, B, H, low, high = self.sizes(tensors)
-        like = [low if is_low else high for is_low in self.low_states]
+        like = [
+            (low if is_low else high).new_empty(T, *tensors[name].shape)
+            for name, is_low in zip(self.states, self.low_states, strict=True)
+        ]
         kept = T if options["keep"] else 0
         return (
-            like[0].new_empty(T, B, H),
-            *(each.new_empty(B, H) for each in like),
-            *([like[0].new_empty(B, H)] if self.returns_before_last else []),
-            *(each.new_empty(T, B, H) for each in like[1:]),
+            like[0],
+            *(torch.empty_like(each[0]) for each in like),
+            *([torch.empty_like(like[0][0])] if self.returns_before_last else []),
+            *like[1:],
             *([low.new_empty(kept, B, width * H) for width in self.gates] if self.keeps_gates else []),
         )
 
@@ -153,8 +156,11 @@ class ScriptedCell(FusedCell):
             width = len(folded.weight_ih) / H
             raise ValueError(f"{type(self).__name__}.gates must begin with {width:g}, the gates that weight_ih has")
         projection = Projection(tensors["inputs"], tensors["embedding"], folded.weight_ih, folded.bias)
-        weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, initial[0], high)
-        states = [workspace(low if is_low else high, T, B, H) for is_low in self.low_states]
+        weights, scratch = [folded.weight_hh.mT.contiguous(), *folded.extra], self.scratch(folded, (B, H), high)
+        states = [
+            workspace(low if is_low else high, T, *first.shape)
+            for first, is_low in zip(initial, self.low_states, strict=True)
+        ]
         keep, k = options["keep"] and self.keeps_gates, chunk_steps(T, B)
         kept = [workspace(low, T if keep else 0, B, width * H) for width in self.gates] if self.keeps_gates else []
         in_place = keep and low.dtype == high.dtype  # the loop works on the kept gates themselves
@@ -174,9 +180,9 @@ class ScriptedCell(FusedCell):
             last.append(rows_before_last(states[0], initial[0], lengths).clone())
         return states[0], *last, *states[1:], *kept
 
-    def scratch(self, folded: Folded, initial: Tensor, high: Tensor) -> list[Tensor]:
+    def scratch(self, folded: Folded, sizes: tuple[int, int], high: Tensor) -> list[Tensor]:
         """Return the buffers that the forward loop overwrites."""
-        (B, H), weight = initial.shape, folded.weight_hh
+        (B, H), weight = sizes, folded.weight_hh
         product = weight.new_empty(B, weight.numel() // weight.shape[-1])
         return [product, *(high.new_empty(B, H) for _ in range(self.forward_scratch))]
 
@@ -196,12 +202,12 @@ class ScriptedCell(FusedCell):
         projection = Projection(tensors["inputs"], tensors["embedding"], again.weight_ih, again.bias)
         projection.start_gradients(folded.weight_ih, high.dtype, wanted["inputs"])
         forward_weights = [again.weight_hh.mT, *again.extra]
-        scratch_again = self.scratch(again, initial[0], high) if rebuilds else []
+        scratch_again = self.scratch(again, (B, H), high) if rebuilds else []
         ended = padding_after(lengths, T) if rebuilds else None
         weights = [folded.weight_hh, *folded.extra]
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
         grad_extra = [torch.zeros_like(tensor, dtype=high.dtype) for tensor in folded.extra]
-        incoming = _Incoming(self, grads, (T, B, H), lengths, high)
+        incoming = _Incoming(self, grads, initial, T, lengths, high)
         widths = self.gates if self.keeps_gates else ()
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in widths]
         grad_gates = [workspace(high, k, B, self.grad_gates * H)]
@@ -241,13 +247,13 @@ class _Incoming:
     """The gradients that reach the states from outside, and those that the backward loop carries along."""
 
     def __init__(
-        self, cell: ScriptedCell, grads: Grads, sizes: tuple[int, int, int], lengths: Tensor | None, high: Tensor
+        self, cell: ScriptedCell, grads: Grads, initial: list[Tensor], T: int, lengths: Tensor | None, high: Tensor
     ) -> None:
         count = len(cell.states)
         last = grads[1 : 1 + count]
-        (T, B, H), self.T = sizes, sizes[0]
+        self.T = T
         self.before_last = grads[1 + count] if cell.returns_before_last else None
-        self.grad_states = [high.new_zeros(B, H) for _ in range(count)]
+        self.grad_states = [high.new_zeros(state.shape) for state in initial]
         self.stored: list[Tensor | None] = [grads[0], *[None] * (count - 1)]  # [T, B, H]
         self.grad_initial: Tensor | None = None  # of the first state, where a row's first step is its last
         for j, grad in enumerate(last):

@@ -54,7 +54,7 @@ class CharacterModel(nn.Module):
         if self.layer.bidirectional:
             raise ValueError("a language model cannot be bidirectional: it would read the characters it has to predict")
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_size, len(vocabulary))
+        self.head = nn.Linear(self.layer.state_widths[0], len(vocabulary))
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Return the logits [B, T, V] of the character after each token, and the state after the last token.
@@ -93,7 +93,8 @@ class CharacterModel(nn.Module):
 def own_options(layer: type[RecurrentLayer]) -> list[str]:
     """Return the names of the constructor's arguments that change a layer's equations, such as `nonlinearity`.
 
-    These are `bias` and all arguments that other recurrent layers lack. A layer keeps each as an attribute.
+    These are `bias`, `proj_size` and all arguments that other recurrent layers lack. A layer keeps each as an
+    attribute.
     """
     parameters = [
         parameter
@@ -102,5 +103,5 @@ def own_options(layer: type[RecurrentLayer]) -> list[str]:
         for parameter in signature(parent.__init__).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
-    common = signature(RecurrentLayer.__init__).parameters.keys() - {"bias"}
+    common = signature(RecurrentLayer.__init__).parameters.keys() - {"bias", "proj_size"}
     return list(dict.fromkeys(parameter.name for parameter in parameters if parameter.name not in common))

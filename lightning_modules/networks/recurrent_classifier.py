@@ -62,7 +62,8 @@ class RecurrentClassifier(nn.Module):
             )
         self.dropout = nn.Dropout(dropout)
         directions = 2 if getattr(self.layer, "bidirectional", False) else 1
-        self.head = nn.Linear(directions * hidden_size, num_classes)
+        width = getattr(self.layer, "proj_size", 0) or hidden_size
+        self.head = nn.Linear(directions * width, num_classes)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -72,6 +72,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
     "gru": GRU,
     "lstm": LSTM,
+    "lstm_projected": lambda I, H, **options: LSTM(I, H, proj_size=(H + 1) // 2 if H > 1 else 0, **options),
     "peephole_full": PeepholeLSTM,
     "peephole_full_tanh": lambda *sizes, **options: PeepholeLSTM(*sizes, candidate="tanh", **options),
     "peephole_diagonal": lambda *sizes, **options: PeepholeLSTM(*sizes, peephole="diagonal", **options),
@@ -81,6 +82,6 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "leaky": Leaky,
 }
 KINDS = [RNN, GRU, LSTM, PeepholeLSTM, Leaky]
-NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm")
-TRITON = tuple(name for name in CELLS if name != "leaky")
+NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_projected")
+TRITON = tuple(name for name in CELLS if name not in ("leaky", "lstm_projected"))
 NO_TRITON = available.refusal(torch.float32, "cpu")  # why its interpreter cannot run the kernels here

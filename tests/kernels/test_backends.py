@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,7 +124,7 @@ def compare(
     torch.manual_seed(T + 10 * B + 100 * I + 1000 * H)
     layer = CELLS[cell](I, H, dtype=dtype, **options)
     count = layer.num_layers * (2 if layer.bidirectional else 1)
-    states = [torch.randn(count, B, H, dtype=dtype) for _ in range(layer.num_states)]
+    states = [torch.randn(count, B, width, dtype=dtype) for width in layer.state_widths]
     lengths = torch.randint(1, T + 1, (B,)) if ragged else None
     inputs = torch.randint(0, 4, (T, B)) if tokens else torch.randn(T, B, I, dtype=dtype)
     embedding = torch.randn(4, I, dtype=dtype) if tokens else None
@@ -222,7 +223,7 @@ def test_gradcheck(cell: str, tokens: bool) -> None:
     lengths = torch.tensor([3, 1])
     ids = torch.tensor([[0, 1], [2, 2], [1, 0]])
     inputs = torch.randn(3, 2, dtype=torch.float64) if tokens else torch.randn(3, 2, 2, dtype=torch.float64)
-    states = [torch.randn(1, 2, 3, dtype=torch.float64) for _ in range(layer.num_states)]
+    states = [torch.randn(1, 2, width, dtype=torch.float64) for width in layer.state_widths]
     names = [name for name, _ in layer.named_parameters()]
 
     def run(inputs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -302,7 +303,8 @@ def test_checkpointing_and_other_devices(cell: str, backend: str) -> None:
     x.grad = None
     layer(x)[0].sum().backward()
     torch.testing.assert_close(once, x.grad)
-    assert CELLS[cell](3, 4, device="meta")(torch.empty(5, 2, 3, device="meta"))[0].shape == (5, 2, 4)
+    shape = CELLS[cell](3, 4, device="meta")(torch.empty(5, 2, 3, device="meta"))[0].shape
+    assert shape == (5, 2, layer.state_widths[0])
 
 
 @every_cell
@@ -331,7 +333,8 @@ def test_autocast_error_is_within_that_of_the_peer(cell: str, tokens: bool, back
     with torch.autocast("cpu", torch.bfloat16):
         ours = run(layer, embedding)
         if layer.cell.native is not None and (cell != "lstm" or onednn_has(torch.bfloat16)):
-            options = {"nonlinearity": "relu"} if cell == "rnn_relu" else {}
+            options: dict[str, Any] = {"nonlinearity": "relu"} if cell == "rnn_relu" else {}
+            options |= {"proj_size": layer.proj_size} if layer.proj_size else {}
             peer = getattr(torch.nn, type(layer).__name__)(16, 32, **options)
             peer.load_state_dict(layer.state_dict())
             theirs = run(peer, embedding)
@@ -385,8 +388,8 @@ def test_operators_are_what_their_fakes_say(cell: str, backend: str, output: str
     """Also for a state that is not contiguous, as torch.compile's code is laid out after the fakes."""
     torch.manual_seed(0)
     layer = CELLS[cell](3, 5, backend=backend)
-    strided = torch.randn(1, 5, 4).transpose(1, 2).requires_grad_()
-    hx = strided if layer.num_states == 1 else (strided, strided)
+    states = [torch.randn(1, width, 4).transpose(1, 2).requires_grad_() for width in layer.state_widths]
+    hx = states[0] if layer.num_states == 1 else tuple(states)
     with _Operators() as operators:
         layer(torch.randn(6, 4, 3), hx, output=output)[0].sum().backward()
     assert len(operators.calls) >= 2

@@ -15,7 +15,7 @@ V = 7
 def make(cell: str, **options: object) -> tuple[RecurrentLayer, Tensor, nn.Linear, Decoder]:
     torch.manual_seed(0)
     layer = CELLS[cell](3, 5, dtype=torch.float64, **options)
-    embedding, head = torch.randn(V, 3, dtype=torch.float64), nn.Linear(5, V, dtype=torch.float64)
+    embedding, head = torch.randn(V, 3, dtype=torch.float64), nn.Linear(layer.state_widths[0], V, dtype=torch.float64)
     with torch.no_grad():
         head.weight.mul_(8)
     return layer, embedding, head, Decoder(layer, embedding, head.weight.detach(), head.bias.detach())

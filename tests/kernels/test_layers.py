@@ -21,6 +21,7 @@ TWINS = [
     (GRU, nn.GRU, {}),
     (RNN, nn.RNN, {}),
     (RNN, nn.RNN, {"nonlinearity": "relu"}),
+    (LSTM, nn.LSTM, {"proj_size": 2, "num_layers": 2, "bidirectional": True, "bias": False}),
     (LSTM, nn.LSTM, {"bias": False}),
     (GRU, nn.GRU, {"bias": False, "num_layers": 2}),
     (RNN, nn.RNN, {"batch_first": True, "bidirectional": True}),
@@ -48,6 +49,8 @@ def pair(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, ba
     """Return a layer and torch.nn's, with the same weights, loaded strictly from one to the other and back."""
     if backend == "triton" and options.get("dtype") == torch.float64:
         pytest.skip("the Triton backend has no float64")
+    if backend == "triton" and options.get("proj_size"):
+        pytest.skip("the Triton backend has no projection")
     torch.manual_seed(0)
     twin, layer = theirs(3, 5, **options), ours(3, 5, backend=backend, **options)
     layer.load_state_dict(twin.state_dict())
@@ -56,8 +59,9 @@ def pair(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, ba
 
 
 def initial(layer: RecurrentLayer, B: int) -> Any:
-    state = torch.randn(layer.num_layers * (2 if layer.bidirectional else 1), B, 5, dtype=layer.weight_ih_l0.dtype)
-    return (state, -state) if layer.num_states == 2 else state
+    count, dtype = layer.num_layers * (2 if layer.bidirectional else 1), layer.weight_ih_l0.dtype
+    states = tuple(torch.randn(count, B, width, dtype=dtype) for width in layer.state_widths)
+    return states if layer.num_states == 2 else states[0]
 
 
 def gradients(module: nn.Module, leaf: torch.Tensor, out: torch.Tensor, final: Any) -> list:
@@ -220,7 +224,19 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
     [
         (lambda: LSTM(3, 5, num_layers=0), ValueError, "num_layers must be positive, got 0"),
         (lambda: LSTM(3, 5, dropout=1.5), ValueError, "dropout must be a probability, got 1.5"),
-        (lambda: LSTM(3, 5, proj_size=2), NotImplementedError, "proj_size=2 is not offered; put a Linear behind"),
+        (lambda: LSTM(3, 5, proj_size=5), ValueError, "proj_size must be 0, or below hidden_size, got 5"),
+        (lambda: LSTM(3, 5, proj_size=2.0), TypeError, r"proj_size must be a whole number, got 2\.0"),
+        (lambda: PeepholeLSTM(3, 5, proj_size=2), ValueError, "only supported for LSTM"),
+        (
+            lambda: LSTM(3, 5, proj_size=2)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))),
+            RuntimeError,
+            r"hx must be \[1, 2, 2\], \[1, 2, 5\], got \[1, 2, 5\], \[1, 2, 5\]",
+        ),
+        (
+            lambda: LSTM(3, 5, proj_size=2, backend="triton")(torch.zeros(4, 2, 3)),
+            ValueError,
+            "no kernels of this cell",
+        ),
         (lambda: LSTM(3, 0), ValueError, "hidden_size must be positive, got 0"),
         (
             lambda: LSTM(3, 5, backend="cudnn"),

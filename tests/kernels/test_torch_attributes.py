@@ -76,6 +76,7 @@ def test_arguments_stand_where_torch_nn_has_them(ours: type[RecurrentLayer], the
         lambda m: m.LSTM(3, 5, proj_size=5),
         lambda m: m.GRU(3, 5, proj_size=2),
         lambda m: m.RNN(3, 5, proj_size=2),
+        lambda m: m.LSTM(3, 5, proj_size=2)(zeros(4, 2, 3), PAIR),
         lambda m: m.RNN(3, 5, nonlinearity="gelu"),
     ],
 )

@@ -9,14 +9,6 @@ from pathlib import Path
 import pytest
 
 SOURCE = os.environ.get("PYTORCH_SOURCE", "")
-NO_PROJECTION = "NotImplementedError: LSTM: proj_size="
-EXCEPTIONS = {  # tests that use proj_size, which the LSTM does not have
-    "test_nn.TestNN.test_cudnn_forward_exception",
-    "test_nn.TestNN.test_projections_lstm_args_check",
-    "test_nn.TestNN.test_projections_lstm_initial_hidden_state",
-    "test_nn.TestNN.test_rnn_weight_norm",
-    "test_nn.TestNNDeviceTypeCPU.test_variable_sequence_cpu_float32",
-}
 
 
 def outcomes(layers: str) -> dict[str, list[str]]:
@@ -36,6 +28,4 @@ def test_what_passes_with_torch_nn_passes_with_ours() -> None:
     passing = {name for name, (outcome, _) in theirs.items() if outcome == "passed"}
     assert len(passing) >= 15, f"so few tests of recurrent layers are no proof: {sorted(passing)}"
     differing = {name: ours[name] for name in passing if ours[name][0] != "passed"}
-    allowed = {name for name, (_, message) in differing.items() if name in EXCEPTIONS and NO_PROJECTION in message}
-    assert not differing.keys() - allowed, {name: differing[name] for name in differing.keys() - allowed}
-    print(f"{len(passing) - len(allowed)} of {len(passing)} pass, {len(allowed)} need proj_size")
+    assert not differing, differing

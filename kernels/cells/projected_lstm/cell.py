@@ -1,0 +1,14 @@
+"""The LSTM with a projected state: the cell. The layer is the LSTM's."""
+
+from kernels import native
+from kernels.cell import Cell
+from kernels.cells.projected_lstm.reference import projected_lstm_step
+from kernels.cells.projected_lstm.scripted import SCRIPTED
+
+PROJECTED_CELL = Cell(
+    name="projected_lstm",
+    weights=("weight_ih", "weight_hh", "bias", "weight_hr"),
+    step=projected_lstm_step,
+    scripted=SCRIPTED,
+    native=native.projected_lstm,
+)
