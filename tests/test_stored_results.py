@@ -19,6 +19,12 @@ MEASURED = re.compile(r"^[≥≤~−]?\d[\d.,]*(?!\w)|±|\d ?%")  # it begins wi
 # Tables that say how large something is, and not what was measured.
 FACTS = ("| `--data.name` | graphs | property | stored splits |",)
 
+# A figure in prose: a number with decimals or with %, and no version of some software or hardware.
+IN_PROSE = re.compile(r"(?<![\w.:/–-])\d[\d,]*\.\d+(?![\w.]*\d)|\d[\d,.]*(?= ?%)")
+VERSION = re.compile(
+    r"(?:[Pp]ython|torch|triton|cuDNN|Lightning|PyG|on|compute capability) \d[\d.]*(?: (?:to|and|or) \d[\d.]*)?"
+)
+
 each_page = pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 
 
@@ -52,6 +58,33 @@ def test_what_a_measured_row_is(row: str, measured: bool) -> None:
     text = f"| a | b |\n| --- | --- |\n{row}\n"
     assert measured_rows(text) == [row] * measured
     assert measured_rows(f"<!-- results: x -->\n{text}<!-- end of results -->\n") == []
+
+
+def prose_figures(text: str) -> list[str]:
+    """Return the figures that stand in the prose of a page."""
+    text = BLOCK.sub("", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    text = re.sub(r"^[|#].*$|`[^`]*`|\[[^]]*\]\([^)]*\)|<[^>]*>", "", text, flags=re.MULTILINE)
+    return IN_PROSE.findall(VERSION.sub("", " ".join(text.split())))
+
+
+def test_what_a_figure_in_prose_is() -> None:
+    text = "Python 3.11 to 3.14, torch 2.13: `--tau 0.5`, 3 rows,\nbut 82.1 ± 1.25, 7 % and 1,234.5 ms\n\n| a | 0.1 |\n"
+    assert prose_figures(text) == ["82.1", "1.25", "7", "1,234.5"]
+
+
+@each_page
+def test_figures_in_prose_are_among_the_stored_results(path: Path) -> None:
+    stored = [PUBLISHED_FOLDER / "README.md", *BENCHMARKS.glob("*.csv"), *PUBLISHED_FOLDER.glob("data/*.md"), *pages()]
+    text = " ".join(
+        each.read_text(encoding="utf-8") if PUBLISHED_FOLDER in each.parents else blocks(each) for each in stored
+    )
+    known = set(re.findall(r"\d[\d,]*(?:\.\d+)?", text))
+    assert [figure for figure in prose_figures(path.read_text(encoding="utf-8")) if figure not in known] == []
+
+
+def blocks(path: Path) -> str:
+    """Return the blocks of stored results on a page."""
+    return " ".join(found[0] for found in BLOCK.finditer(path.read_text(encoding="utf-8")))
 
 
 @each_page
