@@ -3,6 +3,7 @@
 from kernels.as_torch import as_torch
 from kernels.cell import Cell
 from kernels.cells.gru.layer import GRU
+from kernels.cells.layer_norm_lstm.layer import LayerNormLSTM
 from kernels.cells.lstm.layer import LSTM
 from kernels.cells.peephole_lstm.layer import PeepholeLSTM
 from kernels.cells.rnn.layer import RNN
@@ -16,6 +17,7 @@ __all__ = [
     "Backend",
     "Case",
     "Cell",
+    "LayerNormLSTM",
     "PeepholeLSTM",
     "RecurrentLayer",
     "as_torch",

@@ -120,24 +120,25 @@ def _pairs(gates: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tup
         yield gates.flatten(0, 1), states[t - 1 : t - 1 + len(gates)].flatten(0, 1)
 
 
-def keep_gates(kept: list[Tensor], gates: list[Tensor], candidate: slice, factor: float) -> None:
+def keep_gates(kept: list[Tensor], gates: list[Tensor], activated: int, candidate: slice, factor: float) -> None:
     """Write a chunk's gates [k, B, ·] into their 16-bit copies; `gates` are overwritten.
 
-    The candidate's s, columns `candidate` of the first buffer, is stored as factor · (s − ½), with the factor −2 or 2
-    for a tanh, and as itself for a logistic. So a tanh near zero keeps its precision; s, near ½, would lose it.
+    The candidate's s, columns `candidate` of the buffer with the index `activated`, is stored as factor · (s − ½), with
+    the factor −2 or 2 for a tanh, and as itself for a logistic. So a tanh near zero keeps its precision; s, near ½,
+    would lose it.
     """
     if factor != 1.0:
-        gates[0][..., candidate].sub_(0.5).mul_(factor)
+        gates[activated][..., candidate].sub_(0.5).mul_(factor)
     for copy, gate in zip(kept, gates, strict=True):
         copy.copy_(gate)
 
 
-def kept_gates(gates: list[Tensor], kept: list[Tensor], candidate: slice, factor: float) -> None:
+def kept_gates(gates: list[Tensor], kept: list[Tensor], activated: int, candidate: slice, factor: float) -> None:
     """Undo `keep_gates`: write a chunk's gates from their 16-bit copies."""
     for gate, copy in zip(gates, kept, strict=True):
         gate.copy_(copy)
     if factor != 1.0:
-        gates[0][..., candidate].div_(factor).add_(0.5)
+        gates[activated][..., candidate].div_(factor).add_(0.5)
 
 
 def scale_rows(weight: Any, factor: float, rows: slice) -> Any:

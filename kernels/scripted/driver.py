@@ -53,7 +53,8 @@ class ScriptedCell(FusedCell):
     # projection before the loop, so an LSTM has (4,), a GRU (3, 1).
     gates: ClassVar[tuple[int, ...]] = (1,)
     keeps_gates: ClassVar[bool] = True  # whether the backward loop reads the gates at all
-    # Index of the candidate among the blocks of H rows of the weights, and of H columns of the first buffer. Its
+    activated: ClassVar[int] = 0  # index of the buffer that holds the gates after their functions
+    # Index of the candidate among the blocks of H rows of the weights, and of H columns of that buffer. Its
     # weights are multiplied by `factor`; `keep_gates` says how it is stored in 16 bits.
     candidate: ClassVar[int] = 0
     # Width of the buffer that the backward loop fills. Its first columns are the gradient of the input projection.
@@ -96,7 +97,7 @@ class ScriptedCell(FusedCell):
         return Folded(weight_ih, bias, weight_hh, weights.extra)
 
     def candidate_rows(self, H: int) -> slice:
-        """Return the rows of the candidate in the weights, which are its columns in the first buffer."""
+        """Return the rows of the candidate in the weights, which are its columns in the buffer `activated`."""
         return slice(self.candidate * H, self.candidate * H + H)
 
     def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
@@ -117,7 +118,7 @@ class ScriptedCell(FusedCell):
         collect_recurrent(total, t, grads, states[0], initial[0])
 
     def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:
-        """Return the gradients of `Folded.extra` from one chunk, after its backward loop."""
+        """Return the gradients of `Folded.extra` from one chunk, after its backward loop; none if that adds them."""
         return []
 
     def count_results(self) -> int:
@@ -173,7 +174,7 @@ class ScriptedCell(FusedCell):
             own_ended = None if ended is None else ended[t:end]
             self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, scratch))
             if keep and not in_place:
-                keep_gates([each[t:end] for each in kept], gates, candidate, factor)
+                keep_gates([each[t:end] for each in kept], gates, self.activated, candidate, factor)
             before = [state[end - 1] for state in states]
         last = [last_rows(state, lengths) for state in states]
         if self.returns_before_last:
@@ -223,16 +224,17 @@ class ScriptedCell(FusedCell):
                 rebuilt = ForwardChunk(gates, own, before, forward_weights, factor, own_ended, scratch_again)
                 self.rebuild(rebuilt, t, states, initial)
             elif gates and not in_place:
-                kept_gates(gates, [each[t:end] for each in kept], candidate, factor)
+                kept_gates(gates, [each[t:end] for each in kept], self.activated, candidate, factor)
             pair = [each[: end - t] for each in grad_gates]
             chunk = BackwardChunk(
-                incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch
-            )
+                incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch,
+                grad_extra,
+            )  # fmt: skip
             self.backward_loop(chunk)
             projection.collect(t, *pair)
             self.collect_recurrent(grad_weight_hh, t, pair[1][..., first * H : end_block * H], states, initial)
-            if grad_extra:
-                torch._foreach_add_(grad_extra, self.extra_gradients(chunk))
+            if grad_extra and (added := self.extra_gradients(chunk)):
+                torch._foreach_add_(grad_extra, added)
         grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
         gradients = Folded(grad_weight_ih, grad_bias, grad_weight_hh, grad_extra)
         return {

@@ -45,6 +45,8 @@ class BackwardChunk(NamedTuple):
     grad_gates: list[Tensor]
     grad_states: list[Tensor]  # the gradients of the states [B, H] each, to be taken from after the chunk to before it
     scratch: list[Tensor]  # to overwrite [B, H]: one in the dtype of the weights, then `ScriptedCell.backward_scratch`
+    # The gradients of `Folded.extra`, to be added to; a cell with `extra_gradients` leaves them alone.
+    grad_extra: list[Tensor]
 
 
 def loop(function: Callable[..., None]) -> Callable[..., None]:

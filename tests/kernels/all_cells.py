@@ -5,10 +5,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from kernels import GRU, LSTM, RNN, PeepholeLSTM, RecurrentLayer
+from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, RecurrentLayer
 from kernels.triton import available
 
 LEAKY = '''"""A leaky Elman network, h = (h′ + tanh(W x + b + U h′)) / 2: its equations and its scripted loops."""
@@ -67,6 +68,17 @@ FOLDER = Path(_folder.name)
 sys.path.append(str(FOLDER))
 Leaky: type[RecurrentLayer] = importlib.import_module("leaky_cell").Leaky
 
+
+def layer_norm_lstm(*sizes: int, **options: Any) -> LayerNormLSTM:
+    """Return a LayerNormLSTM whose gains are not 1 and whose biases are not 0."""
+    layer = LayerNormLSTM(*sizes, **options)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if not name.startswith("weight"):
+                parameter += 0.3 * torch.randn_like(parameter)
+    return layer
+
+
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_tanh": RNN,
     "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
@@ -79,9 +91,10 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "peephole_diagonal_sigmoid": lambda *sizes, **options: PeepholeLSTM(
         *sizes, peephole="diagonal", candidate="sigmoid", **options
     ),
+    "layer_norm_lstm": layer_norm_lstm,
     "leaky": Leaky,
 }
-KINDS = [RNN, GRU, LSTM, PeepholeLSTM, Leaky]
+KINDS = [RNN, GRU, LSTM, PeepholeLSTM, LayerNormLSTM, Leaky]
 NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_projected")
-TRITON = tuple(name for name in CELLS if name not in ("leaky", "lstm_projected"))
+TRITON = tuple(name for name in CELLS if name not in ("leaky", "lstm_projected", "layer_norm_lstm"))
 NO_TRITON = available.refusal(torch.float32, "cpu")  # why its interpreter cannot run the kernels here

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import GRU, LSTM, RNN, PeepholeLSTM, forced
+from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, forced
 from kernels.cells.lstm.reference import lstm_step
 from kernels.cells.peephole_lstm.reference import peephole_step
 from kernels.cells.rnn.reference import rnn_step
@@ -65,6 +65,41 @@ def test_diagonal_output_gate_sees_the_new_cell() -> None:
     torch.testing.assert_close(h, torch.tanh(c_new) * torch.sigmoid(c_new))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norm_lstm_is_an_lstm_cell_with_three_layer_norms(bias: bool) -> None:
+    """The paper's equations 20 to 22 from nn.Linear and nn.LayerNorm, whose two biases of the gates are one here."""
+    torch.manual_seed(0)
+    layer = LayerNormLSTM(3, 4, bias=bias, dtype=torch.float64)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    of_input, of_state = (nn.Linear(size, 16, bias=False, dtype=torch.float64) for size in (3, 4))
+    norms = [nn.LayerNorm(size, dtype=torch.float64) for size in (16, 16, 4)]
+    names = ("weight_ih_l0", "weight_hh_l0", "gain_ih_l0", "gain_hh_l0", "gain_c_l0")
+    for module, name in zip((of_input, of_state, *norms), names, strict=True):
+        module.weight.data = layer.get_parameter(name).data
+    if bias:
+        nn.init.normal_(norms[0].bias)
+        norms[1].bias.data, norms[2].bias.data = layer.bias_l0 - norms[0].bias, layer.bias_c_l0
+    x, h, c = torch.randn(5, 2, 3, dtype=torch.float64), *torch.randn(2, 1, 2, 4, dtype=torch.float64)
+    out, final = layer(x, (h, c))
+    h, c = h[0], c[0]
+    for t in range(5):
+        i, f, g, o = (norms[0](of_input(x[t])) + norms[1](of_state(h))).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * norms[2](c).tanh()
+        torch.testing.assert_close(out[t], h)
+    torch.testing.assert_close(final, (h[None], c[None]))
+
+
+def test_layer_norm_lstm_starts_with_gains_of_one_and_no_biases() -> None:
+    layer = LayerNormLSTM(3, 5)
+    for name, parameter in layer.named_parameters():
+        if name.startswith("weight"):
+            assert 0.8 / 5**0.5 < parameter.abs().max() <= 1 / 5**0.5
+        else:
+            assert (parameter == float("gain" in name)).all()
+
+
 @pytest.mark.parametrize(("d", "n"), [(64, 256), (3, 5)])
 def test_parameter_counts(d: int, n: int) -> None:
     def count(layer: nn.Module) -> int:
@@ -73,6 +108,7 @@ def test_parameter_counts(d: int, n: int) -> None:
     assert count(LSTM(d, n)) == 4 * (n * d + n**2 + n) + 4 * n  # torch.nn's second bias
     assert count(PeepholeLSTM(d, n)) == 4 * n * d + 3 * n**2 + 4 * n
     assert count(PeepholeLSTM(d, n, peephole="diagonal")) == count(LSTM(d, n)) + 3 * n
+    assert count(LayerNormLSTM(d, n)) == 4 * (n * d + n**2) + 3 * 4 * n + 2 * n
     assert count(RNN(d, n)) == n * d + n**2 + 2 * n
     assert count(GRU(d, n)) == 3 * count(RNN(d, n))
 
