@@ -20,6 +20,7 @@ class Given(NamedTuple):
     weights: tuple[Any, ...]  # the tensors that `Cell.weights` names, None for one that the layer lacks
     states: tuple[Tensor, ...]  # before the first step [B, H]
     lengths: Tensor | None  # valid steps of each row [B], None for T; outputs after the last valid one are not used
+    resets: Tensor | None = None  # marks the steps that a row enters with states of zero [T, B]
     options: tuple[Any, ...] = ()  # of the cell, such as the function of its candidate
     keep: bool = True  # whether to keep the gates for the backward pass, rather than compute them again there
     last_only: bool = False  # whether only the last states are wanted, so that the first result may be empty

@@ -83,6 +83,18 @@ def check_lengths(lengths: Tensor, T: int, B: int, device: torch.device) -> Tens
     return lengths.to(device, torch.int64)
 
 
+def check_resets(resets: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return resets on a device; they must be bool and have a shape, [T, B] as the caller lays out the input.
+
+    Raises:
+        ValueError: if they are no bool tensor of this shape.
+    """
+    if not isinstance(resets, Tensor) or resets.dtype != torch.bool or resets.shape != shape:
+        got = f"{resets.dtype} {list(resets.shape)}" if isinstance(resets, Tensor) else type(resets).__name__
+        raise ValueError(f"resets must be torch.bool {list(shape)}, one for each step of the input, got {got}")
+    return resets.to(device)
+
+
 def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> tuple[Tensor, ...]:
     """Return the checked initial state(s) [L·D, B, H], zeros where `hx` is None.
 

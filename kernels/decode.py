@@ -160,7 +160,7 @@ class Decoder:
                     [state[k : k + 1].to(dtype, copy=True) for state, dtype in zip(states, dtypes, strict=True)]
                 )
             even, odd = (
-                ForwardChunk(gates, after, [state[0] for state in before], weights, factor, None, scratch)
+                ForwardChunk(gates, after, [state[0] for state in before], weights, factor, None, [], None, scratch)
                 for before, after in (pair, reversed(pair))
             )
             self.steps.append(LayerStep(input_t.to(self.dtype), bias, gates[0][0], even, odd))

@@ -32,6 +32,7 @@ class Case(NamedTuple):
     H: int
     dtype: torch.dtype  # of the products
     device: str  # of the weights, such as "cpu" or "cuda:0"
+    resets: bool = False  # whether rows start anew inside the sequence
 
     @property
     def cuda(self) -> bool:
@@ -61,10 +62,12 @@ RULES = (
     Rule(lambda case: _transformed(), "reference", "only it supports torch.func's transforms"),
     Rule(lambda case: _stays_on_chip(case), "triton", "its kernels keep the weights on the chip"),
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
+    Rule(lambda case: _loops_lack(case) is not None, "reference", "the loops of this cell heed no resets"),
     Rule(lambda case: case.device != "cpu" and _native_fits(case), "native", "cuDNN has these equations"),
     Rule(lambda case: case.cuda, "triton", "the fastest here that has these equations or can recompute the gates"),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
     Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
+    Rule(lambda case: case.resets, "torchscript", "the fastest that has resets inside a sequence"),
     Rule(lambda case: torch.compiler.is_compiling(), "torchscript", UNROLLED),
     Rule(lambda case: _onednn_is_faster(case), "native", "oneDNN's LSTM is the fastest here"),
     Rule(lambda case: True, "torchscript", "the fastest here"),
@@ -110,10 +113,16 @@ def _lack(backend: str, case: Case) -> str | None:
     """Return why a backend cannot run a case on this machine, None if it can."""
     if backend == "triton" and case.cell.triton is None:
         return "it has no kernels of this cell"
+    if backend == "triton" and case.resets:
+        return "its kernels have no resets inside a sequence"
     if backend == "triton":
         return available.refusal(case.dtype, case.device) or plan.refusal(
             case.cell.serial_gates, case.H, case.dtype, case.device
         )
+    if backend == "torchscript":
+        return _loops_lack(case)
+    if backend == "native" and case.resets:
+        return "neither cuDNN nor oneDNN has resets inside a sequence"
     # Under autocast torch.lstm passes sequences of equal lengths to oneDNN without checking that it has their dtype.
     # With weights in 16 bits torch checks, and runs its own loops if oneDNN lacks the dtype.
     if backend == "native" and not case.ragged and autocast_is_on(torch.device(case.device)):
@@ -130,6 +139,13 @@ def _remarks(backend: str, case: Case) -> str:
     if case.cuda and case.cell.triton is not None:
         remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
+
+
+def _loops_lack(case: Case) -> str | None:
+    """Return what the scripted loops of a cell lack for a case, None if nothing."""
+    if case.resets and case.cell.scripted is not None and not case.cell.scripted.has_resets:
+        return "the loops of this cell heed no resets"
+    return None
 
 
 def _onednn_lack(case: Case) -> str | None:

@@ -33,7 +33,7 @@ class FusedCell(ABC):
     def __init__(self) -> None:
         if len(self.low_states) != len(self.states):
             raise TypeError(f"{type(self).__name__}.low_states must have one value for each of {self.states}")
-        tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?")
+        tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?", "resets?")
         arguments = [f"Tensor{'?' * name.endswith('?')} {name.removesuffix('?')}" for name in tensors]
         arguments += [*self.options, *(f"bool {flag}" for flag in self.flags)]
         self.operator = recurrent_operator(
@@ -56,8 +56,8 @@ class FusedCell(ABC):
             state.to(low if is_low else high) for state, is_low in zip(given.states, self.low_states, strict=True)
         ]
         return self.operator(
-            inputs, embedding, weight_ih, weight_hh.to(low), bias, *others, *states, given.lengths, *given.options,
-            *(getattr(given, flag) for flag in self.flags),
+            inputs, embedding, weight_ih, weight_hh.to(low), bias, *others, *states, given.lengths, given.resets,
+            *given.options, *(getattr(given, flag) for flag in self.flags),
         )  # fmt: skip
 
     def reference(self, tensors: Named, options: Named) -> Results:
@@ -72,6 +72,7 @@ class FusedCell(ABC):
         return run_steps(
             lambda projected, before: step(projected, before, *arguments),
             tensors["inputs"], tensors["embedding"], (weight_ih, bias), state, tensors["lengths"],
+            tensors["resets"],
         )  # fmt: skip
 
     @abstractmethod

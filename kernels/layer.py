@@ -7,7 +7,7 @@ Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, L layers
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,7 @@ from kernels import checks, dispatch
 from kernels.cell import Cell, Given
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import compute_dtype
-from kernels.layout import Layout, padding_after, reverse_rows
+from kernels.layout import Layout, padding_after, reverse_resets, reverse_rows
 from kernels.reference import State, run_steps
 from kernels.torch_attributes import TorchAttributes
 
@@ -133,6 +133,7 @@ class RecurrentLayer(TorchAttributes):
         hx: Any = None,
         *,
         lengths: Tensor | None = None,
+        resets: Tensor | None = None,
         output: Output = "sequence",
         embedding: Tensor | None = None,
     ) -> tuple[Any, Any]:
@@ -144,6 +145,10 @@ class RecurrentLayer(TorchAttributes):
                 `proj_size` P the width of h_0 is P.
             lengths: number of valid steps of each row [B], 1 to T. A row keeps its state after its last valid step, and
                 the outputs after it are zeros.
+            resets: marks the steps at which a row starts anew, bool [T, B], or like the input without its vectors. The
+                state that enters a marked step is zero, in every layer, also before the first step; no gradient passes.
+                The reverse direction enters the step before a marked one with zeros. Marks after a row's end are
+                ignored.
             output: "sequence" returns every state of the last layer, "last" the last valid one; for two directions
                 that is [h→(T), h←(1)].
             embedding: vectors of the tokens, which `input` then holds; see `forward_ids`.
@@ -154,8 +159,8 @@ class RecurrentLayer(TorchAttributes):
 
         Raises:
             RuntimeError: if a width, a device or a state's shape or dtype is wrong, or there are no steps.
-            ValueError: if a rank, dtype, length or `output` is wrong; the message names it. Lengths on a GPU are
-                checked by an asynchronous device assert.
+            ValueError: if a rank, dtype, length, `resets` or `output` is wrong; the message names it. Lengths on a GPU
+                are checked by an asynchronous device assert.
         """
         if embedding is not None:
             checks.check_ids(self, input, embedding)  # type: ignore[arg-type]
@@ -163,6 +168,8 @@ class RecurrentLayer(TorchAttributes):
         elif isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence has its own lengths; lengths= must be None")
+            if resets is not None:
+                raise ValueError("resets= cannot be combined with a PackedSequence; pass a padded tensor and lengths=")
             checks.check_vectors(self, input.data, {2}, "a PackedSequence's data", "[rows, I]")
             layout = Layout(packed=input)
         else:
@@ -174,8 +181,11 @@ class RecurrentLayer(TorchAttributes):
         T, B = inputs.shape[:2]
         if lengths is not None:
             lengths = checks.check_lengths(lengths, T, B, inputs.device)
+        if resets is not None:
+            resets = checks.check_resets(resets, layout.steps(T, B), inputs.device)
+            resets, _ = layout.time_first(resets, None)
         state = layout.sort_states(checks.initial_states(self, hx, B, layout.batched))
-        sequence, final = self._run_layers(inputs, embedding, state, lengths, output == "last")
+        sequence, final = self._run_layers(inputs, embedding, state, lengths, resets, output == "last")
         final = layout.restore_states(final)
         result: Any
         if output == "last":  # a copy of the last layer's, both directions side by side
@@ -192,6 +202,7 @@ class RecurrentLayer(TorchAttributes):
         hx: Any = None,
         *,
         lengths: Tensor | None = None,
+        resets: Tensor | None = None,
         output: Output = "sequence",
     ) -> tuple[Tensor, Any]:
         """Run over a batch of sequences of tokens; the same as calling with `embedding_weight[ids]`, and faster.
@@ -202,6 +213,7 @@ class RecurrentLayer(TorchAttributes):
                 sparse and scale_grad_by_freq have no effect.
             hx: as in `forward`, like the rest.
             lengths: number of valid steps.
+            resets: where rows start anew.
             output: what to return.
 
         Raises:
@@ -210,9 +222,10 @@ class RecurrentLayer(TorchAttributes):
         """
         if embedding_weight is None:
             raise ValueError("embedding_weight must be a tensor, got None")
-        return self(ids, hx, lengths=lengths, output=output, embedding=embedding_weight)  # so that hooks run
+        # By a call, so that hooks run.
+        return self(ids, hx, lengths=lengths, resets=resets, output=output, embedding=embedding_weight)
 
-    def explain(self, T: int, B: int, tokens: bool = False, ragged: bool = False) -> None:
+    def explain(self, T: int, B: int, tokens: bool = False, ragged: bool = False, resets: bool = False) -> None:
         """Print which backend would run the first layer over B sequences of T steps now, and why.
 
         Args:
@@ -220,9 +233,10 @@ class RecurrentLayer(TorchAttributes):
             B: number of sequences.
             tokens: whether the input is tokens, for `forward_ids`.
             ragged: whether rows have lengths of their own.
+            resets: whether rows start anew inside the sequence.
         """
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
-        backend, reason = self.choose(B, tokens, ragged, learning)
+        backend, reason = self.choose(B, tokens, ragged, learning, resets)
         dtype, device = compute_dtype(self._stored), self._stored.device.type
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
@@ -282,7 +296,7 @@ class RecurrentLayer(TorchAttributes):
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
 
-    def choose(self, B: int, tokens: bool, ragged: bool, learning: bool) -> dispatch.Choice:
+    def choose(self, B: int, tokens: bool, ragged: bool, learning: bool, resets: bool = False) -> dispatch.Choice:
         """Return the backend that would run the first layer now, and why.
 
         Args:
@@ -290,16 +304,23 @@ class RecurrentLayer(TorchAttributes):
             tokens: whether the input is tokens, for `forward_ids`.
             ragged: whether rows have lengths of their own.
             learning: whether there will be a backward pass.
+            resets: whether rows start anew inside the sequence.
         """
         dtype, device = compute_dtype(self._stored), str(self._stored.device)
         case = Case(
-            cell=self._cell, tokens=tokens, ragged=ragged, learning=learning,
+            cell=self._cell, tokens=tokens, ragged=ragged, resets=resets, learning=learning,
             recompute=self.recompute, B=B, H=self.hidden_size, dtype=dtype, device=device,
         )  # fmt: skip
         return dispatch.choose(self.backend, case)
 
     def _run_layers(
-        self, inputs: Tensor, embedding: Tensor | None, state: State, lengths: Tensor | None, last: bool
+        self,
+        inputs: Tensor,
+        embedding: Tensor | None,
+        state: State,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        last: bool,
     ) -> tuple[Tensor, State]:
         """Run all layers and directions: inputs [T, B, …], states [L·D, B, H] in; outputs [T, B, D·H], states out."""
         D = 2 if self.bidirectional else 1
@@ -310,6 +331,10 @@ class RecurrentLayer(TorchAttributes):
             inputs = inputs.masked_fill(padding, 0)
         elif padding is not None:
             inputs = torch.where(padding[..., 0], inputs[:1], inputs)
+        starting: Sequence[Tensor | None] = [None] * D
+        if resets is not None:
+            resets = resets if padding is None else resets & ~padding[..., 0]
+            starting = [resets, reverse_resets(resets, lengths)][:D]
         dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
         finals: list[State] = []
         for k in range(self.num_layers):
@@ -319,7 +344,8 @@ class RecurrentLayer(TorchAttributes):
                 weights = self._checked_weights(self._suffixes[index], inputs.device)
                 given = reverse_rows(inputs, lengths) if direction == 1 else inputs
                 own = tuple(value[index] for value in state)
-                sequence, *final = self._run(weights, given, embedding, own, lengths, last and top)
+                arguments = (weights, given, embedding, own, lengths, starting[direction], last and top)
+                sequence, *final = self._run(*arguments)
                 finals.append(tuple(value.to(dtype) for value in final))
                 if not (last and top):
                     sequence = sequence.to(dtype)
@@ -340,6 +366,7 @@ class RecurrentLayer(TorchAttributes):
         embedding: Tensor | None,
         state: State,
         lengths: Tensor | None,
+        resets: Tensor | None,
         last: bool,
     ) -> State:
         """Return all states [T, B, H], which may be empty with `last`, and the last valid state(s) [B, H]."""
@@ -347,12 +374,13 @@ class RecurrentLayer(TorchAttributes):
         tracing = torch.jit.is_tracing()  # a trace may be differentiated when it runs
         wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
         learning, cell = wanted or tracing, self._cell
-        backend, _ = self.choose(inputs.shape[1], embedding is not None, lengths is not None, learning)
+        marks = (embedding is not None, lengths is not None, learning, resets is not None)
+        backend, _ = self.choose(inputs.shape[1], *marks)
         if backend == "reference":
             step, projection = self.equations(weights)
-            return run_steps(step, inputs, embedding, projection, state, lengths)
+            return run_steps(step, inputs, embedding, projection, state, lengths, resets)
         keep = learning and not self.recompute
-        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, self.cell_options, keep, last)
+        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, resets, self.cell_options, keep, last)
         # Under autograd a trace would record a Python function instead of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():

@@ -28,6 +28,12 @@ class Layout(NamedTuple):
             return inputs.unsqueeze(1), lengths
         return inputs.transpose(0, 1) if self.batch_first else inputs, lengths
 
+    def steps(self, T: int, B: int) -> tuple[int, ...]:
+        """Return the shape of one number for each step, as the caller lays out the input."""
+        if not self.batched:
+            return (T,)
+        return (B, T) if self.batch_first else (T, B)
+
     def sort_states(self, states: State) -> State:
         """Return initial states [L·D, B, H] in the order of the rows of `time_first`."""
         if self.packed is None or self.packed.sorted_indices is None:
@@ -63,6 +69,17 @@ def reverse_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:
     steps = torch.arange(sequence.shape[0], device=sequence.device)[:, None]  # [T, 1]
     source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T, B]
     return sequence[source, torch.arange(sequence.shape[1], device=sequence.device)]
+
+
+def reverse_resets(resets: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the resets [T, B] of the reverse direction, in its order of the steps.
+
+    A reset at step t cuts a sequence between t − 1 and t. The reverse direction enters step t − 1 behind that cut.
+    """
+    behind = torch.zeros_like(resets)
+    behind[1:] = reverse_rows(resets, lengths)[:-1]
+    padding = padding_after(lengths, len(resets))
+    return behind if padding is None else behind & ~padding[..., 0]
 
 
 def last_rows(sequence: Tensor, lengths: Tensor | None) -> Tensor:

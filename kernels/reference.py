@@ -28,6 +28,7 @@ def run_steps(
     projection: tuple[Tensor, Tensor | None],
     state: State,
     lengths: Tensor | None,
+    resets: Tensor | None = None,
 ) -> State:
     """Return all values of the first state [T, B, H], and the last valid ones of every state [B, H].
 
@@ -38,9 +39,12 @@ def run_steps(
         projection: W [G, I], and b [G] or None.
         state: the states before the first step [B, H].
         lengths: number of valid steps of each row [B], None for T. A row keeps its state after its last valid step.
+        resets: marks the steps that a row enters with states of zero [T, B]; none after its last valid step.
     """
     states = []
     for t, projected in enumerate(project(inputs, embedding, *projection)):
+        if resets is not None:
+            state = tuple(before.masked_fill(resets[t][:, None], 0) for before in state)
         new = step(projected, state)
         if lengths is not None:
             running = (t < lengths)[:, None]

@@ -1,6 +1,15 @@
 """What a cell with scripted loops is made of; `kernels/scripted/driver.py` explains it."""
 
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop
+from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, entering, loop, stop_gradient
 
-__all__ = ["BackwardChunk", "Folded", "ForwardChunk", "ScriptedCell", "add_product", "loop"]
+__all__ = [
+    "BackwardChunk",
+    "Folded",
+    "ForwardChunk",
+    "ScriptedCell",
+    "add_product",
+    "entering",
+    "loop",
+    "stop_gradient",
+]

@@ -8,6 +8,7 @@ Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -99,10 +100,44 @@ class Projection:
         return None, table @ self.weight.to(dtype), table.T @ embedding, table.sum(0)
 
 
-def add_recurrent(gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor) -> None:
-    """Add W h(t − 1) to the gates [k, B, G] of steps t … t + k − 1; `states` [T, B, H], `first` [B, H] before them."""
+class Resets:
+    """Where rows start anew, a chunk at a time. There are few of them, so loops touch only these rows.
+
+    Args:
+        resets: marks the steps that a row enters with states of zero [T, B], or None.
+    """
+
+    def __init__(self, resets: Tensor | None) -> None:
+        self.starts: list[int] = []  # of each step's part of `places`, and the end of the last one
+        if resets is None:
+            return
+        (T, self.B), self.places = resets.shape, resets.flatten().nonzero().squeeze(1)
+        self.rows = self.places % max(1, self.B)
+        steps = torch.arange(T + 1, device=resets.device) * self.B
+        self.starts = torch.searchsorted(self.places, steps).tolist()
+
+    def chunk(self, t: int, end: int) -> tuple[list[Tensor], Tensor | None]:
+        """Return `resets` and `reset_places` of the chunk of steps t … end − 1, as in `ForwardChunk`."""
+        if not self.starts or self.starts[t] == self.starts[end]:
+            return [], None
+        none = self.rows[:0]
+        rows = [self.rows[a:b] if b > a else none for a, b in pairwise(self.starts[t : end + 1])]
+        return rows, self.places[self.starts[t] : self.starts[end]] - t * self.B
+
+
+def add_recurrent(
+    gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor, places: Tensor | None
+) -> None:
+    """Add W h(t − 1) to the gates [k, B, G] of steps t … t + k − 1; `states` [T, B, H], `first` [B, H] before them.
+
+    Where a row starts anew, h(t − 1) is 0; `places` are as in `ForwardChunk.reset_places`.
+    """
+    rows = gates.flatten(0, 1)
+    kept = None if places is None else rows[places]
     for target, before in _pairs(gates, t, states, first):
         add_product(target, before.to(weight_t.dtype), weight_t)
+    if places is not None and kept is not None:
+        rows[places] = kept
 
 
 def collect_recurrent(grad_weight: Tensor, t: int, grad_gates: Tensor, states: Tensor, first: Tensor) -> None:

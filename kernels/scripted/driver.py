@@ -2,7 +2,8 @@
 
 A cell describes its own part in a `ScriptedCell`: two loops over the steps of a chunk and the widths of their buffers.
 The driver does the rest: the input projection or the token table, gates kept or rebuilt for the backward pass, 16-bit
-copies, variable lengths, and the gradients of the weights, by one GEMM a chunk.
+copies, variable lengths, the rows that start anew inside a sequence, and the gradients of the weights, by one GEMM a
+chunk.
 
 With variable lengths the loops run on after a row's end, and nothing that they compute there is used: the last states
 are read at the last valid step, and their gradients enter there. After it all gradients are zero.
@@ -22,6 +23,7 @@ from kernels.layout import last_rows, padding_after, rows_before_last, spread_la
 from kernels.operator import Grads, Named, Results
 from kernels.scripted.chunks import (
     Projection,
+    Resets,
     chunk_steps,
     chunks,
     collect_recurrent,
@@ -64,6 +66,8 @@ class ScriptedCell(FusedCell):
     # Number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
     forward_scratch: ClassVar[int] = 0
     backward_scratch: ClassVar[int] = 0  # the same of the backward loop
+    # Whether the loops heed `resets` of their chunks, by `entering` and `stop_gradient`.
+    has_resets: ClassVar[bool] = False
     # Whether the operator also returns the first state before the last valid step.
     returns_before_last: ClassVar[bool] = False
     forward_loop: ClassVar[Callable[..., None]]  # scripted, takes a `ForwardChunk`
@@ -112,7 +116,8 @@ class ScriptedCell(FusedCell):
     ) -> None:
         """Add the part of the chunk that begins at step t to the gradient of `Folded.weight_hh`, `total`.
 
-        `grads` is the gradient of the recurrent product [k, B, R]; states and initial ones are as in `rebuild`. A cell
+        `grads` is the gradient of the recurrent product [k, B, R], zero where a row starts anew; states and initial
+        ones are as in `rebuild`. A cell
         whose recurrent weight is not one matrix on its first state overrides this.
         """
         collect_recurrent(total, t, grads, states[0], initial[0])
@@ -167,12 +172,14 @@ class ScriptedCell(FusedCell):
         in_place = keep and low.dtype == high.dtype  # the loop works on the kept gates themselves
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
         ended, before, candidate = padding_after(lengths, T), initial, self.candidate_rows(H)
+        resets = Resets(tensors["resets"])
         for t, end in chunks(T, B):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own = [state[t:end] for state in states]
             projection.write(t, gates[0])
             own_ended = None if ended is None else ended[t:end]
-            self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, scratch))
+            starting = resets.chunk(t, end)
+            self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, *starting, scratch))
             if keep and not in_place:
                 keep_gates([each[t:end] for each in kept], gates, self.activated, candidate, factor)
             before = [state[end - 1] for state in states]
@@ -205,7 +212,7 @@ class ScriptedCell(FusedCell):
         forward_weights = [again.weight_hh.mT, *again.extra]
         scratch_again = self.scratch(again, (B, H), high) if rebuilds else []
         ended = padding_after(lengths, T) if rebuilds else None
-        weights = [folded.weight_hh, *folded.extra]
+        weights, resets = [folded.weight_hh, *folded.extra], Resets(tensors["resets"])
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
         grad_extra = [torch.zeros_like(tensor, dtype=high.dtype) for tensor in folded.extra]
         incoming = _Incoming(self, grads, initial, T, lengths, high)
@@ -218,23 +225,27 @@ class ScriptedCell(FusedCell):
         for t, end in reversed(chunks(T, B)):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
+            starting = resets.chunk(t, end)
             if rebuilds:
                 projection.write(t, gates[0])
                 own_ended = None if ended is None else ended[t:end]
-                rebuilt = ForwardChunk(gates, own, before, forward_weights, factor, own_ended, scratch_again)
+                rebuilt = ForwardChunk(gates, own, before, forward_weights, factor, own_ended, *starting, scratch_again)
                 self.rebuild(rebuilt, t, states, initial)
             elif gates and not in_place:
                 kept_gates(gates, [each[t:end] for each in kept], self.activated, candidate, factor)
             pair = [each[: end - t] for each in grad_gates]
             chunk = BackwardChunk(
-                incoming.chunk(t, end), own, before, gates, weights, factor, pair, incoming.grad_states, scratch,
-                grad_extra,
+                incoming.chunk(t, end), own, before, gates, weights, factor, *starting, pair, incoming.grad_states,
+                scratch, grad_extra,
             )  # fmt: skip
             self.backward_loop(chunk)
             projection.collect(t, *pair)
-            self.collect_recurrent(grad_weight_hh, t, pair[1][..., first * H : end_block * H], states, initial)
             if grad_extra and (added := self.extra_gradients(chunk)):
                 torch._foreach_add_(grad_extra, added)
+            recurrent = pair[1][..., first * H : end_block * H]
+            if chunk.reset_places is not None:  # the recurrent product is of a zero there
+                recurrent.flatten(0, 1).index_fill_(0, chunk.reset_places, 0.0)
+            self.collect_recurrent(grad_weight_hh, t, recurrent, states, initial)
         grad_inputs, grad_embedding, grad_weight_ih, grad_bias = projection.gradients()
         gradients = Folded(grad_weight_ih, grad_bias, grad_weight_hh, grad_extra)
         return {

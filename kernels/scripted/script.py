@@ -26,6 +26,8 @@ class ForwardChunk(NamedTuple):
     weights: list[Tensor]  # the recurrent weight, transposed [H, R], then `Folded.extra`
     factor: float  # what has been multiplied into the candidate's weights
     ended: Tensor | None  # marks steps after a row's last valid one [k, B, 1]; None where there are none
+    resets: list[Tensor]  # the rows that start anew at each step, int64 [·]; no tensors where none do
+    reset_places: Tensor | None  # the same of all steps, as rows of [k · B]
     # Buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
     # `ScriptedCell.forward_scratch` ones [B, H].
     scratch: list[Tensor]
@@ -40,6 +42,8 @@ class BackwardChunk(NamedTuple):
     gates: list[Tensor]  # what the forward loop left in its buffers
     weights: list[Tensor]  # the recurrent weight [R, H], then `Folded.extra`
     factor: float  # that of the forward loop
+    resets: list[Tensor]  # as in `ForwardChunk`
+    reset_places: Tensor | None
     # A pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the dtypes are equal
     # both are the same tensor.
     grad_gates: list[Tensor]
@@ -74,6 +78,19 @@ def _scripted(function: Callable[..., None]) -> Callable[..., None]:
             return torch.jit.script(function)
         except OSError:  # there is no source to script
             return function
+
+
+def entering(state: Tensor, resets: list[Tensor], t: int) -> Tensor:
+    """Return the state that enters step t, given the one before it: zero in the rows that start anew."""
+    if len(resets) == 0 or resets[t].shape[0] == 0:
+        return state
+    return state.index_fill(0, resets[t], 0.0)
+
+
+def stop_gradient(grad: Tensor, resets: list[Tensor], t: int) -> None:
+    """Set the gradient of the state before step t to zero in the rows that start anew at t."""
+    if len(resets) > 0 and resets[t].shape[0] > 0:
+        grad.index_fill_(0, resets[t], 0.0)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | None = None) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from kernels import Cell, RecurrentLayer
 from kernels.layer import gate_shapes
-from kernels.scripted import BackwardChunk, ForwardChunk, ScriptedCell, add_product, loop
+from kernels.scripted import BackwardChunk, ForwardChunk, ScriptedCell, add_product, entering, loop, stop_gradient
 
 
 def leaky_step(projected, state, weight_hh):
@@ -31,7 +31,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the states h; turn `gates` from W x + b into g = tanh(W x + b + U h′)."""
     h, weight_t = chunk.before[0], chunk.weights[0]
     for t in range(len(chunk.states[0])):
-        g = chunk.gates[0][t]
+        g, h = chunk.gates[0][t], entering(h, chunk.resets, t)
         add_product(g, h.to(weight_t.dtype), weight_t, chunk.scratch[0])
         h = torch.add(h, g.tanh_(), out=chunk.states[0][t]).mul_(0.5)
 
@@ -45,10 +45,12 @@ def backward_loop(chunk: BackwardChunk) -> None:
             grad_h.add_(grad_hidden[t])
         grad = torch.ops.aten.tanh_backward(grad_h.mul_(0.5), chunk.gates[0][t], grad_input=chunk.grad_gates[0][t])
         add_product(grad_h, chunk.grad_gates[1][t].copy_(grad), weight, chunk.scratch[0])
+        stop_gradient(grad_h, chunk.resets, t)
 
 
 class ScriptedLeaky(ScriptedCell):
     name = "leaky"
+    has_resets = True
     step = staticmethod(leaky_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)

@@ -77,6 +77,7 @@ def results(
     states: list[Tensor],
     lengths: Tensor | None = None,
     output: str = "sequence",
+    resets: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Run a layer forward and backward under random weights of all its results; return values and gradients."""
     layer.zero_grad()
@@ -84,10 +85,11 @@ def results(
     hx = tuple(leaves.values()) if layer.num_states == 2 else leaves["state0"]
     if embedding is None:
         leaves["input"] = inputs.clone().requires_grad_()
-        out, final = layer(leaves["input"], hx, lengths=lengths, output=output)
+        out, final = layer(leaves["input"], hx, lengths=lengths, resets=resets, output=output)
     else:
         leaves["embedding"] = embedding.clone().requires_grad_()
-        out, final = layer.forward_ids(inputs, leaves["embedding"], hx, lengths=lengths, output=output)
+        options = {"lengths": lengths, "resets": resets, "output": output}
+        out, final = layer.forward_ids(inputs, leaves["embedding"], hx, **options)
     values = {"output": out} | {
         f"final{k}": value for k, value in enumerate(final if layer.num_states == 2 else [final])
     }
@@ -122,13 +124,14 @@ def compare(
     **options: object,
 ) -> None:
     torch.manual_seed(T + 10 * B + 100 * I + 1000 * H)
+    has_resets = options.pop("resets", False)
     layer = CELLS[cell](I, H, dtype=dtype, **options)
     count = layer.num_layers * (2 if layer.bidirectional else 1)
     states = [torch.randn(count, B, width, dtype=dtype) for width in layer.state_widths]
     lengths = torch.randint(1, T + 1, (B,)) if ragged else None
     inputs = torch.randint(0, 4, (T, B)) if tokens else torch.randn(T, B, I, dtype=dtype)
     embedding = torch.randn(4, I, dtype=dtype) if tokens else None
-    arguments = (layer, inputs, embedding, states, lengths, output)
+    arguments = (layer, inputs, embedding, states, lengths, output, torch.rand(T, B) < 0.4 if has_resets else None)
     with forced("reference"):
         expected = results(*arguments)
     with forced(backend):
@@ -154,12 +157,12 @@ def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool,
 @given(data=st.data())
 def test_drawn_shapes(cell: str, backend: str, data: st.DataObject) -> None:
     T, B, I, H = (data.draw(st.integers(1, 9), label=name) for name in "TBIH")
-    ragged, tokens, bias, bidirectional, recompute = (data.draw(st.booleans()) for _ in range(5))
+    ragged, tokens, bias, bidirectional, recompute, resets = (data.draw(st.booleans()) for _ in range(6))
     output = data.draw(st.sampled_from(["sequence", "last"]))
     options = {"bias": bias, "bidirectional": bidirectional, "recompute": recompute}
     options["num_layers"] = data.draw(st.integers(1, 2))
     dtype = torch.float64 if cell == "layer_norm_lstm" else torch.float32  # a norm of few units magnifies rounding
-    compare(cell, T, B, I, H, dtype, ragged, tokens, output, backend, **options)
+    compare(cell, T, B, I, H, dtype, ragged, tokens, output, backend, resets=resets, **options)
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
@@ -187,6 +190,7 @@ def test_chunks_and_recomputed_gates_give_the_same(cell: str, tokens: bool, monk
         for recompute in (False, True):
             compare(cell, 5, 3, 2, 4, torch.float64, True, tokens, "sequence", recompute=recompute)
             compare(cell, 5, 3, 2, 4, torch.float64, False, tokens, "last", recompute=recompute)
+            compare(cell, 5, 3, 2, 4, torch.float64, True, tokens, "sequence", resets=True, recompute=recompute)
 
 
 @every_cell
@@ -214,6 +218,7 @@ def test_recomputing_keeps_no_gates(cell: str) -> None:
 def test_unscripted_loops_give_the_same(cell: str) -> None:
     with unscripted():
         compare(cell, 4, 3, 2, 5, torch.float64, True, True, "sequence")
+        compare(cell, 4, 3, 2, 5, torch.float64, True, True, "sequence", resets=True)
 
 
 @every_cell

@@ -17,7 +17,7 @@ from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, loop, low_gradient
+from kernels.scripted.script import BackwardChunk, ForwardChunk, entering, loop, low_gradient, stop_gradient
 
 
 @loop
@@ -30,7 +30,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     gates, doubled, weight_t, bias_n = chunk.gates[0], chunk.gates[1], chunk.weights[0], chunk.weights[1]
     H, minus_one = hidden.shape[2], hidden.new_full((), -1.0)
     for t in range(hidden.shape[0]):
-        gate, q, h_new = gates[t], doubled[t], hidden[t]
+        gate, q, h_new, h = gates[t], doubled[t], hidden[t], entering(h, chunk.resets, t)
         torch.mm(h.to(weight_t.dtype), weight_t, out=product)
         gate[:, H:].add_(product[:, : 2 * H]).sigmoid_()
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
@@ -54,7 +54,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     H = hidden.shape[2]
     for t in range(hidden.shape[0] - 1, -1, -1):
         gate, grad, q = gates[t], grad_gates[t], doubled[t]
-        h = hidden[t - 1] if t > 0 else first_h
+        h = entering(hidden[t - 1] if t > 0 else first_h, chunk.resets, t)
         s, r, z = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_s, grad_r = grad[:, :H], grad[:, H : 2 * H]
         grad_z, grad_q = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -74,6 +74,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         else:
             torch.mm(low_gradient(grad, low, t)[:, H:], weight, out=product_low)
             torch.add(product, product_low, out=grad_h)
+        stop_gradient(grad_h, chunk.resets, t)
 
 
 class ScriptedGRU(ScriptedCell):
@@ -83,6 +84,7 @@ class ScriptedGRU(ScriptedCell):
     weights = ("weight_ih", "weight_hh", "bias_ih?", "bias_hh?")
     gates = (3, 1)
     grad_gates = 4
+    has_resets = True
     recurrent_blocks = (1, 4)
     backward_scratch = 1
     step = staticmethod(gru_step)
@@ -125,7 +127,7 @@ class ScriptedGRU(ScriptedCell):
         """Compute s, r, z and q from the stored states."""
         (gate, q), (weight_t, bias_n), H = chunk.gates, chunk.weights, states[0].shape[2]
         recurrent = torch.zeros_like(gate)
-        add_recurrent(recurrent, t, states[0], initial[0], weight_t)
+        add_recurrent(recurrent, t, states[0], initial[0], weight_t, chunk.reset_places)
         gate[..., H:].add_(recurrent[..., : 2 * H]).sigmoid_()
         torch.add(recurrent[..., 2 * H :], bias_n, out=q)
         gate[..., :H].addcmul_(gate[..., H : 2 * H], q).sigmoid_()

@@ -18,7 +18,7 @@ from kernels.cells.layer_norm_lstm.reference import EPSILON, layer_norm_lstm_ste
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, loop, write_product
+from kernels.scripted.script import BackwardChunk, ForwardChunk, entering, loop, stop_gradient, write_product
 
 
 @loop
@@ -33,6 +33,7 @@ def forward_loop(chunk: ForwardChunk, epsilon: float = EPSILON) -> None:
     H = hidden.shape[2]
     for t in range(hidden.shape[0]):
         gate, sums = gates[t], recurrent[t]
+        h, c = entering(h, chunk.resets, t), entering(c, chunk.resets, t)
         write_product(sums, h, weight_t, product)
         normal_x = torch.native_layer_norm(chunk.gates[0][t], [4 * H], gain_x, bias, epsilon)[0]
         normal_h = torch.native_layer_norm(sums, [4 * H], gain_h, None, epsilon)[0]
@@ -63,7 +64,7 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
     H, grad_n, grad = cells.shape[2], chunk.scratch[1], torch.empty_like(chunk.gates[2][0])
     for t in range(cells.shape[0] - 1, -1, -1):
         x, sums, gate, c = chunk.gates[0][t], chunk.gates[1][t], chunk.gates[2][t], cells[t]
-        c_before = cells[t - 1] if t > 0 else first_c
+        c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
@@ -100,6 +101,8 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
         chunk.grad_extra[0].add_(grad_gain)
         for filled in chunk.grad_gates:
             filled[t, :, : 4 * H].copy_(grad_sums)
+        stop_gradient(grad_h, chunk.resets, t)
+        stop_gradient(grad_c, chunk.resets, t)
 
 
 class ScriptedLayerNormLSTM(ScriptedCell):
@@ -111,6 +114,7 @@ class ScriptedLayerNormLSTM(ScriptedCell):
     states = ("h_0", "c_0")
     low_states = (True, False)
     gates = (4, 4, 4)
+    has_resets = True
     activated = 2
     candidate = 2
     grad_gates = 8
@@ -155,7 +159,7 @@ class ScriptedLayerNormLSTM(ScriptedCell):
     def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute h̃ and i, f, s, o from the stored states."""
         (x, recurrent, gates), (weight_t, gain_x, gain_h, bias, *_) = chunk.gates, chunk.weights
-        add_recurrent(recurrent.zero_(), t, states[0], initial[0], weight_t)
+        add_recurrent(recurrent.zero_(), t, states[0], initial[0], weight_t, chunk.reset_places)
         normal_x = layer_norm(x, gain_x.shape, gain_x, bias, EPSILON)
         torch.add(normal_x, layer_norm(recurrent, gain_h.shape, gain_h, None, EPSILON), out=gates).sigmoid_()
 

@@ -18,7 +18,16 @@ from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent
 from kernels.scripted.driver import ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient, write_product
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    add_product,
+    entering,
+    loop,
+    low_gradient,
+    stop_gradient,
+    write_product,
+)
 
 
 @loop
@@ -29,7 +38,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     logistic = chunk.factor == 1.0
     H, has_peephole, peephole = hidden.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(hidden.shape[0]):
-        gate = gates[t]
+        gate, h, c = gates[t], entering(h, chunk.resets, t), entering(c, chunk.resets, t)
         add_product(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         if has_peephole:
@@ -70,7 +79,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t]
-        c_before = cells[t - 1] if t > 0 else first_c
+        c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -100,6 +109,8 @@ def backward_loop(chunk: BackwardChunk) -> None:
         else:
             torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         write_product(grad_h, low_gradient(grad, low, t), weight, product_low)
+        stop_gradient(grad_h, chunk.resets, t)
+        stop_gradient(grad_c, chunk.resets, t)
 
 
 class ScriptedLSTMLike(ScriptedCell):
@@ -107,6 +118,7 @@ class ScriptedLSTMLike(ScriptedCell):
 
     options = ("str candidate",)
     candidate = 2
+    has_resets = True
 
     def factor(self, options: Named) -> float:
         """Return −2 for tanh(x) = 1 − 2 σ(−2x), 1 for a logistic."""
@@ -135,7 +147,7 @@ class ScriptedLSTM(ScriptedLSTMLike):
     def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute i, f, s, o from the stored states."""
         gate, H = chunk.gates[0], states[0].shape[2]
-        add_recurrent(gate, t, states[0], initial[0], chunk.weights[0])
+        add_recurrent(gate, t, states[0], initial[0], chunk.weights[0], chunk.reset_places)
         for peephole in chunk.weights[1:]:
             before = cells_before(chunk)
             gate[..., :H].addcmul_(before, peephole[0])
@@ -152,8 +164,11 @@ class ScriptedLSTM(ScriptedLSTMLike):
 
 
 def cells_before(chunk: ForwardChunk | BackwardChunk) -> Tensor:
-    """Return the cells c′ before each step of a chunk [k, B, H]."""
-    return torch.cat([chunk.before[1][None], chunk.states[1][:-1]])
+    """Return the cells c′ that enter each step of a chunk [k, B, H]."""
+    before = torch.cat([chunk.before[1][None], chunk.states[1][:-1]])
+    if chunk.reset_places is not None:
+        before.flatten(0, 1).index_fill_(0, chunk.reset_places, 0.0)
+    return before
 
 
 SCRIPTED = ScriptedLSTM()

@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from kernels.operator import Grads, Named, Results, recurrent_operator
 from kernels.reference import project
-from kernels.scripted.chunks import Projection, add_recurrent, chunk_steps, chunks, collect_recurrent
+from kernels.scripted.chunks import Projection, Resets, add_recurrent, chunk_steps, chunks, collect_recurrent
 from kernels.scripted.memory import workspace
 
 PROJECTION = ("inputs", "embedding", "weight_ih", "bias")
@@ -24,8 +24,8 @@ def output_forward(tensors: Named, options: Named) -> Results:
     """Return all states [T, B, H], and for the backward pass the output gates.
 
     The tensors: inputs [T, B, I], or tokens [T, B] with an embedding [V, I]; the output gate's weight_ih [H, I],
-    weight_ch [H, H] and bias [H]; the cells before the first step c_0 [B, H], and all cells [T, B, H]. The option
-    `keep` says whether to keep the gates [T, B, H].
+    weight_ch [H, H] and bias [H]; the cells before the first step c_0 [B, H], and all cells [T, B, H]; the steps that a
+    row enters with a cell of zero, resets [T, B] or None. The option `keep` says whether to keep the gates [T, B, H].
     """
     weight_ch, cells, c_0, keep = *(tensors[name] for name in ("weight_ch", "cells", "c_0")), options["keep"]
     T, B, H = cells.shape
@@ -33,9 +33,10 @@ def output_forward(tensors: Named, options: Named) -> Results:
     hidden, gates = workspace(weight_ch, T, B, H), workspace(weight_ch, T if keep else 0, B, H)
     k, in_place = chunk_steps(T, B), keep and weight_ch.dtype == c_0.dtype  # works on the kept gates themselves
     chunk, v = workspace(c_0, 0 if in_place else k, B, H), workspace(c_0, k, B, H)
+    resets = Resets(tensors["resets"])
     for t, end in chunks(T, B):
         o = gates[t:end] if in_place else chunk[: end - t]
-        _write(o, t, projection, cells, c_0, weight_t)
+        _write(o, t, projection, cells, c_0, weight_t, resets.chunk(t, end)[1])
         torch.addcmul(o, o, _v(cells[t:end], v), value=-2.0, out=v[: end - t])
         hidden[t:end] = v[: end - t]
         if keep and not in_place:
@@ -66,12 +67,12 @@ def output_backward(
     grad_weight_ch, grad_c_0 = torch.zeros_like(weight_ch, dtype=c_0.dtype), torch.zeros_like(c_0)
     grad_cells = workspace(c_0, T, B, H)
     chunk_o, chunk_grad, grad_o, v = (workspace(c_0, chunk_steps(T, B), B, H) for _ in range(4))
-    same = weight_ch.dtype == c_0.dtype
+    same, resets = weight_ch.dtype == c_0.dtype, Resets(tensors["resets"])
     for t, end in chunks(T, B):
-        n = end - t
+        n, (_, places) = end - t, resets.chunk(t, end)
         o, grad = chunk_o[:n], chunk_grad[:n].copy_(grad_hidden[t:end])
         if len(gates) == 0:
-            _write(o, t, projection, cells, c_0, weight_t)
+            _write(o, t, projection, cells, c_0, weight_t, places)
         else:
             o = gates[t:end] if same else o.copy_(gates[t:end])
         _v(cells[t:end], v)
@@ -80,13 +81,15 @@ def output_backward(
         torch.mul(grad, o, out=grad_cells[t:end])
         torch.ops.aten.sigmoid_backward(grad_cells[t:end], v[:n], grad_input=grad_cells[t:end]).mul_(4.0)
         low = grad_o[:n] if same else grad_o[:n].to(weight_ch.dtype)
+        projection.collect(t, grad_o[:n], low)
+        if places is not None:  # the product with W_oc is of a zero there
+            low.flatten(0, 1).index_fill_(0, places, 0.0)
+        collect_recurrent(grad_weight_ch, t, low, cells, c_0)
         before = (low.flatten(0, 1) @ weight_ch).view(n, B, H)  # of the cells of steps t − 1 … end − 2
         if t == 0:
             grad_c_0 += before[0]
             before = before[1:]
         grad_cells[max(t - 1, 0) : end - 1] += before
-        projection.collect(t, grad_o[:n], low)
-        collect_recurrent(grad_weight_ch, t, low, cells, c_0)
     return {
         **dict(zip(PROJECTION, projection.gradients(), strict=True)),
         "weight_ch": grad_weight_ch,
@@ -104,13 +107,15 @@ def output_reference(tensors: Named, options: Named) -> Results:
     """Return all states."""
     projected = project(*(tensors[name] for name in PROJECTION))
     before = torch.cat([tensors["c_0"][None], tensors["cells"][:-1]])
+    if tensors["resets"] is not None:
+        before = before.masked_fill(tensors["resets"][..., None], 0)
     return (output_state(projected, before, tensors["cells"], tensors["weight_ch"]),)
 
 
 output_operator = recurrent_operator(
     "peephole::output_gate",
     "(Tensor inputs, Tensor? embedding, Tensor weight_ih, Tensor weight_ch, Tensor? bias, Tensor c_0, Tensor cells,"
-    " bool keep) -> (Tensor, Tensor)",
+    " Tensor? resets, bool keep) -> (Tensor, Tensor)",
     forward=output_forward,
     fake=output_fake,
     backward=output_backward,
@@ -118,10 +123,12 @@ output_operator = recurrent_operator(
 )
 
 
-def _write(gates: Tensor, t: int, projection: Projection, cells: Tensor, c_0: Tensor, weight_t: Tensor) -> None:
+def _write(
+    gates: Tensor, t: int, projection: Projection, cells: Tensor, c_0: Tensor, weight_t: Tensor, places: Tensor | None
+) -> None:
     """Write the output gates [k, B, H] of steps t … t + k − 1."""
     projection.write(t, gates)
-    add_recurrent(gates, t, cells, c_0, weight_t)
+    add_recurrent(gates, t, cells, c_0, weight_t, places)
     gates.sigmoid_()
 
 

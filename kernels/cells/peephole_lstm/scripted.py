@@ -22,7 +22,15 @@ from kernels.operator import Named
 from kernels.reference import State, project
 from kernels.scripted.chunks import add_recurrent
 from kernels.scripted.driver import Folded
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    add_product,
+    entering,
+    loop,
+    low_gradient,
+    stop_gradient,
+)
 
 
 @loop
@@ -31,7 +39,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     gates, cells, weight_t, c = chunk.gates[0], chunk.states[0], chunk.weights[0], chunk.before[0]
     H, product, logistic = cells.shape[2], chunk.scratch[0], chunk.factor == 1.0
     for t in range(cells.shape[0]):
-        gate = gates[t]
+        gate, c = gates[t], entering(c, chunk.resets, t)
         add_product(gate[:, : 2 * H], c.to(weight_t.dtype), weight_t, product)
         gate.sigmoid_()
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
@@ -55,7 +63,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     H, first_c, logistic = cells.shape[2], chunk.before[0], chunk.factor == 1.0
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t]
-        c_before = cells[t - 1] if t > 0 else first_c
+        c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
         i, f, s = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H :]
         grad_i, grad_f, grad_s = grad[:, :H], grad[:, H : 2 * H], grad[:, 2 * H :]
         if grad_cells is not None:
@@ -69,6 +77,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         grad_c.mul_(f)
         add_product(grad_c, low_gradient(grad, low, t)[:, : 2 * H], weight, product)
+        stop_gradient(grad_c, chunk.resets, t)
 
 
 @loop
@@ -115,7 +124,8 @@ class ScriptedCells(ScriptedLSTMLike):
     def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute i, f, s from the stored cells."""
         gate = chunk.gates[0]
-        add_recurrent(gate[..., : 2 * states[0].shape[2]], t, states[0], initial[0], chunk.weights[0])
+        i_f = gate[..., : 2 * states[0].shape[2]]
+        add_recurrent(i_f, t, states[0], initial[0], chunk.weights[0], chunk.reset_places)
         gate.sigmoid_()
 
     def reference(self, tensors: Named, options: Named) -> Results:
@@ -144,7 +154,7 @@ class ScriptedPeephole(ScriptedLSTMLike):
         With `last_only` the first of them is empty, and the output gate is computed for the last valid step only.
         """
         weight_ih, weight_ch, bias = given.weights
-        H, low, lengths = weight_ch.shape[1], compute_dtype(weight_ch), given.lengths
+        H, low, lengths, resets = weight_ch.shape[1], compute_dtype(weight_ch), given.lengths, given.resets
         inputs, embedding, weight_ih, bias = lower(given.inputs, given.embedding, weight_ih, bias, low)
         (weight_x, weight_o), (weight_fi, weight_oc) = weight_ih.split([3 * H, H]), weight_ch.to(low).split([2 * H, H])
         bias_x, bias_o = (None, None) if bias is None else bias.split([3 * H, H])
@@ -153,10 +163,13 @@ class ScriptedPeephole(ScriptedLSTMLike):
         cells, c_n, c_before, _ = self.cells.run(own)
         if not given.last_only:
             c_0 = states[0].to(cells.dtype)
-            hidden, _ = output_operator(inputs, embedding, weight_o, weight_oc, bias_o, c_0, cells, given.keep)
+            tensors = (inputs, embedding, weight_o, weight_oc, bias_o, c_0, cells, resets)
+            hidden, _ = output_operator(*tensors, given.keep)
             return hidden, last_rows(hidden, lengths), c_n
         steps = -1 if lengths is None else lengths - 1
         last = inputs[steps, torch.arange(inputs.shape[1], device=inputs.device)][None]  # [1, B, …]
+        if resets is not None:
+            c_before = c_before.masked_fill(last_rows(resets, lengths)[:, None], 0)
         with without_autocast(inputs.device):
             h_n = output_state(project(last, embedding, weight_o, bias_o), c_before[None], c_n[None], weight_oc)
         return h_n.new_empty(0, *h_n.shape[1:], dtype=low), h_n[0].to(low), c_n

@@ -13,7 +13,15 @@ from kernels.cells.projected_lstm.reference import projected_lstm_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, write_product
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    add_product,
+    entering,
+    loop,
+    stop_gradient,
+    write_product,
+)
 
 
 @loop
@@ -23,7 +31,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     gates, weight_t, product, v = chunk.gates[0], chunk.weights[0], chunk.scratch[0], chunk.scratch[1]
     projection_t, H = chunk.weights[1].to(weight_t.dtype).t(), cells.shape[2]
     for t in range(hidden.shape[0]):
-        gate = gates[t]
+        gate, h, c = gates[t], entering(h, chunk.resets, t), entering(c, chunk.resets, t)
         add_product(gate, h, weight_t, product)
         gate.sigmoid_()
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
@@ -46,7 +54,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     H, P, first_c = cells.shape[2], grad_h.shape[1], chunk.before[1]
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t][:, : 4 * H]
-        c_before = cells[t - 1] if t > 0 else first_c
+        c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -68,6 +76,8 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         grad_low = grad if grad.dtype == low.dtype else low[t][:, : 4 * H].copy_(grad)
         write_product(grad_h, grad_low, weight, product_low[:, :P])
+        stop_gradient(grad_h, chunk.resets, t)
+        stop_gradient(grad_c, chunk.resets, t)
 
 
 class ScriptedProjectedLSTM(ScriptedCell):
@@ -78,6 +88,7 @@ class ScriptedProjectedLSTM(ScriptedCell):
     states = ("h_0", "c_0")
     low_states = (True, False)
     gates = (4,)
+    has_resets = True
     candidate = 2
     grad_gates = 5  # the last H columns hold the gradient of h, which has P < H
     recurrent_blocks = (0, 4)
@@ -102,7 +113,7 @@ class ScriptedProjectedLSTM(ScriptedCell):
 
     def rebuild(self, chunk: ForwardChunk, t: int, states: list[Tensor], initial: list[Tensor]) -> None:
         """Compute i, f, s, o from the stored states."""
-        add_recurrent(chunk.gates[0], t, states[0], initial[0], chunk.weights[0])
+        add_recurrent(chunk.gates[0], t, states[0], initial[0], chunk.weights[0], chunk.reset_places)
         chunk.gates[0].sigmoid_()
 
     def extra_gradients(self, chunk: BackwardChunk) -> list[Tensor]:

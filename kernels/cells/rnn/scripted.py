@@ -12,7 +12,16 @@ import torch
 from kernels.cells.rnn.reference import rnn_step
 from kernels.operator import Named
 from kernels.scripted.driver import ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, loop, low_gradient, write_product
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    add_product,
+    entering,
+    loop,
+    low_gradient,
+    stop_gradient,
+    write_product,
+)
 
 
 @loop
@@ -24,7 +33,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     sums, hidden, weight_t, h = chunk.gates[0], chunk.states[0], chunk.weights[0], chunk.before[0]
     tanh, ended, product, minus_one = chunk.factor == 2.0, chunk.ended, chunk.scratch[0], sums.new_full((), -1.0)
     for t in range(hidden.shape[0]):
-        total = sums[t]
+        total, h = sums[t], entering(h, chunk.resets, t)
         add_product(total, h, weight_t, product)
         h = hidden[t]
         if tanh:
@@ -52,6 +61,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         else:
             torch.mul(grad_h, hidden[t] > 0, out=grad)
         write_product(grad_h, low_gradient(grad, low, t), weight, product)
+        stop_gradient(grad_h, chunk.resets, t)
 
 
 class ScriptedRNN(ScriptedCell):
@@ -61,6 +71,7 @@ class ScriptedRNN(ScriptedCell):
     options = ("str nonlinearity",)
     low_states = (True,)
     keeps_gates = False
+    has_resets = True
     step = staticmethod(rnn_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)
