@@ -5,6 +5,7 @@ Legend: B texts, T words of the longest, V vocabulary, C classes, E edges betwee
 
 import functools
 from collections import Counter
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from datamodules.batches import LabelledTextBatch
 from datamodules.data_folders import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule
-from datamodules.text_files import Text, read_texts
+from datamodules.text_files import Text, read_lines, read_texts
 from datamodules.word_graph import word_graph
 
 UNEQUAL = 0.2  # relative difference between the lengths of a batch, about
@@ -106,6 +107,11 @@ class LabelledTexts(EpochStreamDataModule):
         return sorted({text.label for texts in self.texts.values() for text in texts})
 
     @property
+    def class_names(self) -> list[str]:
+        """The names of the classes."""
+        return self.classes
+
+    @property
     def num_classes(self) -> int:
         """Number C of classes."""
         return len(self.classes)
@@ -140,7 +146,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def _labels(self) -> dict[str, Tensor]:
-        places = {label: place for place, label in enumerate(self.classes)}
+        places = {label: place for place, label in enumerate(self.classes)} | {"": 0}  # "" of a text without a class
         return {split: torch.tensor([places[text.label] for text in texts]) for split, texts in self.texts.items()}
 
     @functools.cached_property
@@ -173,6 +179,29 @@ class LabelledTexts(EpochStreamDataModule):
         own = [self._encoded[split][number] for number in chosen.tolist()]
         lengths = torch.tensor([len(words) for words in own])
         return LabelledTextBatch(pad_sequence(own, batch_first=True), lengths, *self.edges, self._labels[split][chosen])
+
+    def reader(self) -> dict[str, Any]:
+        """Return the words of the vocabulary, the classes, the graph, and the number of words that are read."""
+        edge_index, edge_weight = self.edges
+        graph = {"edge_index": edge_index.int(), "edge_weight": edge_weight}
+        return {"words": list(self.numbers), "classes": self.classes, "max_words": int(self.max_words), **graph}
+
+    def read_new(self, path: Path, reader: dict[str, Any]) -> None:
+        """Read a file with a text in each line."""
+        self.texts, self.predicted = {"new": read_lines(path)}, "new"
+        self.numbers = {word: number for number, word in enumerate(reader["words"], 1)}
+        self.classes, self.max_words = reader["classes"], reader["max_words"]
+        self.edges = reader["edge_index"].long(), reader["edge_weight"]
+
+    def read_words(self, split: str) -> list[list[str]]:
+        """Return the words of each text of a split that the network reads; those outside the vocabulary as well."""
+        return [text.words[: self.max_words] for text in self.texts[split]]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the words of each text that is predicted and, if they are known, the classes."""
+        texts = self.texts[self.predicted]
+        classes = {"class": [text.label for text in texts]} if self.predicted != "new" else {}
+        return {"text": [" ".join(text.words) for text in texts], **classes}
 
     @property
     def eval_batch_size(self) -> int:

@@ -5,6 +5,7 @@ Legend: N atoms, E bonds (each in both directions), F and G features of an atom 
 
 import csv
 import hashlib
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ from torch_geometric.utils.smiles import e_map, from_smiles, x_map
 
 from datamodules.data_folders import DataError
 from datamodules.download import find_files
+from datamodules.text_lines import file_lines
 
 LABELS = 1000  # most labels of nodes or edges; each gets a column
 RDKIT_MISSING = (
@@ -106,14 +108,44 @@ def read_smiles(path: Path, smiles: str, target: str) -> list[Data]:
         for number, row in enumerate(rows, 2):
             if None in row:  # what is beyond the last column
                 raise ValueError(f"row {number}: expected {len(rows.fieldnames or ())} columns, as in the first line")
-            graph, quantity = from_smiles((row[smiles] or "").strip()), _finite(row[target])
+            graph, quantity = molecule((row[smiles] or "").strip()), _finite(row[target])
             if graph.num_nodes == 0 or quantity is None:
                 given = f"{row[smiles]!r} and {row[target]!r}"
                 raise ValueError(f"row {number}: expected a molecule and a number, got {given}")
-            graph.x, graph.edge_attr = _codes(graph.x, x_map), _codes(graph.edge_attr, e_map)
             graph.y = torch.tensor([quantity])
             graphs.append(graph)
     return graphs
+
+
+def molecule(smiles: str) -> Data:
+    """Return the graph of a molecule; it has no nodes if the SMILES are not valid."""
+    graph = from_smiles(smiles)
+    graph.x, graph.edge_attr = _codes(graph.x, x_map), _codes(graph.edge_attr, e_map)
+    return graph
+
+
+def read_molecules(path: Path) -> tuple[list[str], list[Data]]:
+    """Return the SMILES and the graphs of a file with a molecule in each line; blank lines are skipped.
+
+    What follows the SMILES after a space, such as a name, is left out. The property y of each graph is NaN.
+
+    Raises:
+        DataError: if the file cannot be read, has no molecule, or a line is not SMILES; or rdkit is not installed.
+    """
+    if importlib.util.find_spec("rdkit") is None:
+        raise DataError(
+            "SMILES are read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]'"
+        )
+    lines = {number: line.split()[0] for number, line in enumerate(file_lines(path), 1) if line.strip()}
+    if not lines:
+        raise DataError(f"{path} has no molecule: it is empty, or all its lines are blank")
+    graphs = []
+    for number, smiles in lines.items():
+        graphs.append(molecule(smiles))
+        if graphs[-1].num_nodes == 0:
+            raise DataError(f"{path}, line {number}: expected a molecule as SMILES, got {smiles[:60]!r}")
+        graphs[-1].y = torch.tensor([torch.nan])
+    return list(lines.values()), graphs
 
 
 def _finite(text: str | None) -> float | None:

@@ -4,6 +4,7 @@ Legend: B graphs, N nodes, E edges, F and G features of a node and of an edge.
 """
 
 import functools
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch_geometric.data import Batch, Data
 from datamodules.batches import GraphBatch
 from datamodules.data_folders import DataError
 from datamodules.fingerprint import fingerprint
-from datamodules.molecule_files import read_graphs
+from datamodules.molecule_files import SOURCES, read_graphs, read_molecules
 from datamodules.molecule_splits import KINDS, Kind, read_splits
 from datamodules.step_stream import EpochStreamDataModule
 
@@ -46,6 +47,7 @@ class Molecules(EpochStreamDataModule):
     ) -> None:
         super().__init__(batch_size, seed)
         self.dataset, self.download = name, download
+        self.smiles: list[str] = []  # of new molecules
         self.kind, self.split_number = split or KINDS[name][0], split_number
 
     @functools.cached_property
@@ -94,19 +96,19 @@ class Molecules(EpochStreamDataModule):
         """Width G of an edge's features."""
         return self.graphs[0].edge_attr.shape[1]
 
-    @property
+    @functools.cached_property
     def num_outputs(self) -> int:
         """Number of classes among the training graphs, or 1 for a quantity."""
         y = self.targets("train")
         return 1 if y.is_floating_point() else int(y.max()) + 1
 
-    @property
+    @functools.cached_property
     def target_mean(self) -> float | None:
         """Mean of a quantity over the training graphs; None for a class."""
         y = self.targets("train")
         return float(y.mean()) if y.is_floating_point() else None
 
-    @property
+    @functools.cached_property
     def target_std(self) -> float | None:
         """Standard deviation of a quantity over the training graphs; None for a class."""
         y = self.targets("train")
@@ -124,6 +126,27 @@ class Molecules(EpochStreamDataModule):
         """Return a batch of the graphs of a split, by their places in it."""
         joined = Batch.from_data_list([self.graphs[self.parts[split][place]] for place in chosen.tolist()])
         return GraphBatch(joined.x, joined.edge_index, joined.edge_attr, joined.batch, joined.num_graphs, joined.y)
+
+    def reader(self) -> dict[str, Any]:
+        """Return the number of classes, and mean and standard deviation of a quantity."""
+        return {"num_outputs": self.num_outputs, "target_mean": self.target_mean, "target_std": self.target_std}
+
+    def read_new(self, path: Path, reader: dict[str, Any]) -> None:
+        """Read a file with a molecule as SMILES in each line."""
+        if SOURCES[self.dataset].columns is None:
+            raise DataError(f"the graphs of {self.dataset} are not made from SMILES; leave --examples out")
+        self.smiles, self.graphs = read_molecules(path)
+        self.parts, self.predicted = {"new": list(range(len(self.graphs)))}, "new"
+        self.num_outputs = reader["num_outputs"]
+        self.target_mean, self.target_std = reader["target_mean"], reader["target_std"]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return each new molecule, or the number of each graph and its property."""
+        if self.predicted == "new":
+            return {"molecule": self.smiles}
+        numbers = self.parts[self.predicted]
+        known = [self.graphs[number].y.item() for number in numbers]
+        return {"graph": list(map(str, numbers)), "property": [f"{value:g}" for value in known]}
 
     @property
     def eval_batch_size(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 from torch_geometric.datasets import KarateClub
 from torch_geometric.io import read_planetoid_data
@@ -89,6 +90,22 @@ class NodeGraph(EpochStreamDataModule, ABC):
             return NodeBatch(self.graph.x, self.graph.edge_index, self.graph.y, self.graph[f"{split}_mask"])
         part = self._loader(self._seeds[chosen])  # the training nodes come first
         return NodeBatch(part.x, part.edge_index, part.y, torch.arange(part.num_nodes) < part.batch_size)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the graph with all its nodes, also those that no split has."""
+        every = torch.ones_like(self.graph.test_mask)
+        batch = NodeBatch(self.graph.x, self.graph.edge_index, self.graph.y, every)
+        return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]  # a list is a data set
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the number, the split and the class of every node."""
+        splits = [""] * len(self.graph.y)
+        for split in ("train", "val", "test"):
+            for node in torch.nonzero(self.graph[f"{split}_mask"])[:, 0].tolist():
+                splits[node] = split
+        names = getattr(self, "class_names", None)
+        classes = [names[label] if names else str(label) for label in self.graph.y.tolist()]
+        return {"node": [str(node) for node in range(len(splits))], "split": splits, "class": classes}
 
     @property
     def shared_tensors(self) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from jsonargparse.typing import PositiveInt
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
+
+from datamodules.data_folders import DataError
 
 
 def step_generator(seed: int, rank: int, step: int) -> np.random.Generator:
@@ -109,9 +112,37 @@ class StepStreamDataModule(LightningDataModule, ABC):
     def _split(self) -> dict[str, Any]:
         return self.split  # computed once for all checkpoints of a training
 
+    def reader(self) -> dict[str, Any]:
+        """Return what reads new examples as those of the training were read, such as a vocabulary.
+
+        A checkpoint holds it. Its values are tensors, numbers, strings, or lists of them.
+        """
+        return {}
+
+    @functools.cached_property
+    def _reader(self) -> dict[str, Any]:
+        return self.reader()  # made once for all checkpoints of a training
+
+    def read_new(self, path: Path, reader: dict[str, Any]) -> None:
+        """Read new examples, which are then predicted; the data of the training are not needed.
+
+        Args:
+            path: a file with an example in each line.
+            reader: what `reader` returned in the training.
+
+        Raises:
+            DataError: if the file cannot be read, or these data have no such examples.
+        """
+        raise DataError(f"{type(self).__name__} reads no new examples; leave --examples out")
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return what is known about each example that is predicted, by the name of a column."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of batches consumed and the split, for the checkpoint."""
-        return {"batches_consumed": self.batches_consumed, **({"split": self._split} if self._split else {})}
+        """Return the number of batches consumed, the split and the reader, for the checkpoint."""
+        parts = {"split": self._split, "reader": self._reader}
+        return {"batches_consumed": self.batches_consumed, **{name: part for name, part in parts.items() if part}}
 
     def __str__(self) -> str:
         """Return the name of the class. jsonargparse asks for it, and Lightning's text would read all data."""
@@ -152,6 +183,7 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
     def __init__(self, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
         self._copies: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}  # each shared tensor with its copy
+        self.predicted = "test"  # the split that is predicted; "new" after `read_new`
 
     @property
     def shared_tensors(self) -> tuple[Tensor, ...]:
@@ -174,7 +206,7 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
 
     @abstractmethod
     def count(self, split: str) -> int:
-        """Return the number of examples of "train", "val" or "test"."""
+        """Return the number of examples of "train", "val" or "test", or of "new" after `read_new`."""
 
     @abstractmethod
     def examples(self, split: str, chosen: Tensor) -> Any:
@@ -226,6 +258,10 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
     def test_dataloader(self) -> DataLoader:
         """Return the test examples."""
         return self._held_out("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the examples that are predicted: new ones, or those of the test."""
+        return self._held_out(self.predicted)
 
     def _held_out(self, split: str) -> DataLoader:
         return DataLoader(_HeldOut(self, split), batch_size=None, generator=torch.Generator())

@@ -83,6 +83,18 @@ def read_table(path: Path) -> list[Text]:
     return texts
 
 
+def read_lines(path: Path) -> list[Text]:
+    """Return the texts of a file with a text in each line, without a class; blank lines are skipped.
+
+    Raises:
+        DataError: if the file cannot be read or has no text.
+    """
+    texts = [Text("new", "", words_of(line)) for line in file_lines(path) if line.strip()]
+    if not texts:
+        raise DataError(f"{path} has no text: it is empty, or all its lines are blank")
+    return texts
+
+
 def torch_texts() -> list[Text]:
     """Return the docstrings of PyTorch's functions and classes, labelled by subpackage; every fifth is a test text.
 

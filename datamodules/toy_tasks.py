@@ -4,14 +4,19 @@ Every batch is generated. In the two binary tasks the symbols are 0 for padding,
 padded on the left. Legend: B batch, T time, n length of the task.
 """
 
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jsonargparse.typing import PositiveInt, restricted_number_type
+from torch.utils.data import DataLoader
 
 from datamodules.batches import SequenceBatch
+from datamodules.data_folders import DataError
 from datamodules.step_stream import StepStreamDataModule
+from datamodules.text_lines import file_lines
 
 PAD = -1  # symbol of the padding before 1 is added to all symbols
 MAX_BITS = 4  # of a digit 0..8 in binary
@@ -24,7 +29,60 @@ else:  # types that the command line checks
     CombinationLength = restricted_number_type("CombinationLength", int, (">=", 2))
 
 
-class BinaryPalindrome(StepStreamDataModule):
+class ToyTask(StepStreamDataModule):
+    """Base class: new sequences to classify come from a file with one in each line."""
+
+    batch_type = SequenceBatch
+    _lines: list[str]
+    _new: torch.Tensor | None = None
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Number T of symbols of an input."""
+
+    def read_symbols(self, line: str) -> list[int]:
+        """Return the symbols of a sequence of zeros and ones, padded on the left.
+
+        Raises:
+            DataError: if it is no such sequence, or is too long; the message says what is expected.
+        """
+        bits = "".join(line.split())
+        if not 0 < len(bits) <= self.num_steps or set(bits) - set("01"):
+            raise DataError(f"expected 1 to {self.num_steps} zeros and ones")
+        return [0] * (self.num_steps - len(bits)) + [int(bit) + 1 for bit in bits]
+
+    def read_new(self, path: Path, reader: dict[str, Any]) -> None:
+        """Read a file with a sequence in each line."""
+        sequences = []
+        lines = {number: line.strip() for number, line in enumerate(file_lines(path), 1) if line.strip()}
+        for number, line in lines.items():
+            try:
+                sequences.append(self.read_symbols(line))
+            except DataError as error:
+                raise DataError(f"{path}, line {number}: {error}, got {line[:60]!r}") from None
+        if not sequences:
+            raise DataError(f"{path} has no sequence: it is empty, or all its lines are blank")
+        self._lines, self._new = list(lines.values()), torch.tensor(sequences)
+
+    @property
+    def predictable(self) -> bool:
+        """Whether there are new sequences; a toy task has no others that could be predicted."""
+        return self._new is not None
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the new sequences."""
+        assert self._new is not None
+        parts = self._new.split(self.batch_size)
+        batches = [SequenceBatch(part, torch.zeros(len(part), dtype=torch.int64)) for part in parts]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a data set
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the sequences as they were given."""
+        return {"sequence": self._lines}
+
+
+class BinaryPalindrome(ToyTask):
     """Predict the last bit of a palindrome; it equals the first bit after the padding.
 
     Draw ⌈n/2⌉ digits uniformly from 0..8; write each in binary without leading zeros and join; with probability 1/2
@@ -39,7 +97,6 @@ class BinaryPalindrome(StepStreamDataModule):
 
     vocab_size = 3
     num_classes = 2
-    batch_type = SequenceBatch
 
     def __init__(self, length: PositiveInt = 10, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -76,7 +133,7 @@ class BinaryPalindrome(StepStreamDataModule):
         return SequenceBatch(torch.from_numpy(symbols[:, :-1] + 1), torch.from_numpy(symbols[:, -1].copy()))
 
 
-class BaumSweet(StepStreamDataModule):
+class BaumSweet(ToyTask):
     """Recognise Baum–Sweet numbers, whose binary form has no block of zeros of odd length (label 1).
 
     Draw x uniformly from 10..10ⁿ, both ends included. A Baum–Sweet number is kept always, any other with probability
@@ -91,7 +148,6 @@ class BaumSweet(StepStreamDataModule):
     vocab_size = 3
     num_classes = 2
     KEEP_OTHER = 0.016724
-    batch_type = SequenceBatch
 
     def __init__(self, length: BaumSweetLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -134,7 +190,7 @@ def is_baum_sweet(numbers: np.ndarray) -> np.ndarray:
     return good
 
 
-class RandomCombinations(StepStreamDataModule):
+class RandomCombinations(ToyTask):
     """Predict the missing number of 0..n−1 from the others in random order.
 
     Args:
@@ -142,8 +198,6 @@ class RandomCombinations(StepStreamDataModule):
         batch_size: sequences B per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
     """
-
-    batch_type = SequenceBatch
 
     def __init__(self, length: CombinationLength = 6, batch_size: PositiveInt = 256, seed: int = 42) -> None:
         super().__init__(batch_size, seed)
@@ -163,6 +217,14 @@ class RandomCombinations(StepStreamDataModule):
     def num_steps(self) -> int:
         """Number T of symbols of an input."""
         return int(self.length) - 1
+
+    def read_symbols(self, line: str) -> list[int]:
+        """Return the symbols of a sequence: n − 1 different numbers below n, separated by spaces."""
+        words = line.split()
+        known = {str(number): number for number in range(self.length)}
+        if len(words) != self.num_steps or len(set(words)) != len(words) or set(words) - known.keys():
+            raise DataError(f"expected {self.num_steps} different numbers of 0..{self.length - 1}, separated by spaces")
+        return [known[word] for word in words]
 
     def make_batch(self, generator: np.random.Generator) -> SequenceBatch:
         """Draw tokens [B, T] and labels [B]."""

@@ -67,6 +67,12 @@ class GraphProperty(TrainingSystem):
         self.log_metric(split, "rmse", RMSE, outputs[:, 0].detach(), y)
         return loss
 
+    def predict_step(self, batch: GraphBatch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Return the probabilities of the classes [B, K], or the quantity in its own unit [B]."""
+        *inputs, _ = batch
+        outputs = self(*inputs)
+        return {"predicted": outputs[:, 0]} if self.primary_metric == "rmse" else {"probability": outputs.softmax(1)}
+
     def configure_optimizers(self) -> Any:
         """Return AdamW with cosine decay."""
         optimizer = torch.optim.AdamW(

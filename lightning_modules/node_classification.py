@@ -66,6 +66,10 @@ class NodeClassification(TrainingSystem):
         logits = self(batch.x, batch.edge_index)
         return self.classify(split, logits[batch.mask], batch.y[batch.mask])
 
+    def predict_step(self, batch: NodeBatch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Return the probabilities of the classes of the nodes in the batch's mask."""
+        return {"probability": self(batch.x, batch.edge_index)[batch.mask].softmax(1)}
+
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that draws the nodes and the attention."""
         return [NodePictures()]

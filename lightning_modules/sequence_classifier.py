@@ -31,6 +31,10 @@ class SequenceClassifier(TrainingSystem):
         tokens, labels = batch
         return self.classify(split, self(tokens), labels)
 
+    def predict_step(self, batch: SequenceBatch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Return the probabilities of the classes [B, C]."""
+        return {"probability": self(batch.tokens).softmax(1)}
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over all weights."""
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=self.fused)

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import torch
 from jsonargparse.typing import PositiveFloat
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
 
 from datamodules.batches import LabelledTextBatch
+from lightning_modules.callbacks.text_pictures import TextPictures, has_attention
 from lightning_modules.training_system import Split, TrainingSystem
 
 
@@ -46,6 +48,18 @@ class TextClassification(TrainingSystem):
         if split != "train":
             self.log_metric(split, "macro_f1", self._make_f1, logits, labels)
         return self.classify(split, logits, labels)
+
+    def predict_step(self, batch: LabelledTextBatch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """Return the probabilities of the classes [B, C], and of a network with attention its weights [B, T]."""
+        *inputs, _ = batch
+        predicted = {"probability": self(*inputs).softmax(1)}
+        if has_attention(self.network):
+            predicted["attention"] = self.network.read(*inputs)[1]  # type: ignore[operator]
+        return predicted
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callback that draws the attention."""
+        return [TextPictures()] if has_attention(self.network) else []
 
     def configure_optimizers(self) -> Any:
         """Return Adam over all weights, with cosine decay."""

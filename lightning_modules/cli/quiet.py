@@ -11,6 +11,7 @@ IRRELEVANT_WARNINGS = (
     "The 'train_dataloader' does not have many workers",  # batches are made faster than workers could hand them over
     "The 'val_dataloader' does not have many workers",
     "The 'test_dataloader' does not have many workers",
+    "The 'predict_dataloader' does not have many workers",
     "You defined a `validation_step` but have no `val_dataloader`",  # toy tasks need no validation: every batch is new
     "Your `IterableDataset` has `__len__` defined",  # a problem for several workers only
     "You're resuming from a checkpoint that ended before the epoch ended",  # a stream continues at its step

@@ -26,6 +26,7 @@ from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.cli.foreign_errors import early_stopping_errors, memory_errors
 from lightning_modules.cli.loops import RunLoop
 from lightning_modules.cli.precision import slowness
+from lightning_modules.cli.predict import Predicting
 from lightning_modules.cli.run_folder import drop_run, find_last, new_run, running
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.cli.trainer import RunTrainer, is_first_process
@@ -52,10 +53,11 @@ class Run:
     """
 
     trainer: RunTrainer
+    _predicting: Predicting
 
     def __init__(self, cli: TrainCLI) -> None:
         self.cli = cli
-        self.training = cli.config.stage == "fit"
+        self.stage, self.training = cli.config.stage, cli.config.stage == "fit"
         self.folder: Path | None = None
         self.checkpoint: Path | None = None
         self._is_new = False
@@ -66,7 +68,8 @@ class Run:
     def __enter__(self) -> Self:
         path = self.cli.config.ckpt_path
         if not self.training and path is None:
-            raise UserError("--stage test needs the checkpoint to evaluate: --ckpt_path runs/…/last.ckpt")
+            does = "test needs the checkpoint to evaluate" if self.stage == "test" else "predict needs a checkpoint"
+            raise UserError(f"--stage {does}: --ckpt_path runs/…/last.ckpt")
         if path is not None and not Path(path).name:
             raise UserError(f"--ckpt_path names no file: {path!r}; last continues this config's newest run")
         if path == "last":
@@ -80,9 +83,16 @@ class Run:
 
     def build(self) -> None:
         """Make data, model and trainer, check the checkpoint, and claim the folder of a new run."""
-        self.cli.build()
-        content = self._read_checkpoint()
-        if not self.training and not has_split(self.cli.datamodule, "test"):
+        content = {} if self.checkpoint is None else read_checkpoint(self.checkpoint)
+        if self.stage == "predict":
+            predicting = Predicting(self.checkpoint, content, self.cli.config.examples, self.cli.config.predictions)
+            self.cli.build(predicting.read_examples)
+            self._predicting = predicting.checked(self.cli.model, self.cli.datamodule)
+        else:
+            self.cli.build()
+        if self.checkpoint is not None:
+            self._check_checkpoint(content, self.checkpoint)
+        if self.stage == "test" and not has_split(self.cli.datamodule, "test"):
             raise UserError(f"{type(self.cli.datamodule).__name__} has no test split; --stage fit trains")
         if not self.training or self.cli.config.trainer.fast_dev_run:
             self.trainer = self._make_trainer(callbacks=self._progress(), logger=False)
@@ -104,11 +114,18 @@ class Run:
         self._loop = self.trainer.fit_loop = RunLoop(self.trainer.fit_loop, stop.step_done)
 
     def carry_out(self) -> None:
-        """Train, test and report; with --stage test, test only."""
+        """Train, test and report; with --stage test, test only; with --stage predict, write predictions."""
         slow = slowness(str(self.trainer.precision), self.trainer.strategy.root_device.type)
         if slow and is_first_process():
             print(f"train.py: warning: {slow}", file=sys.stderr, flush=True)
-        if not self.training:
+        if self.stage == "predict":
+            outputs = self.trainer.predict(
+                self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True
+            )
+            if is_first_process():
+                self._predicting.write(outputs or [], self.cli.datamodule)
+            return
+        if self.stage == "test":
             self._test(self.checkpoint, verbose=True)
             return
         with memory_errors(self.cli.values), early_stopping_errors():
@@ -144,19 +161,16 @@ class Run:
         """Whether the training of this run has begun, with all states restored."""
         return self._summary is not None and self._summary.started
 
-    def _read_checkpoint(self) -> dict[str, Any]:
-        """Return the content of the checkpoint, {} without one, having checked that the run can start from it."""
-        if self.checkpoint is None:
-            return {}
-        content = read_checkpoint(self.checkpoint)
-        check_model(content, self.cli.model, self.checkpoint)
-        check_split(content, self.cli.datamodule, self.checkpoint)
+    def _check_checkpoint(self, content: dict[str, Any], path: Path) -> None:
+        """Check that the run can start from the content of its checkpoint."""
+        check_model(content, self.cli.model, path)
+        if self.cli.config.examples is None:
+            check_split(content, self.cli.datamodule, path)
         if self.training:
-            check_training(content, self.checkpoint)
+            check_training(content, path)
             self._refuse_finished(content)
             if self.folder is not None:
-                check_rows(self.folder / "metrics.csv", content, self.checkpoint)
-        return content
+                check_rows(self.folder / "metrics.csv", content, path)
 
     def _refuse_finished(self, content: dict[str, Any]) -> None:
         """Refuse a finished run with no step left: it would train nothing and overwrite its config and summary."""

@@ -1,12 +1,14 @@
 """Parse and check the settings of a train.py command, and make the objects that they describe."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal
 
 import yaml
 from jsonargparse.typing import restricted_number_type
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -25,6 +27,7 @@ DATA_FACTS = (
     "vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs", "num_nodes",
     "num_relations",
 )  # fmt: skip
+OF_A_COMMAND = ("stage", "ckpt_path", "examples", "predictions")  # settings that a run's config.yaml leaves out
 SYSTEM_FACTS = ("target_mean", "target_std")  # the same for the parameters of a training system
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
@@ -62,13 +65,28 @@ class TrainCLI(LightningCLI):
         """Add the options that are train.py's own: the seed, the stage and the checkpoint to start from."""
         parser.add_argument("--seed_everything", type=Seed, default=42, help="Seeds everything random.")
         parser.add_argument(
-            "--stage", type=Literal["fit", "test"], default="fit", help="fit trains; test evaluates --ckpt_path only."
+            "--stage",
+            type=Literal["fit", "test", "predict"],
+            default="fit",
+            help="fit trains; test evaluates --ckpt_path only; predict names examples with it.",
         )
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
             default=None,
             help="Checkpoint to continue from; last: this config's newest run.",
+        )
+        parser.add_argument(
+            "--examples",
+            type=str | None,
+            default=None,
+            help="With --stage predict: a file of new examples, one per line. Without it, those of the test.",
+        )
+        parser.add_argument(
+            "--predictions",
+            type=str | None,
+            default=None,
+            help="With --stage predict: the CSV file to write. By default predictions.csv beside the checkpoint.",
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -88,6 +106,9 @@ class TrainCLI(LightningCLI):
         for key in ("model", "data"):
             if not self.config.get(key):
                 raise UserError(f"no {key} is given; name a config: --config palindrome_lstm.yaml")
+        for key in ("examples", "predictions"):
+            if self.config[key] is not None and self.config.stage != "predict":
+                raise UserError(f"--{key} belongs to --stage predict")
         check_groups(self.config)
         trainer = self.config.trainer
         if trainer.precision == "auto":  # replaced here, so that config.yaml has it and a continued run uses the same
@@ -102,13 +123,24 @@ class TrainCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make no objects yet; `build` does."""
 
-    def build(self) -> None:
+    def build(self, prepare: Callable[[LightningDataModule], None] | None = None) -> None:
         """Seed all generators, and make `datamodule`, `model` and the callbacks of `config_init`.
+
+        Args:
+            prepare: called with the data module before it is asked for the facts that the network gets.
 
         Raises:
             UserError: if a constructor refuses its arguments, or memory does not suffice.
         """
         super()._set_seed()
+
+        def prepared(kind: type[LightningDataModule], *args: Any, **kwargs: Any) -> LightningDataModule:
+            data = kind(*args, **kwargs)
+            if prepare is not None:
+                prepare(data)
+            return data
+
+        self.parser.add_instantiator(prepared, LightningDataModule, subclasses=True, prepend=True)
         try:
             with memory_errors(self.values):
                 self.config_init = self.parser.instantiate_classes(self.config)
@@ -129,9 +161,9 @@ class TrainCLI(LightningCLI):
 
     @property
     def yaml(self) -> str:
-        """All settings but `stage` and `ckpt_path`, as YAML. Given as --config, they start a new run like this one."""
+        """All settings but those of one command, as YAML. Given as --config, they start a new run like this one."""
         config = self.config.clone()
-        for key in ("stage", "ckpt_path"):
+        for key in OF_A_COMMAND:
             config.pop(key)
         return self.parser.dump(config)
 

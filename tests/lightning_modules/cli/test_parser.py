@@ -92,7 +92,7 @@ def test_missing_configs(train: Train, words: list[str], message: str) -> None:
         (["--trainer.accelerator", "abacus"], "abacus"),
         (["--seed_everything", "-1"], "seed_everything: Not of type Seed: -1 does not conform to restriction v>=0"),
         (["--seed_everything", "4294967296"], "and v<4294967296"),
-        (["--stage", "train"], "stage: Expected a Literal['fit', 'test']. Got value: train"),
+        (["--stage", "train"], "stage: Expected a Literal['fit', 'test', 'predict']. Got value: train"),
         (["--model.network.layer", "kernels.LTSM"], "layer: module 'kernels' has no attribute 'LTSM'. Got value: kern"),
         (["--model.network.layer", "kernels.LTSM"], "; did you mean 'LSTM'?"),
         (["--model.network.layer", "lstm"], "Expected a dot import path string: lstm, such as kernels.LSTM"),

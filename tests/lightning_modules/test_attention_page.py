@@ -1,0 +1,27 @@
+"""The page of coloured words."""
+
+import torch
+
+from lightning_modules.attention_page import LARGEST, attention_page, shades
+
+
+def test_the_largest_weight_has_the_strongest_colour() -> None:
+    assert shades([0.1, 0.4, 0.0]) == [0.25, 1.0, 0.0]
+    assert shades([0.0, 0.0]) == [0.0, 0.0]
+
+
+def test_words_are_escaped_and_a_mistake_is_marked() -> None:
+    weights = torch.tensor([0.75, 0.25, 0.0])  # the last one of padding
+    page = attention_page([["<script>", "b"], []], [weights, weights], ["x", "y&z"], ["0.5", "1"], ["x", "x"])
+    assert "<script>" not in page
+    assert 'title="75.00 %">&lt;script&gt;</span>' in page
+    assert page.count("<span") == 2
+    assert page.count("correct: x") == 1
+    assert "y&amp;z <small>100.0 %</small>" in page
+
+
+def test_a_page_has_an_end() -> None:
+    number = LARGEST + 1
+    page = attention_page([["a"]] * number, [torch.ones(1)] * number, ["x"] * number, ["1"] * number)
+    assert page.count("<section>") == LARGEST
+    assert f"The first {LARGEST} of {number} texts" in page
