@@ -2,6 +2,7 @@
 
     python -m benchmarks.triton_resources                                # for an H100
     python -m benchmarks.triton_resources --capability 80 --sizes 256    # for an A100
+    python -m benchmarks.triton_resources --resets                       # with resets inside the sequence
 
 A row is a kernel at a size and dtype, with its plan from `kernels/triton/plan.py`. `spilled` is the bytes of a thread
 that do not fit into registers. A kernel that needs more shared memory than the device has is marked TOO LARGE, and the
@@ -81,7 +82,9 @@ class _Driver:
         return 0
 
 
-def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int], B: int) -> Iterator[Row]:
+def rows(
+    capability: int, layers: list[str], dtypes: list[str], sizes: list[int], B: int, resets: bool
+) -> Iterator[Row]:
     """Yield the needs of the kernels of both passes of each layer."""
     compiled: list[tuple[str, Any]] = []
 
@@ -100,7 +103,8 @@ def rows(capability: int, layers: list[str], dtypes: list[str], sizes: list[int]
             torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
             for H in sizes:
                 layer: RecurrentLayer = LAYERS[name](8, H, dtype=DTYPES[dtype], backend="triton")
-                layer(torch.zeros(1, B, 8, dtype=DTYPES[dtype]))[0].sum().backward()
+                marks = torch.zeros(1, B, dtype=torch.bool) if resets else None
+                layer(torch.zeros(1, B, 8, dtype=DTYPES[dtype]), resets=marks)[0].sum().backward()
                 for kernel, result in dict(compiled).items():
                     registers, spilled = _usage(result.asm["cubin"])
                     shared = result.metadata.shared
@@ -138,10 +142,12 @@ def main() -> int:
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "tf32", "bf16"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 256, 512, 768], help="H")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--resets", action="store_true", help="rows start anew inside the sequence")
     options = parser.parse_args()
     print("| kernel | dtype | H | B | registers | spilled | shared memory |\n|" + " --- |" * 7)
     good = True
-    for row in rows(options.capability, options.layers, options.dtypes, options.sizes, options.batch):
+    sizes = (options.sizes, options.batch, options.resets)
+    for row in rows(options.capability, options.layers, options.dtypes, *sizes):
         good &= row.fits
         print(f"| {' | '.join(map(str, row[:-1]))}{'' if row.fits else ' TOO LARGE'} |", flush=True)
     return int(not good)

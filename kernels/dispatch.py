@@ -15,6 +15,7 @@ from kernels.triton import available, plan
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
 TABLE_BATCH = 256  # from this batch size on, saving the input GEMM gains more than oneDNN's faster loop
+UNMEASURED = "the Triton kernels, which have not run on a GPU with resets, must be asked for by backend='triton'"
 UNROLLED = "torch.compile sees one node; it would unroll torch's own operator"
 
 _override: Backend | None = None
@@ -64,7 +65,7 @@ RULES = (
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
     Rule(lambda case: _loops_lack(case) is not None, "reference", "the loops of this cell heed no resets"),
     Rule(lambda case: case.device != "cpu" and _native_fits(case), "native", "cuDNN has these equations"),
-    Rule(lambda case: case.cuda, "triton", "the fastest here that has these equations or can recompute the gates"),
+    Rule(lambda case: _kernels_have_run(case), "triton", "the fastest here that has these equations or can recompute"),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
     Rule(lambda case: case.cell.native is None, "torchscript", "the fastest that has these equations"),
     Rule(lambda case: case.resets, "torchscript", "the fastest that has resets inside a sequence"),
@@ -113,8 +114,6 @@ def _lack(backend: str, case: Case) -> str | None:
     """Return why a backend cannot run a case on this machine, None if it can."""
     if backend == "triton" and case.cell.triton is None:
         return "it has no kernels of this cell"
-    if backend == "triton" and case.resets:
-        return "its kernels have no resets inside a sequence"
     if backend == "triton":
         return available.refusal(case.dtype, case.device) or plan.refusal(
             case.cell.serial_gates, case.H, case.dtype, case.device
@@ -136,7 +135,9 @@ def _remarks(backend: str, case: Case) -> str:
         return ""
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
-    if case.cuda and case.cell.triton is not None:
+    if case.cuda and case.resets and case.cell.triton is not None:
+        remark = f"; {UNMEASURED}"
+    elif case.cuda and case.cell.triton is not None:
         remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
 
@@ -168,9 +169,14 @@ def _native_fits(case: Case) -> bool:
     return case.cell.native is not None and not case.recompute and not torch.compiler.is_compiling()
 
 
+def _kernels_have_run(case: Case) -> bool:
+    """Return whether the Triton kernels have run on a GPU with what a case asks for; "auto" does not take them else."""
+    return case.cuda and not case.resets
+
+
 def _stays_on_chip(case: Case) -> bool:
     """Return whether the Triton kernels can run a case and keep its recurrent weights on the chip for all steps."""
-    runs = case.cuda and _lack("triton", case) is None
+    runs = _kernels_have_run(case) and _lack("triton", case) is None
     return runs and not plan.streams(case.cell.serial_gates, case.H, case.dtype, case.device)
 
 

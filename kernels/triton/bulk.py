@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding as take_rows
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from kernels.dtypes import accumulation_dtype
 from kernels.layout import selected_rows
@@ -61,17 +61,30 @@ def input_gradients(grad_gates: Tensor, tensors: Named, wanted: bool) -> dict[st
     }
 
 
-def states_before(states: Tensor, first: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the states before each step [T, B, H] in a dtype: `first` [B, H], then all of [T, B, H] but the last."""
+def states_before(states: Tensor, first: Tensor, dtype: torch.dtype, resets: Tensor | None) -> Tensor:
+    """Return the states that enter each step [T, B, H] in a dtype: `first` [B, H], then all of [T, B, H] but the last.
+
+    They are zero where a row starts anew, at `resets` [T, B].
+    """
     before = torch.empty_like(states, dtype=dtype)
     before[0] = first
     before[1:] = states[:-1]
-    return before
+    return before if resets is None else before.masked_fill_(resets[..., None], 0)
+
+
+def kernel_resets(resets: Tensor | None) -> Tensor | None:
+    """Return resets [T, B] as the time loops take them: int8, with a step T at which no row starts anew."""
+    return None if resets is None else pad(resets.to(torch.int8), (0, 0, 0, 1))
 
 
 def add_recurrent(gates: Tensor, before: Tensor, weight: Tensor) -> None:
     """Add W s(t − 1) to the gates [T, B, G] of all steps; `before` [T, B, H] are these states, W is [G, H]."""
     gates.view(-1, len(weight)).addmm_(before.flatten(0, 1), weight.T)
+
+
+def first_product(product: Tensor, resets: Tensor | None) -> Tensor:
+    """Return the gradient of the first states through their recurrent product [B, H]: 0 in rows that start anew."""
+    return product if resets is None else product.masked_fill(resets[0][:, None], 0)
 
 
 def recurrent_gradient(grad_gates: Tensor, before: Tensor) -> Tensor:

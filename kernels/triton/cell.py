@@ -8,7 +8,15 @@ from torch import Tensor
 
 from kernels.fused import FusedCell
 from kernels.operator import Grads, Named, Results
-from kernels.triton.bulk import input_gradients, last_gradient, project, recurrent_gradient, states_before
+from kernels.triton.bulk import (
+    first_product,
+    input_gradients,
+    kernel_resets,
+    last_gradient,
+    project,
+    recurrent_gradient,
+    states_before,
+)
 from kernels.triton.launch import Factors, launch, round_to_tf32
 from kernels.triton.loops import backward_kernel, forward_kernel
 from kernels.triton.plan import Plan, device_limits, make_plan, weight_bytes
@@ -72,7 +80,8 @@ class TritonCell(FusedCell):
         if plan.programs > 1 and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
             factor_states = weight.new_empty(T + 1, B, H)
             factor_states[0] = round_to_tf32(initial[0]) if plan.precision == "tf32" else initial[0]
-        arguments = (weight, factor_states, *projection, self.vectors(tensors), tensors["lengths"], initial)
+        ends = tensors["lengths"], kernel_resets(tensors["resets"])
+        arguments = (weight, factor_states, *projection, self.vectors(tensors), *ends, initial)
         launch(
             forward_kernel, plan, T, B, arguments, (states,), STEP=self.equations.forward, GATES=self.equations.gates,
             OPTION="tanh" in options.values(), FACTORS=self.equations.factors(H, reverse=False),
@@ -85,7 +94,7 @@ class TritonCell(FusedCell):
         """Return the gradients of the tensors by name, and of the gates as "gates" [T, B, G]."""
         weight, hidden, count = tensors["weight_hh"], results[0], len(self.states)
         T, B, H = hidden.shape
-        h_before = states_before(hidden, tensors["h_0"], weight.dtype)
+        h_before = states_before(hidden, tensors["h_0"], weight.dtype, tensors["resets"])
         grad_gates = weight.new_empty(T + 1, B, self.equations.grad_gates * H)
         grad_states = tuple(last_gradient(grad, hidden) for grad in grads[1 : count + 1])
         gates, last_state = self.gates(tensors, hidden, h_before), results[0 if count == 1 else -1]
@@ -99,7 +108,7 @@ class TritonCell(FusedCell):
             "gates": grad_gates,
         }
         if wanted["h_0"]:
-            found["h_0"] = found["h_0"] + recurrent[0] @ weight
+            found["h_0"] = found["h_0"] + first_product(recurrent[0] @ weight, tensors["resets"])
         return found
 
     def run_backward(
@@ -119,10 +128,10 @@ class TritonCell(FusedCell):
         if plan.precision == "tf32" and plan.resident_blocks == 0:
             weight = round_to_tf32(weight)
         added = tuple(grad for grad in grad_outputs if grad is not None)
-        initial = (tensors[self.states[-1]],)
+        initial, ends = (tensors[self.states[-1]],), (tensors["lengths"], kernel_resets(tensors["resets"]))
         launch(
             backward_kernel, plan, T, B,
-            (weight, *gates, self.vectors(tensors), tensors["lengths"], initial, (states,), added),
+            (weight, *gates, self.vectors(tensors), *ends, initial, (states,), added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
             DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
             GRAD_GATES=self.equations.grad_gates, OPTION="tanh" in options.values(),

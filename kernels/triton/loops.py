@@ -2,7 +2,8 @@
 
 A program computes its part of the states for all steps. It reads the parts of the other programs of its group from
 memory, after all have written them; see plan.py. A row whose sequence has ended keeps its states; going back, it passes
-their gradients on unchanged.
+their gradients on unchanged. A row that starts anew enters a step with states of zero; going back, their gradients end
+there.
 
 Legend: B batch, T time, H hidden, V vocabulary.
 """
@@ -13,6 +14,7 @@ import triton
 import triton.language as tl
 
 from kernels.triton.tiles import (
+    Place,
     arrive,
     as_factor,
     before,
@@ -33,9 +35,9 @@ RUNS = ["B", "first_step", "end_step", "first_tile"]
 @triton.jit(do_not_specialize=RUNS)
 def forward_kernel(
     weight: tl.tensor, factor_states: tl.tensor, projected: tl.tensor, tokens: tl.tensor, vectors: tl.tuple,
-    lengths: tl.tensor, initial: tl.tuple, states: tl.tuple, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor,
-    end_step: tl.tensor, first_tile: tl.tensor, STEP: tl.constexpr, GATES: tl.constexpr, OPTION: tl.constexpr,
-    FACTORS: tl.constexpr, plan: tl.constexpr,
+    lengths: tl.tensor, resets: tl.tensor, initial: tl.tuple, states: tl.tuple, counters: tl.tensor, B: tl.tensor,
+    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, STEP: tl.constexpr, GATES: tl.constexpr,
+    OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the states of some steps.
 
@@ -46,6 +48,7 @@ def forward_kernel(
         tokens: [T, B] or None.
         vectors: further parameters [H] of the cell.
         lengths: valid steps of each row [B] or None.
+        resets: 1 where a row starts anew at a step, else 0 [T + 1, B], or None; no row does so at step T.
         initial: states before step 0 [B, H].
         states: states of all steps [T, B, H], written. The first one is multiplied by the recurrent weight.
         counters: one for each group, zeros; each has a cache line of its own.
@@ -75,10 +78,13 @@ def forward_kernel(
         x = load_gates(projected, row, at, GATES, plan)
         wait(at, t - first_step, plan)
         h = factor_states + t * at.step if factor_states is not None else before(initial[0], states[0], t, at)
+        fresh = load_fresh(resets, t, at)
+        state = clear(state, fresh)
         recurrent: tl.tuple = ()
         for k in tl.static_range(len(FACTORS)):
             own = as_factor(state[0], low, plan) if plan.programs == 1 else None
             product = multiply(own, h, resident[k], weight, at, FACTORS, k, plan)
+            product = product if fresh is None else tl.where(fresh, 0.0, product)
             recurrent = recurrent + split_gates(product, FACTORS[k].outer, plan)
         x = [value.to(tl.float32) for value in x]  # after the wait, so that it does not delay the wait
         new = STEP(x, recurrent, state, parameters, OPTION)
@@ -93,8 +99,8 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=RUNS)
 def backward_kernel(
-    weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, initial: tl.tuple,
-    states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple,
+    weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, resets: tl.tensor,
+    initial: tl.tuple, states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple,
     counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
     ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
     OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
@@ -132,21 +138,23 @@ def backward_kernel(
         state: tl.tuple = ()
         for k in tl.static_range(len(states)):
             state = state + (load(before(initial[k], states[k], t, at) + at.own, at.mask),)
+        fresh, fresh_after = load_fresh(resets, t, at), load_fresh(resets, t + 1, at)
         grad = grads[0]
         for k in tl.static_range(len(grad_outputs)):
             grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
         x = [value.to(tl.float32) for value in x]
-        values = ACTIVATE(x, state, after, parameters, OPTION)
+        values = ACTIVATE(x, clear(state, fresh), after, parameters, OPTION)
         wait(at, step - first_step, plan)
         grad_gates_after = grad_gates + (t + 1) * (GRAD_GATES * at.step)
         for k in tl.static_range(len(FACTORS)):
-            grad += multiply(None, grad_gates_after, resident[k], weight, at, FACTORS, k, plan)
+            product = multiply(None, grad_gates_after, resident[k], weight, at, FACTORS, k, plan)
+            grad += product if fresh_after is None else tl.where(fresh_after, 0.0, product)
         all_grads: tl.tuple = (grad,)
         for k in tl.static_range(1, len(grad_states)):
             all_grads = all_grads + (grads[k],)
         gate_grads, new = DIFFERENTIATE(values, all_grads, parameters, OPTION)
         running = t < length if lengths is not None else None
-        grads = freeze(new, all_grads, running)
+        grads = clear(freeze(new, all_grads, running), fresh)
         for gate in tl.static_range(len(gate_grads)):
             gate_grad = gate_grads[gate] if running is None else tl.where(running, gate_grads[gate], 0.0)
             own = grad_gates + row * (GRAD_GATES * plan.H) + gate * plan.H + at.units
@@ -155,6 +163,21 @@ def backward_kernel(
         after = state
     for k in tl.static_range(len(grad_states)):
         tl.store(grad_states[k] + at.own, grads[k], mask=at.mask)
+
+
+@triton.jit
+def load_fresh(resets: tl.tensor, t: tl.tensor, at: Place) -> tl.tensor:
+    """Return which of the program's rows start anew at step t [BLOCK_B, 1]; None where none ever do."""
+    return None if resets is None else tl.load(resets + t * at.B + at.rows, mask=at.rows < at.B, other=0) != 0
+
+
+@triton.jit
+def clear(values: tl.tuple, fresh: tl.tensor) -> tl.tuple:
+    """Return values with zeros in the rows that start anew."""
+    cleared: tl.tuple = ()
+    for k in tl.static_range(len(values)):
+        cleared = cleared + (values[k] if fresh is None else tl.where(fresh, 0.0, values[k]).to(values[k].dtype),)
+    return cleared
 
 
 @triton.jit

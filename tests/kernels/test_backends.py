@@ -492,6 +492,7 @@ def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pyt
     """Programs own some units each, groups of them some rows."""
     monkeypatch.setattr(plan, "RESIDENT_BYTES", held)
     compare(cell, 3, 3, 3, 37, torch.float32, True, True, "sequence", backend)
+    compare(cell, 3, 3, 3, 37, torch.float32, True, True, "sequence", backend, resets=True)
 
 
 @one_cell

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_sequence
 from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, dispatch, forced
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.layer import RecurrentLayer
+from kernels.triton import available, plan
 from tests.kernels.all_cells import CELLS, NO_TRITON, TRITON, Leaky
 from tests.kernels.test_dispatch import CASE
 
@@ -239,6 +240,15 @@ def test_the_choice_of_a_backend(capsys: pytest.CaptureFixture[str], monkeypatch
     with pytest.raises(ValueError, match="neither cuDNN nor oneDNN has resets inside a sequence"):
         choose("native", case)
     assert choose("auto", case._replace(cell=LSTM_CELL._replace(scripted=None))).backend == "reference"
+    with monkeypatch.context() as patch:  # as if the kernels could run on a GPU, where they have not run with resets
+        patch.setattr(available, "refusal", lambda dtype, device: None)
+        patch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
+        on_gpu = case._replace(device="cuda:0")
+        assert choose("auto", on_gpu._replace(resets=False)).backend == "triton"
+        assert choose("triton", on_gpu).backend == "triton"
+        backend, reason = choose("auto", on_gpu)
+        assert backend == "torchscript"
+        assert "the Triton kernels, which have not run on a GPU with resets" in reason
     LSTM(I, H).explain(T, B, resets=True)
     assert "torchscript, the fastest that has resets" in capsys.readouterr().out
     monkeypatch.setattr(type(Leaky.cell.scripted), "has_resets", False)  # a cell from before there were resets

@@ -350,23 +350,25 @@ def test_gradients_are_the_same_every_time() -> None:
 
 
 @needs_triton
-def test_a_layer_compiles() -> None:
+@pytest.mark.parametrize("resets", [[], pytest.param(["--resets"], marks=pytest.mark.slow)], ids=["plain", "resets"])
+def test_a_layer_compiles(resets: list[str]) -> None:
     """The compiler may refuse what the interpreter accepts, such as an integer of 1, which it takes for a constant."""
     words = ["-m", "benchmarks.triton_resources", "--layers", "lstm", "--dtypes", "tf32", "--sizes", "512"]
     root = Path(kernels.__path__[0]).parent
-    result = subprocess.run([sys.executable, *words, "--batch", "1"], capture_output=True, text=True, cwd=root)
+    result = subprocess.run([sys.executable, *words, "--batch", "1", *resets], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @needs_triton
 @pytest.mark.slow
+@pytest.mark.parametrize("resets", [[], ["--resets"]], ids=["plain", "resets"])
 @pytest.mark.parametrize(("capability", "B"), [(80, 256), (86, 256), (90, 16), (90, 256), (90, 4096)])
-def test_kernels_compile_and_fit_a_device(capability: int, B: int) -> None:
+def test_kernels_compile_and_fit_a_device(capability: int, B: int, resets: list[str]) -> None:
     """Ahead of time and without a GPU, at some sizes and in every dtype."""
     root = Path(kernels.__path__[0]).parent
     words = ["-m", "benchmarks.triton_resources", "--capability", str(capability), "--batch", str(B)]
     words += ["--sizes", "37", "256", "768", "--dtypes", "fp32", "tf32", "bf16", "fp16"]
-    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=root)
+    result = subprocess.run([sys.executable, *words, *resets], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
         len(result.stdout.splitlines()) == 2 + (5 * 2 + 2) * 4 * 3

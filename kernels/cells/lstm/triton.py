@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Grads, Named
-from kernels.triton.bulk import add_recurrent, project_all
+from kernels.triton.bulk import add_recurrent, project_all, states_before
 from kernels.triton.cell import Equations, TritonCell
 from kernels.triton.tiles import candidate, candidate_slope, tanh
 
@@ -102,16 +102,16 @@ class TritonLSTM(TritonCell):
         """Return the gradients of the tensors by name."""
         gradients = super().backward(grads, results, tensors, options, wanted)
         if wanted["weight_peephole"]:
-            gradients["weight_peephole"] = _grad_peephole(gradients["gates"], results[-1], tensors["c_0"])
+            gradients["weight_peephole"] = _grad_peephole(gradients["gates"], results[-1], tensors)
         return gradients
 
 
 TRITON = TritonLSTM()
 
 
-def _grad_peephole(grad_gates: Tensor, cells: Tensor, c_0: Tensor) -> Tensor:
+def _grad_peephole(grad_gates: Tensor, cells: Tensor, tensors: Named) -> Tensor:
     """Return Σ_t [δi ⊙ c′, δf ⊙ c′, δo ⊙ c], the gradient of the peepholes [3, H]."""
     grad_i, grad_f, _, grad_o = grad_gates.chunk(4, dim=2)
-    first = torch.stack([grad_i[0] * c_0, grad_f[0] * c_0]).sum(1)
-    later = torch.stack([(grad[1:] * cells[:-1]).sum((0, 1)) for grad in (grad_i, grad_f)])
-    return torch.cat([first + later, (grad_o * cells).sum((0, 1))[None]])
+    before = states_before(cells, tensors["c_0"], cells.dtype, tensors["resets"])
+    pairs = ((grad_i, before), (grad_f, before), (grad_o, cells))
+    return torch.stack([(grad * c).sum((0, 1)) for grad, c in pairs])

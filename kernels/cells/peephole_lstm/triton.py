@@ -24,6 +24,7 @@ from kernels.layout import last_rows, rows_before_last, spread_last
 from kernels.operator import Grads, Named, Results
 from kernels.triton.bulk import (
     add_recurrent,
+    first_product,
     input_gradients,
     last_gradient,
     project,
@@ -141,17 +142,17 @@ class TritonPeephole(TritonCell):
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Return all states [T, B, H], the last state and cell [B, H], and for the backward pass all cells."""
-        weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
+        weight_ch, c_0, lengths, resets = (tensors[name] for name in ("weight_hh", "c_0", "lengths", "resets"))
         H, (projected, tokens) = c_0.shape[1], project(tensors)
         weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
         [cells] = self.run_forward(tensors, options, weight_fi, (projected, tokens))
         if options["last_only"]:
             own = _output_gate(projected)
             own = last_rows(own, lengths) if tokens is None else own[last_rows(tokens, lengths)]
-            h_n = output_state(cells[-1], _last_gate(own, cells, c_0, weight_o, lengths), weight_ch.dtype)
+            h_n = output_state(cells[-1], _last_gate(own, cells, tensors), weight_ch.dtype)
             return weight_ch.new_empty(0, *c_0.shape), h_n, cells[-1].clone(), cells
         gates = projected if tokens is None else take_rows(tokens, _output_gate(projected).to(weight_o.dtype))
-        add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype), weight_o)
+        add_recurrent(gates[..., -H:], states_before(cells, c_0, weight_o.dtype, resets), weight_o)
         hidden = output_state(cells, gates, weight_ch.dtype)
         return hidden, last_rows(hidden, lengths), cells[-1].clone(), cells
 
@@ -163,10 +164,10 @@ class TritonPeephole(TritonCell):
         The output gate comes first: δo, its part of ∂c, and δo W_oc, its part of ∂c′.
         """
         (grad_hidden, grad_h_n, grad_c_n, _), (hidden, _, _, cells) = grads, results
-        weight_ch, c_0, lengths = (tensors[name] for name in ("weight_hh", "c_0", "lengths"))
+        weight_ch, c_0, lengths, resets = (tensors[name] for name in ("weight_hh", "c_0", "lengths", "resets"))
         T, B, H = cells.shape
         weight_fi, weight_o = weight_ch[: 2 * H], weight_ch[2 * H :]
-        c_before = states_before(cells, c_0, weight_ch.dtype)
+        c_before = states_before(cells, c_0, weight_ch.dtype, resets)
         gates, _ = self.gates(tensors, cells, c_before)
         grad_gates = weight_ch.new_empty(T + 1, B, 4 * H)
         grad_o = grad_gates[:T, :, 3 * H :]
@@ -175,7 +176,7 @@ class TritonPeephole(TritonCell):
         if len(hidden) == 0:  # the output gate of one step
             grad_o.zero_()
             if grad_h_n is not None:
-                gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, c_0, weight_o, lengths)
+                gate_o = _last_gate(last_rows(_output_gate(gates), lengths), cells, tensors)
                 grad, grad_before = weight_ch.new_empty(B, H), weight_ch.new_zeros(T + 1, B, H)
                 grad_c += output_gradient(grad_h_n, cells[-1], gate_o, grad)
                 step = ends - 1, torch.arange(B, device=c_0.device)
@@ -190,12 +191,15 @@ class TritonPeephole(TritonCell):
             grad_before[T] = 0
         else:
             grad_o.zero_()
+        if grad_before is not None and resets is not None:
+            grad_before[:T].masked_fill_(resets[..., None], 0)
         added = (grad_cells, None if grad_before is None else grad_before[1:])
         self.run_backward(tensors, options, weight_fi, (gates, None), cells, added, grad_gates, (grad_c,))
         grad_gates = grad_gates[:T]
         serial, grad_c_0 = grad_gates[..., : 2 * H], None
         if wanted["c_0"]:
-            grad_c_0 = grad_c + serial[0] @ weight_fi + (0 if grad_before is None else grad_before[0])
+            grad_c_0 = grad_c + first_product(serial[0] @ weight_fi, resets)
+            grad_c_0 = grad_c_0 if grad_before is None else grad_c_0 + grad_before[0]
         return {
             **input_gradients(grad_gates, tensors, wanted["inputs"]),
             "weight_hh": torch.cat([recurrent_gradient(serial, c_before), recurrent_gradient(grad_o, c_before)]),
@@ -241,9 +245,10 @@ def _output_gate(gates: Tensor) -> Tensor:
     return gates[..., -(gates.shape[-1] // 4) :]
 
 
-def _last_gate(
-    projected: Tensor, cells: Tensor, c_0: Tensor, weight_o: Tensor, lengths: Tensor | None
-) -> Tensor:  # fmt: skip
+def _last_gate(projected: Tensor, cells: Tensor, tensors: Named) -> Tensor:
     """Return õ + W_oc c′ of each row's last valid step [B, H]; `projected` is its õ."""
-    c_before = rows_before_last(cells, c_0, lengths)
+    lengths, resets, weight_o = tensors["lengths"], tensors["resets"], tensors["weight_hh"][2 * cells.shape[2] :]
+    c_before = rows_before_last(cells, tensors["c_0"], lengths)
+    if resets is not None:
+        c_before = c_before.masked_fill(last_rows(resets, lengths)[:, None], 0)
     return projected.to(cells.dtype) + c_before.to(weight_o.dtype) @ weight_o.T
