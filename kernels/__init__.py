@@ -7,6 +7,7 @@ from kernels.cells.layer_norm_lstm.layer import LayerNormLSTM
 from kernels.cells.lstm.layer import LSTM
 from kernels.cells.peephole_lstm.layer import PeepholeLSTM
 from kernels.cells.rnn.layer import RNN
+from kernels.cells.slstm.layer import SLSTM
 from kernels.dispatch import Backend, Case, choose, forced, unscripted
 from kernels.layer import RecurrentLayer
 
@@ -14,6 +15,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SLSTM",
     "Backend",
     "Case",
     "Cell",

@@ -245,6 +245,10 @@ class RecurrentLayer(TorchAttributes):
         """Return the dtype of the results for vectors of a dtype: under autocast what torch.nn's layer returns."""
         return compute_dtype(self._stored)
 
+    def state_dtypes(self, dtype: torch.dtype) -> tuple[torch.dtype, ...]:
+        """Return the dtypes of the last states, where the outputs have a dtype; torch.nn's have the same."""
+        return (dtype,) * self.num_states
+
     def weights(self, suffix: str) -> Weights:
         """Return the parameters of one layer and direction by their names in `shapes`; `suffix` is such as "_l0"."""
         return {name: getattr(self, name + suffix) for name in self._names}
@@ -336,6 +340,7 @@ class RecurrentLayer(TorchAttributes):
             resets = resets if padding is None else resets & ~padding[..., 0]
             starting = [resets, reverse_resets(resets, lengths)][:D]
         dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
+        state_dtypes = self.state_dtypes(dtype)
         finals: list[State] = []
         for k in range(self.num_layers):
             top, outputs = k == self.num_layers - 1, []
@@ -346,7 +351,7 @@ class RecurrentLayer(TorchAttributes):
                 own = tuple(value[index] for value in state)
                 arguments = (weights, given, embedding, own, lengths, starting[direction], last and top)
                 sequence, *final = self._run(*arguments)
-                finals.append(tuple(value.to(dtype) for value in final))
+                finals.append(tuple(map(Tensor.to, final, state_dtypes)))
                 if not (last and top):
                     sequence = sequence.to(dtype)
                     sequence = sequence if padding is None else sequence.masked_fill(padding, 0)

@@ -134,7 +134,7 @@ def add_recurrent(
     """
     rows = gates.flatten(0, 1)
     kept = None if places is None else rows[places]
-    for target, before in _pairs(gates, t, states, first):
+    for target, before in pairs(gates, t, states, first):
         add_product(target, before.to(weight_t.dtype), weight_t)
     if places is not None and kept is not None:
         rows[places] = kept
@@ -142,11 +142,11 @@ def add_recurrent(
 
 def collect_recurrent(grad_weight: Tensor, t: int, grad_gates: Tensor, states: Tensor, first: Tensor) -> None:
     """Add Σ_t δ(t)ᵀ h(t − 1) over a chunk to `grad_weight` [G, H]; δ are `grad_gates`, the rest as above."""
-    for grad, before in _pairs(grad_gates, t, states, first):
+    for grad, before in pairs(grad_gates, t, states, first):
         add_product(grad_weight, grad.T, before.to(grad.dtype))
 
 
-def _pairs(gates: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def pairs(gates: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield a chunk's gates [k B, G] with the states before them [k B, H]; the first step of all stands apart."""
     if t == 0:
         yield gates[0], first

@@ -3,13 +3,14 @@
 import importlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, RecurrentLayer
+from kernels import GRU, LSTM, RNN, SLSTM, LayerNormLSTM, PeepholeLSTM, RecurrentLayer
 from kernels.triton import available
 
 LEAKY = '''"""A leaky Elman network, h = (h′ + tanh(W x + b + U h′)) / 2: its equations and its scripted loops."""
@@ -81,6 +82,11 @@ def layer_norm_lstm(*sizes: int, **options: Any) -> LayerNormLSTM:
     return layer
 
 
+def several_heads(hidden_size: int) -> int:
+    """Return the least number of heads above 1 that divides a width."""
+    return next(heads for heads in range(2, hidden_size + 1) if hidden_size % heads == 0) if hidden_size > 1 else 1
+
+
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     "rnn_tanh": RNN,
     "rnn_relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
@@ -94,9 +100,33 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
         *sizes, peephole="diagonal", candidate="sigmoid", **options
     ),
     "layer_norm_lstm": layer_norm_lstm,
+    "slstm": lambda I, H, *rest, **options: SLSTM(I, H, *rest, num_heads=several_heads(H), **options),
+    "slstm_exp": lambda *sizes, **options: SLSTM(*sizes, forget_gate="exp", **options),
     "leaky": Leaky,
 }
-KINDS = [RNN, GRU, LSTM, PeepholeLSTM, LayerNormLSTM, Leaky]
+KINDS = [RNN, GRU, LSTM, PeepholeLSTM, LayerNormLSTM, SLSTM, Leaky]
 NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_projected")
-TRITON = tuple(name for name in CELLS if name not in ("leaky", "lstm_projected", "layer_norm_lstm"))
+TRITON = tuple(
+    name for name in CELLS if name not in ("leaky", "lstm_projected", "layer_norm_lstm", "slstm", "slstm_exp")
+)
 NO_TRITON = available.refusal(torch.float32, "cpu")  # why its interpreter cannot run the kernels here
+
+
+def random_states(layer: RecurrentLayer, B: int) -> list[Tensor]:
+    """Return initial states [L·D, B, ·] of a layer; an sLSTM's normalisers are positive."""
+    weight = layer.weight_ih_l0
+    count = layer.num_layers * (2 if layer.bidirectional else 1)
+    states = [torch.randn(count, B, width, dtype=weight.dtype) for width in layer.state_widths]
+    if isinstance(layer, SLSTM):
+        states[2].abs_().add_(0.5)
+    return states
+
+
+def as_hx(states: Sequence[Tensor]) -> Any:
+    """Return states as a layer takes them: one alone, or a tuple."""
+    return tuple(states) if len(states) > 1 else states[0]
+
+
+def as_states(final: Any) -> list[Tensor]:
+    """Return the last states that a layer returns, as a list."""
+    return [final] if isinstance(final, Tensor) else list(final)

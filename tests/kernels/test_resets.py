@@ -12,7 +12,7 @@ from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, dispatch, forced
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.layer import RecurrentLayer
 from kernels.triton import available, plan
-from tests.kernels.all_cells import CELLS, NO_TRITON, TRITON, Leaky
+from tests.kernels.all_cells import CELLS, NO_TRITON, TRITON, Leaky, as_hx, as_states, random_states
 from tests.kernels.test_dispatch import CASE
 
 T, B, I, H, V = 7, 3, 2, 4, 5
@@ -55,9 +55,9 @@ def cut(
             if D == 2:
                 keep[1::D] = float(b == length)
             hx = tuple(state[:, row : row + 1] * keep for state in states)
-            out, final = layer(x[a:b, row : row + 1], hx if len(hx) == 2 else hx[0])
+            out, final = layer(x[a:b, row : row + 1], as_hx(hx))
             parts.append(out)
-            ends.append(final if len(hx) == 2 else (final,))
+            ends.append(as_states(final))
         outputs.append(torch.cat([*parts, parts[0].new_zeros(len(x) - length, *parts[0].shape[1:])]))
         last = [
             torch.stack([ends[-1 if k % D == 0 else 0][j][k] for k in range(len(states[0]))])
@@ -85,15 +85,15 @@ def test_equals_the_pieces_run_alone(cell: str, backend: str, tokens: bool, ragg
     for whole in (True, False):
         torch.manual_seed(0)
         layer = CELLS[cell](I, H, num_layers=2, bidirectional=True, dtype=dtype)
-        states = [torch.randn(4, B, width, dtype=dtype, requires_grad=True) for width in layer.state_widths]
+        states = [state.requires_grad_() for state in random_states(layer, B)]
         ids, table = torch.randint(0, V, (T, B)), torch.randn(V, I, dtype=dtype, requires_grad=True)
         x = table[ids] if tokens else torch.randn(T, B, I, dtype=dtype, requires_grad=True)
         if whole:
             options = {"lengths": LENGTHS if ragged else None, "resets": RESETS}
-            hx = tuple(states) if layer.num_states == 2 else states[0]
+            hx = as_hx(states)
             with forced(backend):
                 out, final = layer.forward_ids(ids, table, hx, **options) if tokens else layer(x, hx, **options)
-            finals = list(final) if layer.num_states == 2 else [final]
+            finals = as_states(final)
         else:
             with forced("reference"):
                 out, finals = cut(layer, x, states, RESETS, LENGTHS if ragged else torch.full((B,), T))

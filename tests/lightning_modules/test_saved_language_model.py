@@ -12,7 +12,7 @@ from tests.conftest import ALPHABET
 
 
 def test_the_cells_are_those_of_kernels() -> None:
-    assert set(CELLS) >= {"RNN", "LSTM", "GRU", "PeepholeLSTM", "LayerNormLSTM"}
+    assert set(CELLS) >= {"RNN", "LSTM", "GRU", "PeepholeLSTM", "LayerNormLSTM", "SLSTM"}
     assert all(CELLS[name] is getattr(kernels, name) for name in CELLS)
 
 
