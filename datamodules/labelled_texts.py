@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,7 +21,7 @@ from datamodules.step_stream import EpochStreamDataModule
 from datamodules.text_files import Text, read_lines, read_texts
 from datamodules.word_graph import word_graph
 
-UNEQUAL = 0.2  # relative difference between the lengths of a batch, about
+UNEQUAL = 0.1  # relative difference between the lengths of a batch, about
 
 
 class LabelledTexts(EpochStreamDataModule):
@@ -36,17 +36,20 @@ class LabelledTexts(EpochStreamDataModule):
         download: whether to fetch a named set if no data folder has it.
         path: a file of your own instead, one text per line: train or test, the class, the text, separated by tabs.
         transductive: whether validation and test texts contribute to vocabulary and graph.
-        val_fraction: fraction of the training texts that validates.
+        label_fraction: fraction of the training texts whose classes are known, drawn anew for each `seed`. The others
+            still contribute to vocabulary and graph.
+        val_fraction: fraction of the training texts with known classes that validates.
         min_count: occurrences from which a word is in the vocabulary.
         max_words: words of a text that are read.
         window: words of a window in which words are neighbours.
-        neighbours: edges of a word in the graph, to the words with the highest pointwise mutual information.
+        neighbours: edges of a word in the graph, to the words with the highest pointwise mutual information; 0 for
+            networks that read no graph.
         batch_size: texts B of a batch, of similar lengths.
         seed: seed of the order of the texts; train.py passes seed_everything.
         split_seed: seed of the split; it is separate, so that runs with other seeds have the same split.
 
     Raises:
-        DataError: if a file is missing or invalid, or a split is empty.
+        DataError: if a file is missing or invalid, a split is empty, or a class has test texts only.
     """
 
     batch_type = LabelledTextBatch
@@ -57,40 +60,49 @@ class LabelledTexts(EpochStreamDataModule):
         download: bool = False,
         path: str | None = None,
         transductive: bool = False,
+        label_fraction: ClosedUnitInterval = 1.0,
         val_fraction: OpenUnitInterval = 0.1,
         min_count: PositiveInt = 2,
-        max_words: PositiveInt = 400,
+        max_words: PositiveInt = 200,
         window: PositiveInt = 20,
         neighbours: NonNegativeInt = 30,
-        batch_size: PositiveInt = 64,
+        batch_size: PositiveInt = 128,
         seed: int = 42,
         split_seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed)
         self.dataset, self.download, self.path = name, download, path
-        self.transductive, self.val_fraction = transductive, val_fraction
+        self.transductive, self.label_fraction, self.val_fraction = transductive, label_fraction, val_fraction
         self.min_count, self.max_words, self.window, self.neighbours = min_count, max_words, window, neighbours
         self.split_seed = split_seed
 
     @functools.cached_property
     def texts(self) -> dict[str, list[Text]]:
-        """The texts of "train", "val" and "test"; held-out texts are sorted by length."""
+        """The texts of "train", "val" and "test", and "unlabelled" ones; held-out texts are sorted by length."""
         texts = read_texts(self.dataset, self.path, self.download)
         train = [text for text in texts if text.split == "train"]
+        test = sorted((text for text in texts if text.split == "test"), key=_length)
+        if train and (new := sorted({text.label for text in test} - {text.label for text in train})):
+            raise DataError(f"{self.path or self.dataset}: no training text has the class {new[0]!r} of a test text")
+        unlabelled = []
+        if self.label_fraction < 1:
+            drawn = np.random.default_rng((self.split_seed, self.seed)).permutation(len(train))
+            known = round(self.label_fraction * len(train))
+            train, unlabelled = [train[k] for k in drawn[:known]], [train[k] for k in drawn[known:]]
         order = np.random.default_rng(self.split_seed).permutation(len(train))
         held_out = round(self.val_fraction * len(train))
         parts = {
             "train": [train[number] for number in order[held_out:]],
             "val": sorted((train[number] for number in order[:held_out]), key=_length),
-            "test": sorted((text for text in texts if text.split == "test"), key=_length),
+            "test": test,
         }
         for split, part in parts.items():
             if not part:
                 raise DataError(
-                    f"{self.path or self.dataset} has {len(train)} texts to train on and {len(parts['test'])} to test: "
+                    f"{self.path or self.dataset} has {len(train)} texts to train on and {len(test)} to test: "
                     f"with val_fraction {self.val_fraction:g} none is left for {split}"
                 )
-        return parts
+        return parts | ({"unlabelled": unlabelled} if unlabelled else {})
 
     @property
     def split(self) -> dict[str, Any]:
@@ -98,12 +110,14 @@ class LabelledTexts(EpochStreamDataModule):
         texts = (
             f"{split}\t{text.label}\t{' '.join(text.words)}" for split, part in self.texts.items() for text in part
         )
-        drawn = {"val_fraction": self.val_fraction, "split_seed": self.split_seed}
+        drawn = {
+            "label_fraction": self.label_fraction, "val_fraction": self.val_fraction, "split_seed": self.split_seed
+        }  # fmt: skip
         return {"name": self.path or self.dataset, "content": fingerprint(texts), **drawn}
 
     @functools.cached_property
     def classes(self) -> list[str]:
-        """The names of the classes of all splits."""
+        """The names of all classes."""
         return sorted({text.label for texts in self.texts.values() for text in texts})
 
     @property
@@ -131,7 +145,8 @@ class LabelledTexts(EpochStreamDataModule):
     @property
     def _seen(self) -> list[Text]:
         """The texts from which vocabulary and graph are made."""
-        return [text for split in (self.texts if self.transductive else ["train"]) for text in self.texts[split]]
+        parts = self.texts if self.transductive else ("train", "unlabelled")
+        return [text for part in parts for text in self.texts.get(part, [])]
 
     @functools.cached_property
     def _encoded(self) -> dict[str, list[Tensor]]:
@@ -152,11 +167,22 @@ class LabelledTexts(EpochStreamDataModule):
     @functools.cached_property
     def edges(self) -> tuple[Tensor, Tensor]:
         """The graph of words: edges [2, E], in both directions, and weights [E]; the same tensors in every batch."""
+        if not self.neighbours:
+            return torch.empty(2, 0, dtype=torch.int64), torch.empty(0)
         known = (
             np.array([self.numbers[word] for word in text.words[: self.max_words] if word in self.numbers], np.int64)
             for text in self._seen
         )
         return word_graph(list(known), self.vocab_size, self.window, self.neighbours)
+
+    @functools.cached_property
+    def idf(self) -> Tensor:
+        """Inverse document frequency of the words [V]: log((1 + N) / (1 + n)) + 1, for n of N texts; 0 for word 0."""
+        texts = [{self.numbers.get(word, 0) for word in text.words[: self.max_words]} for text in self._seen]
+        frequency = np.bincount([word for text in texts for word in text], minlength=self.vocab_size)
+        idf = np.log((1 + len(texts)) / (1 + frequency)) + 1
+        idf[0] = 0
+        return torch.from_numpy(idf).float()
 
     def order(self, generator: np.random.Generator) -> Tensor:
         """Return the numbers of the training texts in random order, with texts of similar lengths in each batch."""

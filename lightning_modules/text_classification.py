@@ -7,7 +7,7 @@ import functools
 from typing import Any, cast
 
 import torch
-from jsonargparse.typing import PositiveFloat
+from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassF1Score
@@ -25,17 +25,27 @@ class TextClassification(TrainingSystem):
 
     Args:
         network: a network that maps (words [B, T], lengths [B], edge_index, edge_weight) to logits [B, C], with C as
-            its attribute `num_classes`.
+            its attribute `num_classes`. If it has `start_from(edge_index, edge_weight, idf)`, that is called before the
+            training.
         learning_rate: learning rate at the first step.
+        label_smoothing: in training, the share of a label that is spread over all classes (Szegedy et al. 2016).
     """
 
     monitor = "val/accuracy"
     mode = "max"
 
-    def __init__(self, network: nn.Module, learning_rate: PositiveFloat = 5e-3) -> None:
+    def __init__(
+        self, network: nn.Module, learning_rate: PositiveFloat = 3e-3, label_smoothing: ClosedUnitInterval = 0.1
+    ) -> None:
         super().__init__(network)
-        self.learning_rate = learning_rate
+        self.learning_rate, self.label_smoothing = learning_rate, label_smoothing
         self._make_f1 = functools.partial(MulticlassF1Score, cast(int, network.num_classes), average="macro")
+
+    def setup(self, stage: str) -> None:
+        """Let the network start from the graph of words; the weights of a continued run are loaded later."""
+        if stage == "fit" and hasattr(self.network, "start_from"):
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.network.start_from(*data.edges, data.idf)  # type: ignore[operator]
 
     def forward(self, words: Tensor, lengths: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:
         """Return logits [B, C]."""
@@ -47,7 +57,7 @@ class TextClassification(TrainingSystem):
         logits = self(*inputs)
         if split != "train":
             self.log_metric(split, "macro_f1", self._make_f1, logits, labels)
-        return self.classify(split, logits, labels)
+        return self.classify(split, logits, labels, self.label_smoothing if split == "train" else 0.0)
 
     def predict_step(self, batch: LabelledTextBatch, batch_idx: int = 0) -> dict[str, Tensor]:
         """Return the probabilities of the classes [B, C], and of a network with attention its weights [B, T]."""

@@ -161,18 +161,19 @@ class TrainingSystem(LightningModule):
         parts.append((values.mean() if values.dim() else values.clone()).float())
         self.step_values[tag] = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0]) / len(parts)
 
-    def classify(self, split: Split, logits: Tensor, labels: Tensor) -> Tensor:
+    def classify(self, split: Split, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Log softmax cross-entropy as the loss, and the accuracy.
 
         Args:
             split: "train", "val" or "test".
             logits: scores of the classes [B, C].
             labels: correct classes [B].
+            label_smoothing: the share of a label that is spread over all classes.
 
         Returns:
             The loss, −mean log softmax(logits)[label].
         """
-        loss = cross_entropy(logits, labels)
+        loss = cross_entropy(logits, labels, label_smoothing=label_smoothing)
         self.log_mean(split, "loss", loss, len(labels))
         self.log_mean(split, "accuracy", (logits.argmax(1) == labels).float())
         return loss

@@ -83,24 +83,46 @@ class GraphConvolution(nn.Module):
         self.form = form
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Return the next features […, N, out].
+    def forward(
+        self,
+        x: Tensor | SparseMatrix,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        nodes: Tensor | None = None,
+    ) -> Tensor:
+        """Return the next features […, N, out], or only those of some nodes [n, out].
 
         Args:
             x: features […, N, F]; sparse ones are [N, F].
             edge_index: edges from row 0 to row 1 [2, E].
             edge_weight: entries of A for these edges [E]; ones if None.
+            nodes: the nodes whose next features are returned [n], where x is dense [N, F]; None for all. The "sparse"
+                form then computes no others.
         """
+        if nodes is not None:
+            return self._of_nodes(nodes, x, edge_index, edge_weight)
         projected = x @ self.weight
         graph = (edge_index, projected.shape[-2], edge_weight, entries_dtype(projected.dtype))
-        learned = edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
-        if self.form == "sparse" and not learned:
+        if self.form == "sparse" and not _learned(edge_weight):
             return once_per_graph(sparse_adjacency, *graph) @ projected + self.bias
         if self.form == "dense":
             return once_per_graph(dense_adjacency, *graph).to(projected.dtype) @ projected + self.bias
         (source, target), weight = once_per_graph(normalized_edges, *graph)
         messages = weight[:, None].to(projected.dtype) * projected.index_select(-2, source)
         return torch.zeros_like(projected).index_add(-2, target, messages) + self.bias
+
+    def _of_nodes(
+        self, nodes: Tensor, x: Tensor | SparseMatrix, edge_index: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
+        """Return the next features of some nodes, (Â[nodes] H) W + b."""
+        if self.form != "sparse" or _learned(edge_weight) or not isinstance(x, Tensor):
+            return self(x, edge_index, edge_weight)[nodes]
+        adjacency = once_per_graph(sparse_adjacency, edge_index, len(x), edge_weight, entries_dtype(x.dtype))
+        return adjacency.rows_of_product(nodes, x) @ self.weight + self.bias
+
+
+def _learned(edge_weight: Tensor | None) -> bool:
+    return edge_weight is not None and edge_weight.requires_grad and torch.is_grad_enabled()
 
 
 def normalized_edges(

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, embedding_bag
 
 from kernels.dtypes import without_autocast
 
@@ -65,6 +65,20 @@ class SparseMatrix(NamedTuple):
         flat = dense.movedim(-2, 0)  # [M, …, K]
         product = _Product.apply(flat.reshape(len(flat), -1), self.rows, self.columns)
         return product.view(-1, *flat.shape[1:]).movedim(0, -2)
+
+    def rows_of_product(self, rows: Tensor, dense: Tensor) -> Tensor:
+        """Return `(matrix @ dense)[rows]` [n, K] for a dense matrix [M, K]; no other rows are computed."""
+        starts, columns, values = self.rows.crow_indices(), self.rows.col_indices(), self.rows.values()
+        first = starts[rows]
+        counts = starts[rows + 1] - first  # [n] entries of each row
+        offsets = counts.cumsum(0) - counts  # where the entries of each row begin among those of all chosen rows
+        chosen = (first - offsets).repeat_interleave(counts)
+        chosen = chosen + torch.arange(len(chosen), device=chosen.device)
+        with without_autocast(dense.device):
+            product = embedding_bag(
+                columns[chosen], dense.to(values.dtype), offsets, mode="sum", per_sample_weights=values[chosen]
+            )
+        return product.to(dense.dtype)
 
 
 class SparseLinear(nn.Module):

@@ -79,9 +79,29 @@ def test_the_edges_stay_on_the_device(path: str) -> None:
     assert not torch.equal(once.words, again.words)
 
 
+def test_a_fraction_of_the_labels(path: str) -> None:
+    """Known classes are drawn anew for each seed; the other texts still give their words, but train nothing."""
+    data, other = (LabelledTexts(path=path, label_fraction=0.4, seed=seed) for seed in (0, 1))
+    sizes = {split: len(texts) for split, texts in data.texts.items()}
+    assert sizes == {"train": 18, "val": 2, "test": 10, "unlabelled": 30}
+    assert data.texts["train"] != other.texts["train"]
+    assert data.texts["test"] == other.texts["test"]
+    assert data.numbers.keys() >= {text.words[0] for text in data.texts["unlabelled"] if len(text.words) > 1}
+    assert data.count("train") == 18
+
+
+def test_no_graph_and_the_weights_of_words(path: str) -> None:
+    data = LabelledTexts(path=path, neighbours=0)
+    assert data.edges[0].shape == (2, 0)
+    assert data.idf.shape == (data.vocab_size,)
+    assert data.idf[0] == 0
+    assert data.idf[data.numbers["common"]] == data.idf[1:].min()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        (["train\ta\tword", "test\tb\tword"], "few.tsv: no training text has the class 'b' of a test text"),
         (["train\ta\tword"] * 3, "has 3 texts to train on and 0 to test: with val_fraction 0.1 none is left for val"),
         (["train\ta\tword"] * 9, "none is left for test"),
         (["test\ta\tword"], "has 0 texts to train on and 1 to test: .* none is left for train"),

@@ -23,6 +23,7 @@ def test_its_equations() -> None:
     torch.manual_seed(0)
     network = GraphLSTM(V, C, embedding_size=4, hidden_size=5).eval()
     words, lengths, *graph = batch()
+    network.start_from(*graph, torch.rand(V))
     (convolution,) = network.graph
     adjacency = dense_adjacency(*graph[:1], V, graph[1])
     messages = torch.relu(adjacency @ network.embedding @ convolution.weight + convolution.bias)
@@ -33,16 +34,23 @@ def test_its_equations() -> None:
         h, _ = network.layer(x[:, None])
         x = torch.cat([h[:, 0], x], 1)
         a = softmax(torch.tanh(x @ first.weight.T + first.bias) @ last.weight[0], 0)
-        torch.testing.assert_close(network(words, lengths, *graph)[row], network.head(a @ x))
+        tf_idf = torch.bincount(words[row, :length], minlength=V) * network.idf
+        vector = torch.cat([a @ x, tf_idf / tf_idf.norm() @ w])
+        torch.testing.assert_close(network(words, lengths, *graph)[row], network.head(vector))
 
 
 @pytest.mark.parametrize(
     ("options", "absent"),
-    [({"graph_layers": 0}, "graph."), ({"layer": None}, "layer."), ({"pooling": "mean"}, "attention."), ({}, "none")],
+    [
+        ({"graph_layers": 0}, "graph."),
+        ({"hidden_size": 0}, "layer."),
+        ({"pooling": "mean"}, "attention."),
+        ({}, "none"),
+    ],
 )
 def test_every_part_can_be_left_out(options: dict, absent: str) -> None:
     torch.manual_seed(0)
-    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, **options)
+    network = GraphLSTM(V, C, **{"embedding_size": 4, "hidden_size": 5} | options)
     network(*batch()).sum().backward()
     parts = ("graph.", "layer.", "attention.")
     names = [name for name, _ in network.named_parameters()]
@@ -50,6 +58,19 @@ def test_every_part_can_be_left_out(options: dict, absent: str) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("graph_layers", [0, 1, 2])
+def test_vectors_of_some_words(graph_layers: int) -> None:
+    """They, and the gradients of all weights, are those that all words would give."""
+    torch.manual_seed(0)
+    network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, graph_layers=graph_layers)
+    words, parameters = torch.tensor([0, 2, 9]), [network.embedding, *network.graph.parameters()]
+    some, every = network.word_vectors(EDGES, WEIGHTS, words), network.word_vectors(EDGES, WEIGHTS)[words]
+    torch.testing.assert_close(some, every)
+    direction = torch.randn_like(some)
+    pair = [torch.autograd.grad((w * direction).sum(), parameters) for w in (some, every)]
+    torch.testing.assert_close(*pair)
 
 
 def test_a_text_does_not_depend_on_its_batch() -> None:
@@ -68,9 +89,20 @@ def test_the_graph_passes_gradients_to_neighbours() -> None:
     """So a word that occurs in no training text is trained through its neighbours."""
     torch.manual_seed(0)
     network = GraphLSTM(V, C, embedding_size=4, hidden_size=5)
-    network.word_vectors(EDGES, WEIGHTS)[1].sum().backward()
+    network.word_vectors(EDGES, WEIGHTS, torch.tensor([1])).sum().backward()
     touched = network.embedding.grad.abs().sum(1).nonzero().flatten().tolist()
     assert touched == [1, 2]
+
+
+def test_embeddings_start_from_the_graph() -> None:
+    """Not those of a network without graph, which must not know it."""
+    idf = torch.rand(V)
+    for graph_layers in (0, 1):
+        network = GraphLSTM(V, C, embedding_size=4, hidden_size=5, graph_layers=graph_layers)
+        before = network.embedding.detach().clone()
+        network.start_from(EDGES, WEIGHTS, idf)
+        assert torch.equal(network.embedding, before) == (not graph_layers)
+        assert torch.equal(network.idf, idf)
 
 
 def test_word_dropout_hides_words_in_training_only() -> None:
@@ -84,7 +116,7 @@ def test_word_dropout_hides_words_in_training_only() -> None:
 
 def test_any_layer_of_kernels() -> None:
     network = GraphLSTM(V, C, layer=GRU, embedding_size=4, hidden_size=5)
-    assert network.head.in_features == 4 + 5
+    assert network.head.in_features == 4 + 5 + 4
     assert network(*batch()).shape == (2, C)
 
 

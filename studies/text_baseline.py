@@ -1,0 +1,61 @@
+"""TF-IDF and a linear support vector machine on the labelled texts: the baseline that sees neither order nor a graph.
+
+    python -m studies.text_baseline --out FOLDER [--names R8 …]
+
+scikit-learn's defaults, once on words and once on words and pairs of neighbouring words; words of one character are
+left out. It trains on all training texts, also on those that train.py holds out for validation.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import f1_score
+from sklearn.svm import LinearSVC
+
+from datamodules.data_folders import DataError
+from datamodules.text_files import PUBLISHED, Text, read_texts
+from lightning_modules.errors import UserError, print_error
+from studies.analysis import make_folder, parser, write_summary
+
+Features = Literal["words", "bigrams"]
+
+
+def linear_svm(train: Sequence[Text], test: Sequence[Text], kind: Features = "words") -> dict[str, float]:
+    """Return `accuracy` and `macro_f1` on the test texts, as fractions."""
+    tfidf = TfidfVectorizer(ngram_range=(1, 2 if kind == "bigrams" else 1))
+    seen, new = ([" ".join(text.words) for text in texts] for texts in (train, test))
+    machine = LinearSVC(random_state=0).fit(tfidf.fit_transform(seen), [text.label for text in train])
+    labels = [text.label for text in test]
+    found = machine.predict(tfidf.transform(new))
+    return {
+        "accuracy": float((found == labels).mean()),
+        "macro_f1": float(f1_score(labels, found, average="macro", zero_division=0)),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out the command line; return the exit status."""
+    command = parser("text_baseline", __doc__)
+    command.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED), help="the sets of texts")
+    options = command.parse_args(arguments)
+    numbers = {}
+    try:
+        make_folder(options.out)
+        for name in options.names:
+            texts = read_texts(name, None)
+            train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))
+            kinds: tuple[Features, ...] = ("words", "bigrams")
+            for kind in kinds:
+                for metric, value in linear_svm(train, test, kind).items():
+                    numbers[f"{name}/{kind}/{metric}"] = value
+    except (UserError, DataError) as error:
+        return print_error("studies.text_baseline", error)
+    write_summary(options.out, numbers)
+    print("\n".join(f"{name} {100 * value:.2f} %" for name, value in numbers.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
