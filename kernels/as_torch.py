@@ -12,7 +12,7 @@ def as_torch(module: nn.Module) -> nn.Module:
     """Return a copy of a module in which every layer that torch.nn has, too, is torch.nn's, with the same weights.
 
     The copy lacks what torch.nn's layers lack: `lengths`, `output`, `forward_ids`. It also lacks the hooks of these
-    layers. Other layers stay as they are, subclasses of ours included.
+    layers. Other layers stay as they are, subclasses of ours and layers with zoneout included.
 
     Raises:
         ValueError: if a layer's weights are computed from others (pruning, weight normalisation, parametrisations),
@@ -24,7 +24,11 @@ def as_torch(module: nn.Module) -> nn.Module:
         if _torch_layer(kind) and computed:
             raise ValueError(f"{kind.__name__}: weights that are computed from others must be made permanent first")
     module = copy.deepcopy(module)
-    twins = {layer: _twin(layer) for layer in module.modules() if _torch_layer(type(layer))}
+    twins: dict[nn.Module, nn.Module] = {
+        layer: _twin(layer)
+        for layer in module.modules()
+        if isinstance(layer, RecurrentLayer) and _torch_layer(type(layer)) and not any(layer.zoneout)
+    }
     for parent in list(module.modules()):
         for name, child in parent._modules.items():  # a layer that is used twice has two names
             if child in twins:

@@ -24,6 +24,7 @@ class Given(NamedTuple):
     options: tuple[Any, ...] = ()  # of the cell, such as the function of its candidate
     keep: bool = True  # whether to keep the gates for the backward pass, rather than compute them again there
     last_only: bool = False  # whether only the last states are wanted, so that the first result may be empty
+    zoneout: tuple[Tensor, ...] = ()  # for each state how much of it stays as it was [T, B, H]; see `zoneout.draw`
 
 
 Implementation = Callable[[Given], Results]
@@ -46,6 +47,7 @@ class Cell(NamedTuple):
         triton: the GPU kernels; the function imports triton when it is called.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
         onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
+        zoneout: the TorchScript loops with zoneout; None if it is not offered.
     """
 
     name: str
@@ -56,6 +58,12 @@ class Cell(NamedTuple):
     triton: Implementation | None = None
     serial_gates: int = 1
     onednn: bool = False
+    zoneout: "ScriptedCell | None" = None
+
+    def with_zoneout(self) -> "Cell":
+        """Return the cell with zoneout, which neither torch's own operators nor the GPU kernels have."""
+        name = f"{self.name} with zoneout"
+        return self._replace(name=name, scripted=self.zoneout, native=None, triton=None, onednn=False)
 
     def implementation(self, backend: str) -> Implementation:
         """Return the function of a backend that the cell has."""

@@ -34,6 +34,24 @@ def check_projection(layer: "RecurrentLayer", hidden_size: int, proj_size: int) 
         raise ValueError(f"LSTM: proj_size must be 0, or below hidden_size, got {proj_size}")
 
 
+def check_zoneout(layer: "RecurrentLayer", zoneout: Any) -> tuple[float, ...]:
+    """Return the probability of zoneout of each state.
+
+    Raises:
+        ValueError: if one is not in [0, 1), there are not as many as states, or the layer has no zoneout.
+    """
+    name, count = type(layer).__name__, layer.num_states
+    values = tuple(zoneout) if isinstance(zoneout, list | tuple) else (zoneout,) * count
+    right = all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p < 1 for p in values)
+    if not right or len(values) != count:
+        several = f", or {count} of them, one for each state" * (count > 1)
+        raise ValueError(f"{name}: zoneout must be a probability below 1{several}, got {zoneout!r}")
+    if any(values) and (layer.cell is None or layer.cell.zoneout is None):
+        kind = f"{name} with proj_size" if layer.proj_size else name
+        raise ValueError(f"{kind} has no zoneout; RNN, GRU, LSTM and LayerNormLSTM have it")
+    return tuple(float(p) for p in values)
+
+
 def check_vectors(layer: "RecurrentLayer", vectors: Tensor, ranks: set[int], name: str, shapes: str) -> None:
     """Raise if vectors of width I have a wrong rank, width, dtype or device, or no steps."""
     _check_rank(layer, vectors, ranks, name, shapes)

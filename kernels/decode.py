@@ -68,7 +68,7 @@ class Decoder:
         self.layer, self.embedding = layer, embedding_weight
         self.head_t, self.head_bias = head_weight.T.contiguous(), head_bias
         self.dtype = dtype or head_bias.dtype
-        self.scripted = layer.cell.scripted if layer.cell is not None else None
+        self.scripted, self.zoneout = layer._cell.scripted, layer.zoneout if any(layer.zoneout) else ()
         if self.scripted is None:
             self.loop = decode_loop(equations_step(head_bias.device.type, self.dtype))
         else:
@@ -125,10 +125,10 @@ class Decoder:
 
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor, list[Any], float]:
         """Return a layer's input weight, transposed, its bias, its recurrent weights, and the candidate's factor."""
-        layer, cell = self.layer, self.layer.cell
+        layer, cell = self.layer, self.layer._cell
         weights = {name: weight.detach() for name, weight in layer.weights(suffix).items()}
         recurrent: list[Any]
-        if cell is None or cell.scripted is None:
+        if cell.scripted is None:
             (equations, (weight_ih, bias)), factor = layer.equations(weights), 1.0
             recurrent = [equations]
         else:
@@ -159,8 +159,11 @@ class Decoder:
                 pair.append(
                     [state[k : k + 1].to(dtype, copy=True) for state, dtype in zip(states, dtypes, strict=True)]
                 )
+            zoneout = [torch.full_like(state, p) for state, p in zip(pair[0], self.zoneout, strict=False)]
             even, odd = (
-                ForwardChunk(gates, after, [state[0] for state in before], weights, factor, None, [], None, scratch)
+                ForwardChunk(
+                    gates, after, [state[0] for state in before], weights, factor, None, [], None, zoneout, scratch
+                )
                 for before, after in (pair, reversed(pair))
             )
             self.steps.append(LayerStep(input_t.to(self.dtype), bias, gates[0][0], even, odd))

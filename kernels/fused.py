@@ -28,12 +28,13 @@ class FusedCell(ABC):
     states: ClassVar[tuple[str, ...]] = ("h_0",)  # names of the initial states, in the order of `Given.states`
     # For each of `states`, whether it is stored in the dtype of the products; otherwise in the accumulation dtype.
     low_states: ClassVar[tuple[bool, ...]] = (False,)
+    has_zoneout: ClassVar[bool] = False  # whether the operator takes `Given.zoneout`, a tensor for each state
     step: ClassVar[Step]  # the equations of a step, as in `Cell.step`
 
     def __init__(self) -> None:
         if len(self.low_states) != len(self.states):
             raise TypeError(f"{type(self).__name__}.low_states must have one value for each of {self.states}")
-        tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?", "resets?")
+        tensors = ("inputs", "embedding?", *self.weights, *self.states, "lengths?", "resets?", *self.zoneout_names())
         arguments = [f"Tensor{'?' * name.endswith('?')} {name.removesuffix('?')}" for name in tensors]
         arguments += [*self.options, *(f"bool {flag}" for flag in self.flags)]
         self.operator = recurrent_operator(
@@ -44,6 +45,10 @@ class FusedCell(ABC):
             backward=self.backward,
             reference=self.reference,
         )
+
+    def zoneout_names(self) -> tuple[str, ...]:
+        """Return the names of the tensors of `Given.zoneout`."""
+        return tuple(f"zoneout_{name}" for name in self.states) if self.has_zoneout else ()
 
     def run(self, given: Given) -> Results:
         """Cast the tensors to the dtypes of the products and of the sums, and run the operator."""
@@ -57,7 +62,7 @@ class FusedCell(ABC):
         ]
         return self.operator(
             inputs, embedding, weight_ih, weight_hh.to(low), bias, *others, *states, given.lengths, given.resets,
-            *given.options, *(getattr(given, flag) for flag in self.flags),
+            *given.zoneout, *given.options, *(getattr(given, flag) for flag in self.flags),
         )  # fmt: skip
 
     def reference(self, tensors: Named, options: Named) -> Results:
@@ -72,7 +77,7 @@ class FusedCell(ABC):
         return run_steps(
             lambda projected, before: step(projected, before, *arguments),
             tensors["inputs"], tensors["embedding"], (weight_ih, bias), state, tensors["lengths"],
-            tensors["resets"],
+            tensors["resets"], tuple(tensors[name] for name in self.zoneout_names()),
         )  # fmt: skip
 
     @abstractmethod

@@ -23,6 +23,7 @@ from kernels.dtypes import compute_dtype
 from kernels.layout import Layout, padding_after, reverse_resets, reverse_rows
 from kernels.reference import State, run_steps
 from kernels.torch_attributes import TorchAttributes
+from kernels.zoneout import draw
 
 Output = Literal["sequence", "last"]
 Weights = dict[str, Tensor]
@@ -49,11 +50,14 @@ class RecurrentLayer(TorchAttributes):
         dtype: dtype of the weights.
         backend: "auto" takes the fastest that can run; a named one runs or raises.
         recompute: keep only the states for the backward pass and compute the gates again there, to save memory.
+        zoneout: probability that a unit of a state keeps its value from before a step, in training (`zoneout.py`); one
+            for all states, or (h, c) of an LSTM. Offered by RNN, GRU, LSTM and LayerNormLSTM.
 
     Raises:
         TypeError: if a size is no whole number.
         ValueError: if a size is not positive, `dropout` no probability, `proj_size` not below `hidden_size` or not 0
-            for another layer than the LSTM, or the backend unknown or unable to run the cell.
+            for another layer than the LSTM, `zoneout` not in [0, 1) or not offered, or the backend unknown or unable
+            to run the cell.
     """
 
     num_states: ClassVar[int] = 1
@@ -76,6 +80,7 @@ class RecurrentLayer(TorchAttributes):
         *,
         backend: Backend = "auto",
         recompute: bool = False,
+        zoneout: float | tuple[float, ...] = 0.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -83,6 +88,7 @@ class RecurrentLayer(TorchAttributes):
         checks.check_sizes(name, sizes, dropout)
         checks.check_projection(self, hidden_size, proj_size)
         self.proj_size = proj_size
+        self.zoneout = checks.check_zoneout(self, zoneout)
         dispatch.check_backend(backend, self._cell, recompute)
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -282,8 +288,9 @@ class RecurrentLayer(TorchAttributes):
 
     @property
     def _cell(self) -> Cell:
-        """The cell; for a layer that has only its equations, a cell without loops."""
-        return self.cell or Cell(type(self).__name__)
+        """The cell, with zoneout if the layer has it; for a layer that has only its equations, a cell without loops."""
+        cell = self.cell or Cell(type(self).__name__)
+        return cell.with_zoneout() if any(self.zoneout) else cell
 
     @property
     def _stored(self) -> Tensor:
@@ -295,7 +302,7 @@ class RecurrentLayer(TorchAttributes):
         """Return the arguments that differ from the defaults."""
         defaults = {
             "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
-            "backend": "auto", "recompute": False,
+            "backend": "auto", "recompute": False, "zoneout": (0.0,) * self.num_states,
         }  # fmt: skip
         words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
@@ -381,11 +388,16 @@ class RecurrentLayer(TorchAttributes):
         learning, cell = wanted or tracing, self._cell
         marks = (embedding is not None, lengths is not None, learning, resets is not None)
         backend, _ = self.choose(inputs.shape[1], *marks)
+        zoneout: tuple[Tensor, ...] = ()
+        if any(self.zoneout):
+            T = len(inputs)
+            zoneout = tuple(draw(p, self.training, T, before) for p, before in zip(self.zoneout, state, strict=True))
         if backend == "reference":
             step, projection = self.equations(weights)
-            return run_steps(step, inputs, embedding, projection, state, lengths, resets)
+            return run_steps(step, inputs, embedding, projection, state, lengths, resets, zoneout)
         keep = learning and not self.recompute
-        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, resets, self.cell_options, keep, last)
+        options = (self.cell_options, keep, last, zoneout)
+        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, resets, *options)
         # Under autograd a trace would record a Python function instead of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():

@@ -29,6 +29,7 @@ def run_steps(
     state: State,
     lengths: Tensor | None,
     resets: Tensor | None = None,
+    zoneout: tuple[Tensor, ...] = (),
 ) -> State:
     """Return all values of the first state [T, B, H], and the last valid ones of every state [B, H].
 
@@ -40,12 +41,18 @@ def run_steps(
         state: the states before the first step [B, H].
         lengths: number of valid steps of each row [B], None for T. A row keeps its state after its last valid step.
         resets: marks the steps that a row enters with states of zero [T, B]; none after its last valid step.
+        zoneout: for each state how much of it stays as it was in each step [T, B, H], as `zoneout.draw` returns it.
     """
     states = []
     for t, projected in enumerate(project(inputs, embedding, *projection)):
         if resets is not None:
             state = tuple(before.masked_fill(resets[t][:, None], 0) for before in state)
         new = step(projected, state)
+        if zoneout:
+            new = tuple(
+                torch.lerp(after, before.to(after.dtype), stays[t].to(after.dtype))
+                for after, before, stays in zip(new, state, zoneout, strict=True)
+            )
         if lengths is not None:
             running = (t < lengths)[:, None]
             new = tuple(

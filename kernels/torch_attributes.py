@@ -43,5 +43,5 @@ class TorchAttributes(nn.Module):
         """Do nothing: there is no flat buffer of weights here."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or copied layer; one from before `proj_size` has none."""
-        super().__setstate__({"proj_size": 0} | state)
+        """Restore a pickled or copied layer; one from before `proj_size` and `zoneout` has none."""
+        super().__setstate__({"proj_size": 0, "zoneout": ()} | state)

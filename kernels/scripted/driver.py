@@ -178,7 +178,7 @@ class ScriptedCell(FusedCell):
             own = [state[t:end] for state in states]
             projection.write(t, gates[0])
             own_ended = None if ended is None else ended[t:end]
-            starting = resets.chunk(t, end)
+            starting = (*resets.chunk(t, end), self.staying(tensors, t, end, states))
             self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, *starting, scratch))
             if keep and not in_place:
                 keep_gates([each[t:end] for each in kept], gates, self.activated, candidate, factor)
@@ -187,6 +187,11 @@ class ScriptedCell(FusedCell):
         if self.returns_before_last:
             last.append(rows_before_last(states[0], initial[0], lengths).clone())
         return states[0], *last, *states[1:], *kept
+
+    def staying(self, tensors: Named, t: int, end: int, like: list[Tensor]) -> list[Tensor]:
+        """Return `zoneout` of the chunk of steps t … end − 1, as in `ForwardChunk`, in the dtypes of `like`."""
+        names = self.zoneout_names()
+        return [tensors[name][t:end].to(each.dtype) for name, each in zip(names, like, strict=False)]
 
     def scratch(self, folded: Folded, sizes: tuple[int, int], high: Tensor) -> list[Tensor]:
         """Return the buffers that the forward loop overwrites."""
@@ -225,7 +230,7 @@ class ScriptedCell(FusedCell):
         for t, end in reversed(chunks(T, B)):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
-            starting = resets.chunk(t, end)
+            starting = (*resets.chunk(t, end), self.staying(tensors, t, end, incoming.grad_states))
             if rebuilds:
                 projection.write(t, gates[0])
                 own_ended = None if ended is None else ended[t:end]

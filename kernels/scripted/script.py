@@ -28,6 +28,7 @@ class ForwardChunk(NamedTuple):
     ended: Tensor | None  # marks steps after a row's last valid one [k, B, 1]; None where there are none
     resets: list[Tensor]  # the rows that start anew at each step, int64 [·]; no tensors where none do
     reset_places: Tensor | None  # the same of all steps, as rows of [k · B]
+    zoneout: list[Tensor]  # for each state how much of it stays as it was in each step [k, B, H]; none without zoneout
     # Buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
     # `ScriptedCell.forward_scratch` ones [B, H].
     scratch: list[Tensor]
@@ -44,6 +45,7 @@ class BackwardChunk(NamedTuple):
     factor: float  # that of the forward loop
     resets: list[Tensor]  # as in `ForwardChunk`
     reset_places: Tensor | None
+    zoneout: list[Tensor]
     # A pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the dtypes are equal
     # both are the same tensor.
     grad_gates: list[Tensor]
@@ -91,6 +93,18 @@ def stop_gradient(grad: Tensor, resets: list[Tensor], t: int) -> None:
     """Set the gradient of the state before step t to zero in the rows that start anew at t."""
     if len(resets) > 0 and resets[t].shape[0] > 0:
         grad.index_fill_(0, resets[t], 0.0)
+
+
+def let_stay(new: Tensor, before: Tensor, zoneout: list[Tensor], state: int, t: int) -> None:
+    """Give the units that stay, or all of them in part, the value from before the step; `state` is an index."""
+    if len(zoneout) > 0:
+        new.lerp_(before, zoneout[state][t])
+
+
+def split_gradient(grad: Tensor, zoneout: list[Tensor], state: int, t: int, staying: Tensor) -> None:
+    """Take from the gradient of a state that of the units that stay, into `staying`; the rest is of the new value."""
+    torch.mul(grad, zoneout[state][t], out=staying)
+    grad.sub_(staying)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, product: Tensor | None = None) -> None:

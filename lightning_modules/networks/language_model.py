@@ -86,15 +86,15 @@ class CharacterModel(nn.Module):
     def description(self) -> dict[str, Any]:
         """Return the arguments that rebuild this network, as plain values for a checkpoint."""
         values = {name: getattr(self.layer, name, None) for name in own_options(type(self.layer))}
-        options = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
+        options = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
         return {"vocabulary": self.vocabulary, "cell": type(self.layer).__name__, "cell_options": options, **self.sizes}
 
 
 def own_options(layer: type[RecurrentLayer]) -> list[str]:
     """Return the names of the constructor's arguments that change a layer's equations, such as `nonlinearity`.
 
-    These are `bias`, `proj_size` and all arguments that other recurrent layers lack. A layer keeps each as an
-    attribute.
+    These are `bias`, `proj_size`, `zoneout` and all arguments that other recurrent layers lack. A layer keeps each as
+    an attribute.
     """
     parameters = [
         parameter
@@ -103,5 +103,5 @@ def own_options(layer: type[RecurrentLayer]) -> list[str]:
         for parameter in signature(parent.__init__).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
-    common = signature(RecurrentLayer.__init__).parameters.keys() - {"bias", "proj_size"}
+    common = signature(RecurrentLayer.__init__).parameters.keys() - {"bias", "proj_size", "zoneout"}
     return list(dict.fromkeys(parameter.name for parameter in parameters if parameter.name not in common))

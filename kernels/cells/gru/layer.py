@@ -6,7 +6,7 @@ from torch import nn
 from kernels import native
 from kernels.cell import Cell, Given, Results
 from kernels.cells.gru.reference import gru_step
-from kernels.cells.gru.scripted import SCRIPTED
+from kernels.cells.gru.scripted import SCRIPTED, ZONEOUT
 from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
@@ -21,6 +21,7 @@ GRU_CELL = Cell(
     weights=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     step=gru_step,
     scripted=SCRIPTED,
+    zoneout=ZONEOUT,
     native=native.gru,
     triton=_triton,
     serial_gates=3,

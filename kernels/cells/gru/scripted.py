@@ -17,7 +17,16 @@ from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, entering, loop, low_gradient, stop_gradient
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    entering,
+    let_stay,
+    loop,
+    low_gradient,
+    split_gradient,
+    stop_gradient,
+)
 
 
 @loop
@@ -38,6 +47,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
         s.addcmul_(r, q).sigmoid_()
         torch.add(minus_one, s, alpha=2.0, out=h_new)
         torch.lerp(h_new, h, z, out=h_new)
+        let_stay(h_new, h, chunk.zoneout, 0, t)
         h = h_new
 
 
@@ -51,7 +61,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     hidden, weight, grad_h, grad_hidden = chunk.states[0], chunk.weights[0], chunk.grad_states[0], chunk.grads[0]
     gates, doubled, grad_gates, low = chunk.gates[0], chunk.gates[1], chunk.grad_gates[0], chunk.grad_gates[1]
     product_low, product, first_h = chunk.scratch[0], chunk.scratch[1], chunk.before[0]
-    H = hidden.shape[2]
+    H, zoneout = hidden.shape[2], len(chunk.zoneout) > 0
     for t in range(hidden.shape[0] - 1, -1, -1):
         gate, grad, q = gates[t], grad_gates[t], doubled[t]
         h = entering(hidden[t - 1] if t > 0 else first_h, chunk.resets, t)
@@ -60,6 +70,8 @@ def backward_loop(chunk: BackwardChunk) -> None:
         grad_z, grad_q = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
+        if zoneout:
+            split_gradient(grad_h, chunk.zoneout, 0, t, chunk.scratch[2])
         torch.add(h, s, alpha=-2.0, out=product).add_(1.0)  # h′ − n
         torch.mul(grad_h, product, out=grad_z)
         torch.mul(grad_h, z, out=product)
@@ -69,6 +81,8 @@ def backward_loop(chunk: BackwardChunk) -> None:
         torch.mul(grad_s, r, out=grad_q)
         both = grad[:, H : 3 * H]
         torch.ops.aten.sigmoid_backward(both, gate[:, H:], grad_input=both)
+        if zoneout:
+            product.add_(chunk.scratch[2])
         if weight.dtype == grad.dtype:
             torch.addmm(product, grad[:, H:], weight, out=grad_h)
         else:
@@ -137,4 +151,13 @@ class ScriptedGRU(ScriptedCell):
         return [chunk.grad_gates[0][..., 3 * chunk.states[0].shape[2] :].sum((0, 1))]
 
 
+class ZoneoutGRU(ScriptedGRU):
+    """The GRU with zoneout."""
+
+    name = "zoneout_gru"
+    has_zoneout = True
+    backward_scratch = 2
+
+
 SCRIPTED = ScriptedGRU()
+ZONEOUT = ZoneoutGRU()

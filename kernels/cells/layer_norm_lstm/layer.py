@@ -4,7 +4,7 @@ from torch import nn
 
 from kernels.cell import Cell
 from kernels.cells.layer_norm_lstm.reference import layer_norm_lstm_step
-from kernels.cells.layer_norm_lstm.scripted import SCRIPTED
+from kernels.cells.layer_norm_lstm.scripted import SCRIPTED, ZONEOUT
 from kernels.layer import RecurrentLayer, Shapes
 
 LAYER_NORM_CELL = Cell(
@@ -12,6 +12,7 @@ LAYER_NORM_CELL = Cell(
     weights=("weight_ih", "weight_hh", "bias_ih", "gain_ih", "gain_hh", "gain_c", "bias", "bias_c"),
     step=layer_norm_lstm_step,
     scripted=SCRIPTED,
+    zoneout=ZONEOUT,
 )
 
 

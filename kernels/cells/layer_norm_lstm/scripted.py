@@ -18,7 +18,16 @@ from kernels.cells.layer_norm_lstm.reference import EPSILON, layer_norm_lstm_ste
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, entering, loop, stop_gradient, write_product
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    entering,
+    let_stay,
+    loop,
+    split_gradient,
+    stop_gradient,
+    write_product,
+)
 
 
 @loop
@@ -39,13 +48,15 @@ def forward_loop(chunk: ForwardChunk, epsilon: float = EPSILON) -> None:
         normal_h = torch.native_layer_norm(sums, [4 * H], gain_h, None, epsilon)[0]
         torch.add(normal_x, normal_h, out=gate).sigmoid_()
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
-        c = torch.addcmul(i, f, c, out=cells[t]).addcmul_(i, s, value=-2.0)
-        v = torch.native_layer_norm(c, [H], gain_c, bias_c, epsilon)[0].sigmoid_()
-        h = hidden[t]
-        if h.dtype == o.dtype:
-            torch.addcmul(o, o, v, value=-2.0, out=h)
+        h_new, c_new = hidden[t], torch.addcmul(i, f, c, out=cells[t]).addcmul_(i, s, value=-2.0)
+        v = torch.native_layer_norm(c_new, [H], gain_c, bias_c, epsilon)[0].sigmoid_()
+        if h_new.dtype == o.dtype:
+            torch.addcmul(o, o, v, value=-2.0, out=h_new)
         else:
-            h.copy_(torch.addcmul(o, o, v, value=-2.0))
+            h_new.copy_(torch.addcmul(o, o, v, value=-2.0))
+        let_stay(h_new, h, chunk.zoneout, 0, t)
+        let_stay(c_new, c, chunk.zoneout, 1, t)
+        h, c = h_new, c_new
 
 
 @loop
@@ -62,6 +73,7 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
     gain_x, gain_h, gain_c, bias_c = chunk.weights[1], chunk.weights[2], chunk.weights[4], chunk.weights[5]
     grad_h, grad_c, product_low, first_c = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[0], chunk.before[1]
     H, grad_n, grad = cells.shape[2], chunk.scratch[1], torch.empty_like(chunk.gates[2][0])
+    zoneout = len(chunk.zoneout) > 0
     for t in range(cells.shape[0] - 1, -1, -1):
         x, sums, gate, c = chunk.gates[0][t], chunk.gates[1][t], chunk.gates[2][t], cells[t]
         c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
@@ -70,6 +82,10 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
             grad_h.add_(grad_hidden[t])
         if grad_cells is not None:
             grad_c.add_(grad_cells[t])
+        if zoneout:
+            c = torch.addcmul(i, f, c_before, out=chunk.scratch[4]).addcmul_(i, s, value=-2.0)  # before a part stayed
+            split_gradient(grad_h, chunk.zoneout, 0, t, chunk.scratch[2])
+            split_gradient(grad_c, chunk.zoneout, 1, t, chunk.scratch[3])
         v, mean, scale = torch.native_layer_norm(c, [H], gain_c, bias_c, epsilon)
         v.sigmoid_()
         torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad[:, 3 * H :])
@@ -92,6 +108,9 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
         )
         own = chunk.grad_gates[1][t, :, 4 * H :].copy_(grad_sums)
         write_product(grad_h, own, weight, product_low)
+        if zoneout:
+            grad_h.add_(chunk.scratch[2])
+            grad_c.add_(chunk.scratch[3])
         chunk.grad_extra[1].add_(grad_gain)
         chunk.grad_extra[2].add_(grad_bias)
         _, mean, scale = torch.native_layer_norm(x, [4 * H], None, None, epsilon)
@@ -164,4 +183,13 @@ class ScriptedLayerNormLSTM(ScriptedCell):
         torch.add(normal_x, layer_norm(recurrent, gain_h.shape, gain_h, None, EPSILON), out=gates).sigmoid_()
 
 
+class ZoneoutLayerNormLSTM(ScriptedLayerNormLSTM):
+    """The LSTM with layer normalisation, and zoneout of h and c."""
+
+    name = "zoneout_layer_norm_lstm"
+    has_zoneout = True
+    backward_scratch = 4
+
+
 SCRIPTED = ScriptedLayerNormLSTM()
+ZONEOUT = ZoneoutLayerNormLSTM()

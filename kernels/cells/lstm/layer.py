@@ -7,7 +7,7 @@ from torch import nn
 from kernels import native
 from kernels.cell import Cell, Given, Results
 from kernels.cells.lstm.reference import lstm_step
-from kernels.cells.lstm.scripted import SCRIPTED
+from kernels.cells.lstm.scripted import SCRIPTED, ZONEOUT
 from kernels.cells.projected_lstm.cell import PROJECTED_CELL
 from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
@@ -23,6 +23,7 @@ LSTM_CELL = Cell(
     weights=("weight_ih", "weight_hh", "bias", "weight_peephole"),
     step=lstm_step,
     scripted=SCRIPTED,
+    zoneout=ZONEOUT,
     native=native.lstm,
     triton=_triton,
     serial_gates=4,

@@ -23,11 +23,20 @@ from kernels.scripted.script import (
     ForwardChunk,
     add_product,
     entering,
+    let_stay,
     loop,
     low_gradient,
+    split_gradient,
     stop_gradient,
     write_product,
 )
+
+
+def write_cell(c: Tensor, i: Tensor, f: Tensor, s: Tensor, c_before: Tensor, logistic: bool) -> Tensor:
+    """Write g ⊙ i + c′ ⊙ f into c [B, H] and return it."""
+    if logistic:
+        return torch.mul(f, c_before, out=c).addcmul_(i, s)
+    return torch.addcmul(i, f, c_before, out=c).addcmul_(i, s, value=-2.0)
 
 
 @loop
@@ -47,19 +56,18 @@ def forward_loop(chunk: ForwardChunk) -> None:
             gate[:, : 3 * H].sigmoid_()
         else:
             gate.sigmoid_()
-        c_new = cells[t]
-        if logistic:
-            torch.mul(f, c, out=c_new).addcmul_(i, s)
-        else:
-            torch.addcmul(i, f, c, out=c_new).addcmul_(i, s, value=-2.0)
+        c_new = write_cell(cells[t], i, f, s, c, logistic)
         if has_peephole:
             o.addcmul_(c_new, peephole[2]).sigmoid_()
         torch.add(c_new, c_new, alpha=-3.0, out=v).sigmoid_()  # of −2c
-        h, c = hidden[t], c_new
-        if h.dtype == o.dtype:
-            torch.addcmul(o, o, v, value=-2.0, out=h)
+        h_new = hidden[t]
+        if h_new.dtype == o.dtype:
+            torch.addcmul(o, o, v, value=-2.0, out=h_new)
         else:
-            h.copy_(torch.addcmul(o, o, v, value=-2.0, out=v))
+            h_new.copy_(torch.addcmul(o, o, v, value=-2.0, out=v))
+        let_stay(h_new, h, chunk.zoneout, 0, t)
+        let_stay(c_new, c, chunk.zoneout, 1, t)
+        h, c = h_new, c_new
 
 
 @loop
@@ -75,7 +83,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     cells, weight, grad_hidden, grad_cells = chunk.states[1], chunk.weights[0], chunk.grads[0], chunk.grads[1]
     grad_h, grad_c, v, product = chunk.grad_states[0], chunk.grad_states[1], chunk.scratch[1], chunk.scratch[2]
     gates, grad_gates, low, product_low = chunk.gates[0], chunk.grad_gates[0], chunk.grad_gates[1], chunk.scratch[0]
-    logistic, first_c = chunk.factor == 1.0, chunk.before[1]
+    logistic, first_c, zoneout = chunk.factor == 1.0, chunk.before[1], len(chunk.zoneout) > 0
     H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t]
@@ -87,7 +95,12 @@ def backward_loop(chunk: BackwardChunk) -> None:
             grad_h.add_(grad_hidden[t])
         if grad_cells is not None:
             grad_c.add_(grad_cells[t])
-        torch.add(cells[t], cells[t], alpha=-3.0, out=v).sigmoid_()  # of −2c
+        c = cells[t]
+        if zoneout:
+            c = write_cell(v, i, f, s, c_before, logistic)  # before a part of c′ stayed
+            split_gradient(grad_h, chunk.zoneout, 0, t, chunk.scratch[3])
+            split_gradient(grad_c, chunk.zoneout, 1, t, chunk.scratch[4])
+        torch.add(c, c, alpha=-3.0, out=v).sigmoid_()  # of −2c
         torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad_o)
         torch.mul(grad_h, o, out=product)
         torch.ops.aten.sigmoid_backward(product, v, grad_input=product)
@@ -109,6 +122,9 @@ def backward_loop(chunk: BackwardChunk) -> None:
         else:
             torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         write_product(grad_h, low_gradient(grad, low, t), weight, product_low)
+        if zoneout:
+            grad_h.add_(chunk.scratch[3])
+            grad_c.add_(chunk.scratch[4])
         stop_gradient(grad_h, chunk.resets, t)
         stop_gradient(grad_c, chunk.resets, t)
 
@@ -171,4 +187,13 @@ def cells_before(chunk: ForwardChunk | BackwardChunk) -> Tensor:
     return before
 
 
+class ZoneoutLSTM(ScriptedLSTM):
+    """The LSTM with zoneout of h and c, without peepholes."""
+
+    name = "zoneout_lstm"
+    has_zoneout = True
+    backward_scratch = 4
+
+
 SCRIPTED = ScriptedLSTM()
+ZONEOUT = ZoneoutLSTM()

@@ -23,7 +23,7 @@ FULL_CELL = Cell(
     triton=_triton,
     serial_gates=2,
 )
-DIAGONAL_CELL = LSTM_CELL._replace(name="diagonal_peephole_lstm", native=None, onednn=False)
+DIAGONAL_CELL = LSTM_CELL._replace(name="diagonal_peephole_lstm", native=None, onednn=False, zoneout=None)
 
 
 class PeepholeLSTM(RecurrentLayer):

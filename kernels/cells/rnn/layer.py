@@ -7,7 +7,7 @@ from torch import nn
 from kernels import native
 from kernels.cell import Cell, Given, Results
 from kernels.cells.rnn.reference import rnn_step
-from kernels.cells.rnn.scripted import SCRIPTED
+from kernels.cells.rnn.scripted import SCRIPTED, ZONEOUT
 from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
@@ -22,6 +22,7 @@ RNN_CELL = Cell(
     weights=("weight_ih", "weight_hh", "bias"),
     step=rnn_step,
     scripted=SCRIPTED,
+    zoneout=ZONEOUT,
     native=native.rnn,
     triton=_triton,
 )

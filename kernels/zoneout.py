@@ -1,0 +1,31 @@
+"""Zoneout (Krueger et al. 2017, arXiv:1606.01305): units of a state that stay as they were before a step.
+
+In training every unit stays with a probability p in every step, and otherwise takes its new value. In evaluation it
+takes the expectation, p times the state before plus 1 − p times the new one.
+"""
+
+import torch
+from torch import Tensor
+
+LEVELS = 1 << 16  # a probability is rounded to this many levels: four numbers of 16 bits are drawn at once
+
+
+def draw(probability: float, training: bool, T: int, state: Tensor) -> Tensor:
+    """Return how much of a state stays as it was in each step.
+
+    Args:
+        probability: p.
+        training: whether units stay at random, drawn from torch's generator, rather than all of them in part.
+        T: number of steps.
+        state: the state before the first step [B, H].
+
+    Returns:
+        In training which units stay, bool [T, B, H]; otherwise p in the same shape, float32 or float64.
+    """
+    B, H = state.shape
+    if not training:
+        dtype = torch.promote_types(state.dtype, torch.float32)
+        return torch.full((1, 1, 1), probability, dtype=dtype, device=state.device).expand(T, B, H)
+    words = torch.randint(-(1 << 63), (1 << 63) - 1, ((T * B * H + 3) // 4,), device=state.device)
+    numbers = words.view(torch.int16)[: T * B * H].view(T, B, H)
+    return numbers < round(probability * LEVELS) - LEVELS // 2

@@ -1,0 +1,207 @@
+"""Zoneout: torch.nn's cells in a loop as its oracle, and every backend against the reference."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, as_torch, forced
+from kernels.decode import Decoder
+from kernels.layer import RecurrentLayer
+from kernels.scripted import chunks
+from kernels.zoneout import draw
+from tests.kernels.all_cells import CELLS
+from tests.kernels.test_backends import assert_equal, results
+
+ZONEOUT = {"rnn_tanh": 0.3, "rnn_relu": 0.3, "gru": 0.3, "lstm": (0.2, 0.4), "layer_norm_lstm": (0.4, 0.2)}
+every_cell = pytest.mark.parametrize("cell", ZONEOUT)
+
+
+def make(cell: str, *sizes: int, **options: object) -> RecurrentLayer:
+    torch.manual_seed(0)
+    return CELLS[cell](*sizes, **{"dtype": torch.float64, "zoneout": ZONEOUT[cell], **options})
+
+
+def both(layer: RecurrentLayer, *arguments: object, **options: object) -> list[dict[str, Tensor]]:
+    """Return the results and gradients of the reference and of the loops, with equal random numbers."""
+    found = []
+    for backend in ("reference", "torchscript"):
+        torch.manual_seed(1)
+        with forced(backend):
+            found.append(results(layer, *arguments, **options))
+    return found
+
+
+@every_cell
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("resets", [True, False], ids=["resets", "whole"])
+@pytest.mark.parametrize("tokens", [True, False], ids=["tokens", "vectors"])
+def test_equals_reference(
+    cell: str, training: bool, resets: bool, tokens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 7)  # two steps of three rows
+    for recompute in (False, True):
+        layer = make(cell, 2, 4, num_layers=2, bidirectional=True, recompute=recompute).train(training)
+        states = [torch.randn(4, 3, 4, dtype=torch.float64) for _ in range(layer.num_states)]
+        inputs = torch.randint(0, 5, (5, 3)) if tokens else torch.randn(5, 3, 2, dtype=torch.float64)
+        embedding = torch.randn(5, 2, dtype=torch.float64) if tokens else None
+        lengths, marks = torch.tensor([5, 2, 4]), torch.rand(5, 3) < 0.4 if resets else None
+        expected, actual = both(layer, inputs, embedding, states, lengths, resets=marks)
+        assert_equal(actual, expected, 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("kind", "twin"),
+    [(LSTM, nn.LSTMCell), (GRU, nn.GRUCell), (RNN, nn.RNNCell), (partial(RNN, nonlinearity="relu"), None)],
+)
+def test_evaluation_takes_the_expectation(kind: type[RecurrentLayer], twin: type[nn.Module] | None) -> None:
+    torch.manual_seed(0)
+    layer = kind(3, 4, dtype=torch.float64, zoneout=0.25).eval()
+    cell = (twin or partial(nn.RNNCell, nonlinearity="relu"))(3, 4, dtype=torch.float64)
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
+    x, state = torch.randn(6, 2, 3, dtype=torch.float64), (torch.zeros(2, 4, dtype=torch.float64),) * layer.num_states
+    out, _ = layer(x)
+    for t in range(6):
+        new = cell(x[t], state if len(state) == 2 else state[0])
+        new = new if len(state) == 2 else (new,)
+        state = tuple(0.25 * before + 0.75 * after for before, after in zip(state, new, strict=True))
+        torch.testing.assert_close(out[t], state[0])
+
+
+@every_cell
+def test_training_keeps_units_with_the_probability(cell: str) -> None:
+    layer = make(cell, 3, 50, dtype=torch.float32, zoneout=0.3)
+    out, _ = layer(torch.randn(40, 8, 3))
+    stayed = (out[1:] == out[:-1])[out[:-1] != 0]  # relu's new value may be zero again
+    assert abs(stayed.double().mean() - 0.3) < 0.02
+
+
+def test_h_and_c_have_probabilities_of_their_own() -> None:
+    layer = make("lstm", 3, 50, dtype=torch.float32, zoneout=(0.0, 0.6))
+    x, h_0, c_0 = torch.randn(1, 40, 3), torch.randn(1, 40, 50), torch.randn(1, 40, 50)
+    _, (h, c) = layer(x, (h_0, c_0))
+    assert (h != h_0).all()
+    assert abs((c == c_0).float().mean() - 0.6) < 0.05
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.999])
+def test_drawn_units_stay_with_the_probability(p: float) -> None:
+    torch.manual_seed(0)
+    stays = draw(p, True, 33, torch.empty(7, 501)).double()
+    assert abs(stays.mean() - p) < 4 * (p * (1 - p) / stays.numel()) ** 0.5
+    assert (stays.flatten()[1:] * stays.flatten()[:-1]).mean() == pytest.approx(p * p, abs=0.01)
+
+
+@every_cell
+def test_is_repeatable_from_the_generator(cell: str) -> None:
+    x, outputs = torch.randn(9, 3, 2, dtype=torch.float64), []
+    for recompute, seed in ((False, 1), (True, 1), (False, 2)):
+        layer = make(cell, 2, 6, recompute=recompute)
+        torch.manual_seed(seed)
+        out, _ = layer(x)
+        out.pow(2).sum().backward()
+        outputs.append([out, *(parameter.grad for parameter in layer.parameters())])
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0][0], outputs[2][0])
+
+
+@every_cell
+def test_gradcheck(cell: str) -> None:
+    layer = make(cell, 2, 3, backend="torchscript")
+    lengths, resets = torch.tensor([4, 2]), torch.tensor([[0, 0], [0, 1], [1, 0], [0, 0]], dtype=torch.bool)
+
+    def run(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(1)
+        out, final = layer(x, states if len(states) == 2 else states[0], lengths=lengths, resets=resets)
+        return (out, *final) if len(states) == 2 else (out, final)
+
+    leaves = [torch.randn(4, 2, 2), *(torch.randn(1, 2, 3) for _ in range(layer.num_states))]
+    assert torch.autograd.gradcheck(run, [leaf.double().requires_grad_() for leaf in leaves])
+
+
+@every_cell
+def test_second_derivatives(cell: str) -> None:
+    layer, gradients = make(cell, 2, 3), []
+    x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+    for backend in ("reference", "torchscript"):
+        torch.manual_seed(1)
+        with forced(backend):
+            (first,) = torch.autograd.grad(layer(x)[0].pow(2).sum(), x, create_graph=True)
+        gradients.append(torch.autograd.grad(first.pow(2).sum(), [x, *layer.parameters()], allow_unused=True))
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@every_cell
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_autocast_stays_near_float32(cell: str, training: bool) -> None:
+    layer, x, found = make(cell, 8, 16, dtype=torch.float32).train(training), torch.randn(6, 4, 8), []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            layer(x)[0].sum().backward()
+        found.append([parameter.grad.clone() for parameter in layer.parameters()])
+    for exact, low in zip(*found, strict=True):
+        assert (low - exact).norm() <= (0.1 if "norm" in cell else 0.05) * exact.norm()
+
+
+@pytest.mark.parametrize(
+    "cell", [pytest.param(cell, marks=[] if cell == "lstm" else pytest.mark.slow) for cell in ZONEOUT]
+)
+def test_compiles_into_one_node(cell: str) -> None:
+    torch.compiler.reset()
+    layer, x = make(cell, 3, 4, dtype=torch.float32), torch.randn(5, 2, 3)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    runs = []
+    for module in (compiled, layer):
+        torch.manual_seed(1)
+        layer.zero_grad()
+        out, _ = module(x)
+        out.sum().backward()
+        runs.append([out, *(parameter.grad.clone() for parameter in layer.parameters())])
+    torch.testing.assert_close(*runs)
+
+
+@torch.no_grad()
+@every_cell
+def test_decoding_takes_the_expectation(cell: str) -> None:
+    layer = make(cell, 3, 5, num_layers=2).eval()
+    embedding, head = torch.randn(7, 3, dtype=torch.float64), nn.Linear(5, 7, dtype=torch.float64)
+    decoder = Decoder(layer, embedding, head.weight, head.bias)
+    text = torch.randint(0, 7, (4, 2))
+    decoder.read(text)
+    tokens, _ = decoder.sample(torch.rand(3, 2, dtype=torch.float64))
+    torch.testing.assert_close(decoder.logits, head(layer.forward_ids(torch.cat([text, tokens]), embedding)[0][-1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LSTM(3, 4, zoneout=1.0), r"LSTM: zoneout must be a probability below 1, or 2 of them.*, got 1\.0"),
+        (lambda: GRU(3, 4, zoneout=-0.1), r"GRU: zoneout must be a probability below 1, got -0\.1"),
+        (lambda: GRU(3, 4, zoneout=(0.1, 0.2)), r"GRU: zoneout must be a probability below 1, got \(0\.1, 0\.2\)"),
+        (lambda: LSTM(3, 4, zoneout="0.1"), "zoneout must be a probability .*, got '0.1'"),
+        (lambda: PeepholeLSTM(3, 4, zoneout=0.1), "PeepholeLSTM has no zoneout; RNN, GRU, LSTM and LayerNormLSTM have"),
+        (lambda: PeepholeLSTM(3, 4, zoneout=0.1, peephole="diagonal"), "PeepholeLSTM has no zoneout"),
+        (lambda: LSTM(3, 4, proj_size=2, zoneout=0.1), "LSTM with proj_size has no zoneout"),
+        (lambda: LSTM(3, 4, zoneout=0.1, backend="native"), "neither cuDNN nor oneDNN has these equations"),
+        (lambda: GRU(3, 4, zoneout=0.1, backend="triton")(torch.zeros(1, 1, 3)), "no kernels of this cell"),
+    ],
+)
+def test_errors_name_what_is_wrong(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_zero_is_the_plain_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert LSTM(3, 4, zoneout=0)._cell is LSTM(3, 4)._cell
+    assert repr(LSTM(3, 4, zoneout=0.0)) == "LSTM(3, 4)"
+    assert repr(GRU(3, 4, zoneout=0.5)) == "GRU(3, 4, zoneout=(0.5,))"
+    LSTM(3, 4, zoneout=0.5).explain(5, 2)
+    assert "torchscript, the fastest that has these equations" in capsys.readouterr().out
+
+
+def test_torch_nn_has_no_such_layer() -> None:
+    layers = nn.Sequential(LSTM(3, 4, zoneout=0.5), LSTM(4, 4), LayerNormLSTM(4, 4))
+    assert [type(layer) for layer in as_torch(layers)] == [LSTM, nn.LSTM, LayerNormLSTM]
