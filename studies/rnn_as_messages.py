@@ -36,10 +36,12 @@ def rounds_of_messages(rnn: RNN, x: Tensor, edge_index: Tensor, rounds: int) -> 
         edge_index: edges from row 0 to row 1 [2, E].
         rounds: number of rounds.
     """
-    inputs = x @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + rnn.bias_hh_l0
+    weights = rnn.state_dict()
+    W, U, b = weights["weight_ih_l0"], weights["weight_hh_l0"], weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    inputs = x @ W.T + b
     states = [torch.zeros_like(inputs)]
     for _ in range(rounds):
-        messages = torch.zeros_like(inputs).index_add(0, edge_index[1], states[-1][edge_index[0]] @ rnn.weight_hh_l0.T)
+        messages = torch.zeros_like(inputs).index_add(0, edge_index[1], states[-1][edge_index[0]] @ U.T)
         states.append(torch.tanh(inputs + messages))
     return states[1:]
 
@@ -57,7 +59,9 @@ def compare(seed: int = 0) -> tuple[dict[str, float], list[int]]:
     x, path = image.x.double(), image.edge_index
     T = len(x)
     rnn = RNN(x.shape[1], HIDDEN, dtype=torch.float64)
-    torch.nn.init.orthogonal_(rnn.weight_hh_l0)  # otherwise what the first nodes say is rounded away on a long path
+    torch.nn.init.orthogonal_(
+        rnn.state_dict()["weight_hh_l0"]
+    )  # otherwise what the first nodes say is rounded away on a long path
     renumbered = torch.randperm(T)  # the new number of each node
     with torch.no_grad():
         states = rnn(x[:, None])[0][:, 0]  # [T, H]
