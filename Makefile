@@ -27,7 +27,7 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt --editable '.[test,notebooks]'
+	$(BIN)/python -m pip install -q -c constraints.txt --editable '.[test,notebooks,onnx]'
 	touch $@
 
 train: setup

@@ -47,6 +47,7 @@ class Cell(NamedTuple):
         triton: the GPU kernels; the function imports triton when it is called.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
         onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
+        onnx: whether ONNX has an operator with these equations; see `kernels/onnx.py`.
         zoneout: the TorchScript loops with zoneout; None if it is not offered.
     """
 
@@ -58,12 +59,13 @@ class Cell(NamedTuple):
     triton: Implementation | None = None
     serial_gates: int = 1
     onednn: bool = False
+    onnx: bool = False
     zoneout: "ScriptedCell | None" = None
 
     def with_zoneout(self) -> "Cell":
         """Return the cell with zoneout, which neither torch's own operators nor the GPU kernels have."""
         name = f"{self.name} with zoneout"
-        return self._replace(name=name, scripted=self.zoneout, native=None, triton=None, onednn=False)
+        return self._replace(name=name, scripted=self.zoneout, native=None, triton=None, onednn=False, onnx=False)
 
     def implementation(self, backend: str) -> Implementation:
         """Return the function of a backend that the cell has."""

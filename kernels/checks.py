@@ -4,7 +4,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kernels.dispatch import values_can_be_read
 from kernels.dtypes import autocast_is_on
@@ -26,7 +26,7 @@ def check_sizes(name: str, sizes: dict[str, Any], dropout: Any) -> None:
 
 def check_projection(layer: "RecurrentLayer", hidden_size: int, proj_size: int) -> None:
     """Raise if `proj_size` is not 0 and no width below `hidden_size`, or the layer is not the LSTM."""
-    if proj_size and layer.torch_layer is not nn.LSTM:
+    if proj_size and not layer.has_projection:
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
     if not isinstance(proj_size, Integral) or isinstance(proj_size, bool):
         raise TypeError(f"LSTM: proj_size must be a whole number, got {proj_size!r}")
@@ -133,7 +133,7 @@ def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> t
         wanted = several + str(list(shapes[0])) if len(set(shapes)) == 1 else ", ".join(str(list(s)) for s in shapes)
         got = f"{len(states)}: " * (len(states) != layer.num_states)
         got += ", ".join(str(list(state.shape)) for state in states)
-        raise RuntimeError(f"{name}: hx must be {wanted}, got {got}")
+        raise RuntimeError(f"{name}: Expected hidden size of hx to be {wanted}, got {got}")
     for state in states:
         if state.device != weight.device:
             raise RuntimeError(f"{name}: hx is on {state.device} and the weights are on {weight.device}")

@@ -61,6 +61,7 @@ class Rule(NamedTuple):
 # whose weights the kernels would read in every step: these have not been compared.
 RULES = (
     Rule(lambda case: _transformed(), "reference", "only it supports torch.func's transforms"),
+    Rule(lambda case: _onnx_lack("torchscript", case) is not None, "reference", "it becomes a Scan, ONNX's loop"),
     Rule(lambda case: _stays_on_chip(case), "triton", "its kernels keep the weights on the chip"),
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
     Rule(lambda case: _loops_lack(case) is not None, "reference", "the loops of this cell heed no resets"),
@@ -94,7 +95,8 @@ def choose(backend: Backend, case: Case) -> Choice:
             f"backend={asked!r} has no rules for torch.func's transforms; use backend='reference'"
         )
     if lack := _lack(asked, case):
-        raise ValueError(f"backend={asked!r} cannot run here: {lack}; use 'auto' or 'torchscript'")
+        others = "'auto'" if asked == "torchscript" else "'auto' or 'torchscript'"
+        raise ValueError(f"backend={asked!r} cannot run here: {lack}; use {others}")
     return Choice(asked, "asked for by name" if _override is None else "forced by dispatch.forced()")
 
 
@@ -112,6 +114,8 @@ def check_backend(backend: str, cell: Cell | None = None, recompute: bool = Fals
 
 def _lack(backend: str, case: Case) -> str | None:
     """Return why a backend cannot run a case on this machine, None if it can."""
+    if lack := _onnx_lack(backend, case):
+        return lack
     if backend == "triton" and case.cell.triton is None:
         return "it has no kernels of this cell"
     if backend == "triton":
@@ -147,6 +151,17 @@ def _loops_lack(case: Case) -> str | None:
     if case.resets and case.cell.scripted is not None and not case.cell.scripted.has_resets:
         return "the loops of this cell heed no resets"
     return None
+
+
+def _onnx_lack(backend: str, case: Case) -> str | None:
+    """Return why a backend cannot be exported to ONNX, None if it can or nothing is being exported."""
+    if backend == "reference" or not (torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()):
+        return None
+    if not case.cell.onnx:
+        return "ONNX has no operator of this cell"
+    if case.resets:
+        return "ONNX's operators have no resets inside a sequence"
+    return None if backend == "torchscript" else "kernels/onnx.py translates the operators of 'torchscript'"
 
 
 def _onednn_lack(case: Case) -> str | None:

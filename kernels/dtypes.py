@@ -37,10 +37,11 @@ def lower(
     """Return inputs, embedding, input weight and bias in the dtype of the products.
 
     A token table is small, so it is made in the accumulation dtype. There is no table where there are fewer tokens than
-    symbols, or on a GPU many symbols; the tokens become vectors there.
+    symbols, or on a GPU many symbols; the tokens become vectors there. An exported program has a table, whatever the
+    number of tokens, which is not known then.
     """
     most = inputs.numel() if inputs.device.type == "cpu" else min(inputs.numel(), GPU_SYMBOLS)
-    if embedding is not None and len(embedding) > most:
+    if embedding is not None and not torch.compiler.is_exporting() and len(embedding) > most:
         inputs, embedding = take_rows(inputs, embedding), None
     if embedding is None:
         inputs = inputs.to(dtype)

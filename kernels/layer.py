@@ -61,6 +61,7 @@ class RecurrentLayer(TorchAttributes):
     """
 
     num_states: ClassVar[int] = 1
+    has_projection: ClassVar[bool] = False  # whether `proj_size` may be set
     cell: Cell | None = None  # None for a layer that has only its equations
     cell_options: tuple[Any, ...] = ()  # what the cell's functions take beside tensors
     weight_ih_l0: Tensor
@@ -335,7 +336,7 @@ class RecurrentLayer(TorchAttributes):
     ) -> tuple[Tensor, State]:
         """Run all layers and directions: inputs [T, B, …], states [L·D, B, H] in; outputs [T, B, D·H], states out."""
         D = 2 if self.bidirectional else 1
-        padding = padding_after(lengths, len(inputs))
+        padding = padding_after(lengths, inputs.shape[0])
         # Nothing may depend on what comes after the end of a row: vectors become 0, tokens the first one of the row.
         # A NaN there would reach the gradients, since 0 · NaN is NaN.
         if padding is not None and embedding is None:

@@ -230,7 +230,7 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (
             lambda: LSTM(3, 5, proj_size=2)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))),
             RuntimeError,
-            r"hx must be \[1, 2, 2\], \[1, 2, 5\], got \[1, 2, 5\], \[1, 2, 5\]",
+            r"of hx to be \[1, 2, 2\], \[1, 2, 5\], got \[1, 2, 5\], \[1, 2, 5\]",
         ),
         (
             lambda: LSTM(3, 5, proj_size=2, backend="triton")(torch.zeros(4, 2, 3)),
@@ -266,7 +266,7 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
         (
             lambda: LSTM(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 2, 5)),
             RuntimeError,
-            r"hx must be a pair of \[1, 2, 5\]",
+            r"of hx to be a pair of \[1, 2, 5\]",
         ),
         (
             lambda: RNN(3, 5)(torch.zeros(4, 2, 3), torch.zeros(1, 3, 5)),

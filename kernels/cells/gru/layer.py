@@ -25,6 +25,7 @@ GRU_CELL = Cell(
     native=native.gru,
     triton=_triton,
     serial_gates=3,
+    onnx=True,
 )
 
 

@@ -28,6 +28,7 @@ LSTM_CELL = Cell(
     triton=_triton,
     serial_gates=4,
     onednn=True,
+    onnx=True,
 )
 
 
@@ -41,6 +42,7 @@ class LSTM(RecurrentLayer):
     """
 
     num_states = 2
+    has_projection = True
     torch_layer = nn.LSTM
 
     @property

@@ -25,6 +25,7 @@ RNN_CELL = Cell(
     zoneout=ZONEOUT,
     native=native.rnn,
     triton=_triton,
+    onnx=True,
 )
 
 
