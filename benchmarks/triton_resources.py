@@ -27,7 +27,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from kernels import GRU, LSTM, RNN, PeepholeLSTM
+from kernels import GRU, LSTM, RNN, SLSTM, PeepholeLSTM
 from kernels.layer import RecurrentLayer
 from kernels.triton import available, plan
 
@@ -36,6 +36,8 @@ LAYERS: dict[str, Callable[..., RecurrentLayer]] = {
     "gru": GRU,
     "rnn": RNN,
     "peephole": PeepholeLSTM,
+    "slstm": SLSTM,
+    "slstm_exp": functools.partial(SLSTM, forget_gate="exp"),
     "diagonal": functools.partial(PeepholeLSTM, peephole="diagonal"),
 }
 DEVICES = {80: plan.Device(108, 163 << 10), 86: plan.Device(82, 99 << 10), 90: plan.Device(132, 227 << 10)}

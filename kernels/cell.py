@@ -45,6 +45,7 @@ class Cell(NamedTuple):
         scripted: the TorchScript loops.
         native: torch's own operator, where torch has the same equations.
         triton: the GPU kernels; the function imports triton when it is called.
+        triton_checked: whether these have run on a GPU; "auto" takes no others.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
         onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
         onnx: whether ONNX has an operator with these equations; see `kernels/onnx.py`.
@@ -57,6 +58,7 @@ class Cell(NamedTuple):
     scripted: "ScriptedCell | None" = None
     native: Implementation | None = None
     triton: Implementation | None = None
+    triton_checked: bool = True
     serial_gates: int = 1
     onednn: bool = False
     onnx: bool = False

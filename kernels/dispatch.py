@@ -15,7 +15,6 @@ from kernels.triton import available, plan
 Backend = Literal["auto", "reference", "torchscript", "native", "triton"]
 
 TABLE_BATCH = 256  # from this batch size on, saving the input GEMM gains more than oneDNN's faster loop
-UNMEASURED = "the Triton kernels, which have not run on a GPU with resets, must be asked for by backend='triton'"
 UNROLLED = "torch.compile sees one node; it would unroll torch's own operator"
 
 _override: Backend | None = None
@@ -139,8 +138,10 @@ def _remarks(backend: str, case: Case) -> str:
         return ""
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
-    if case.cuda and case.resets and case.cell.triton is not None:
-        remark = f"; {UNMEASURED}"
+    if case.cuda and not _kernels_have_run(case) and case.cell.triton is not None:
+        checked = case.cell.triton_checked
+        what = "have not run on a GPU with resets" if checked else "of this cell have not run on a GPU"
+        remark = f"; the Triton kernels {what}; backend='triton' asks for them"
     elif case.cuda and case.cell.triton is not None:
         remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
@@ -186,7 +187,7 @@ def _native_fits(case: Case) -> bool:
 
 def _kernels_have_run(case: Case) -> bool:
     """Return whether the Triton kernels have run on a GPU with what a case asks for; "auto" does not take them else."""
-    return case.cuda and not case.resets
+    return case.cuda and case.cell.triton_checked and not case.resets
 
 
 def _stays_on_chip(case: Case) -> bool:

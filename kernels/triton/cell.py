@@ -32,6 +32,7 @@ class Equations(NamedTuple):
     recurrent: tuple[int, ...]  # gates with a recurrent product, in groups of 1, 2 or 4 that are multiplied together
     grad_gates: int  # gates of which the backward pass stores gradients
     first: int = 0  # the first of these that has a recurrent product
+    option: str = "tanh"  # the value of the cell's option for which the functions get OPTION true
 
     def factors(self, H: int, reverse: bool) -> tuple[Factors, ...]:
         """Return the recurrent products of a step."""
@@ -49,6 +50,7 @@ class TritonCell(FusedCell):
     """A cell whose recurrent product is of its first state, which is also its output."""
 
     equations: ClassVar[Equations]
+    states_read: ClassVar[int] = 1  # number of states, the last ones, that the equations of the backward pass read
 
     def count_results(self) -> int:
         """Count outputs, last states and all values of the other states."""
@@ -84,7 +86,7 @@ class TritonCell(FusedCell):
         arguments = (weight, factor_states, *projection, self.vectors(tensors), *ends, initial)
         launch(
             forward_kernel, plan, T, B, arguments, (states,), STEP=self.equations.forward, GATES=self.equations.gates,
-            OPTION="tanh" in options.values(), FACTORS=self.equations.factors(H, reverse=False),
+            OPTION=self.equations.option in options.values(), FACTORS=self.equations.factors(H, reverse=False),
         )  # fmt: skip
         return states
 
@@ -97,8 +99,8 @@ class TritonCell(FusedCell):
         h_before = states_before(hidden, tensors["h_0"], weight.dtype, tensors["resets"])
         grad_gates = weight.new_empty(T + 1, B, self.equations.grad_gates * H)
         grad_states = tuple(last_gradient(grad, hidden) for grad in grads[1 : count + 1])
-        gates, last_state = self.gates(tensors, hidden, h_before), results[0 if count == 1 else -1]
-        self.run_backward(tensors, options, weight, gates, last_state, (grads[0],), grad_gates, grad_states)
+        gates, read = self.gates(tensors, hidden, h_before), (results[0], *results[count + 1 :])[-self.states_read :]
+        self.run_backward(tensors, options, weight, gates, read, (grads[0],), grad_gates, grad_states)
         grad_gates = grad_gates[:T]
         recurrent = grad_gates[..., self.equations.first * H :]
         found = {
@@ -112,15 +114,16 @@ class TritonCell(FusedCell):
         return found
 
     def run_backward(
-        self, tensors: Named, options: Named, weight: Tensor, gates: tuple[Tensor, Tensor | None], states: Tensor,
-        grad_outputs: tuple[Tensor | None, ...], grad_gates: Tensor, grad_states: tuple[Tensor, ...],
+        self, tensors: Named, options: Named, weight: Tensor, gates: tuple[Tensor, Tensor | None],
+        states: tuple[Tensor, ...], grad_outputs: tuple[Tensor | None, ...], grad_gates: Tensor,
+        grad_states: tuple[Tensor, ...],
     ) -> None:  # fmt: skip
         """Fill `grad_gates`, and take `grad_states` back to before the first step.
 
-        The arguments are those of `backward_kernel`: `gates` are its `gates` and `extra`, `states` those of the last of
-        the cell's states. The recurrent weight [G, H] is not transposed.
+        The arguments are those of `backward_kernel`: `gates` are its `gates` and `extra`, `states` those of the last
+        `states_read` of the cell's states. The recurrent weight [G, H] is not transposed.
         """
-        T, B, H = states.shape
+        T, B, H = states[0].shape
         grad_gates[T] = 0
         if B == 0:
             return
@@ -128,13 +131,14 @@ class TritonCell(FusedCell):
         if plan.precision == "tf32" and plan.resident_blocks == 0:
             weight = round_to_tf32(weight)
         added = tuple(grad for grad in grad_outputs if grad is not None)
-        initial, ends = (tensors[self.states[-1]],), (tensors["lengths"], kernel_resets(tensors["resets"]))
+        initial = tuple(tensors[name] for name in self.states[-self.states_read :])
+        ends = tensors["lengths"], kernel_resets(tensors["resets"])
         launch(
             backward_kernel, plan, T, B,
-            (weight, *gates, self.vectors(tensors), *ends, initial, (states,), added),
+            (weight, *gates, self.vectors(tensors), *ends, initial, states, added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
             DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
-            GRAD_GATES=self.equations.grad_gates, OPTION="tanh" in options.values(),
+            GRAD_GATES=self.equations.grad_gates, OPTION=self.equations.option in options.values(),
             FACTORS=self.equations.factors(H, reverse=True),
         )  # fmt: skip
 

@@ -13,9 +13,11 @@ from kernels.cells.gru.layer import GRU_CELL
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import FULL_CELL
 from kernels.cells.rnn.layer import RNN_CELL
+from kernels.cells.slstm.layer import SLSTM_CELL
 from kernels.dispatch import Case
 from kernels.processor import onednn_has
 from kernels.scripted import script
+from kernels.triton import available, plan
 
 CASE = Case(
     cell=LSTM_CELL, tokens=False, ragged=False, learning=True, recompute=False,
@@ -106,6 +108,17 @@ def test_torch_runs_its_lstm_where_it_is_said_to(dtype: torch.dtype, learning: b
                     module(x)
 
 
+def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+    monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
+    case = CASE._replace(cell=SLSTM_CELL, device="cuda:0")
+    assert choose("triton", case).backend == "triton"
+    assert choose("auto", case._replace(cell=SLSTM_CELL._replace(triton_checked=True))).backend == "triton"
+    backend, reason = choose("auto", case)
+    assert backend == "torchscript"
+    assert reason.endswith("the Triton kernels of this cell have not run on a GPU; backend='triton' asks for them")
+
+
 def test_unknown_backends_are_listed() -> None:
     with pytest.raises(ValueError, match="must be one of auto, reference, torchscript, native, triton, got 'cudnn'"):
         choose("cudnn", CASE)
@@ -163,6 +176,7 @@ def test_importing_scripts_nothing_and_needs_no_lightning() -> None:
 import sys
 import kernels
 from kernels.scripted import script
+from kernels.triton import available, plan
 print(script._scripted.cache_info().currsize, "pytorch_lightning" in sys.modules)
 """
     root = Path(kernels.__path__[0]).parent

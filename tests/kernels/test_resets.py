@@ -248,7 +248,7 @@ def test_the_choice_of_a_backend(capsys: pytest.CaptureFixture[str], monkeypatch
         assert choose("triton", on_gpu).backend == "triton"
         backend, reason = choose("auto", on_gpu)
         assert backend == "torchscript"
-        assert "the Triton kernels, which have not run on a GPU with resets" in reason
+        assert "the Triton kernels have not run on a GPU with resets" in reason
     LSTM(I, H).explain(T, B, resets=True)
     assert "torchscript, the fastest that has resets" in capsys.readouterr().out
     monkeypatch.setattr(type(Leaky.cell.scripted), "has_resets", False)  # a cell from before there were resets

@@ -371,7 +371,7 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int, resets: list[
     result = subprocess.run([sys.executable, *words, *resets], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
-        len(result.stdout.splitlines()) == 2 + (5 * 2 + 2) * 4 * 3
+        len(result.stdout.splitlines()) == 2 + (7 * 2 + 2) * 4 * 3
     )  # the full peephole has two more for its output gate
 
 

@@ -194,7 +194,7 @@ class TritonPeephole(TritonCell):
         if grad_before is not None and resets is not None:
             grad_before[:T].masked_fill_(resets[..., None], 0)
         added = (grad_cells, None if grad_before is None else grad_before[1:])
-        self.run_backward(tensors, options, weight_fi, (gates, None), cells, added, grad_gates, (grad_c,))
+        self.run_backward(tensors, options, weight_fi, (gates, None), (cells,), added, grad_gates, (grad_c,))
         grad_gates = grad_gates[:T]
         serial, grad_c_0 = grad_gates[..., : 2 * H], None
         if wanted["c_0"]:

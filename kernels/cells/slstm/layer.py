@@ -7,16 +7,26 @@ import torch
 from torch import Tensor
 
 from kernels import checks
-from kernels.cell import Cell
+from kernels.cell import Cell, Given, Results
 from kernels.cells.slstm.reference import slstm_step
 from kernels.cells.slstm.scripted import SCRIPTED, SCRIPTED_EXPONENTIAL
 from kernels.layer import RecurrentLayer, Shapes
+
+
+def _triton(given: Given) -> Results:
+    from kernels.cells.slstm.triton import TRITON, full_matrix
+
+    weight_ih, weight_hh, bias = given.weights
+    return TRITON.run(given._replace(weights=(weight_ih, full_matrix(weight_hh), bias)))
+
 
 SLSTM_CELL = Cell(
     name="slstm",
     weights=("weight_ih", "weight_hh", "bias"),
     step=slstm_step,
     scripted=SCRIPTED,
+    triton=_triton,
+    triton_checked=False,
     serial_gates=4,
 )
 EXPONENTIAL_CELL = SLSTM_CELL._replace(name="exponential_slstm", scripted=SCRIPTED_EXPONENTIAL)

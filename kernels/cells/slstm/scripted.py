@@ -4,23 +4,20 @@ l = log σ(f̃) or f̃, m = max(l + m′, ĩ), i = exp(ĩ − m), f = exp(l + m�
 h = o ⊙ c / n, where the tilde marks W x + b + R h′.
 
 As in the LSTM, z = tanh(z̃) = 1 − 2s with s = σ(−2z̃), and the −2 is multiplied into the candidate's weights. So s and o
-are one σ, and i and f one exp. R has a block for each head; its products are one batched GEMM.
-
-c and n lack the common factor exp(m). Adding a number to m changes them, but no output: the gradient of such a shift,
-μ = ∂m − ∂c ⊙ c − ∂n ⊙ n, is 0 unless a loss depends on the last c, n or m itself. So the backward loop carries μ, if
-at all, in the place of ∂m.
+are one σ, and i and f one exp. R has a block for each head; its products are one batched GEMM. `shift.py` explains μ.
 
 Legend: B batch, T time, H hidden, N heads, D = H / N, k steps of a chunk.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kernels.cells.slstm.reference import slstm_step
+from kernels.cells.slstm.shift import with_shift, without_shift
 from kernels.operator import Grads, Named
 from kernels.scripted.chunks import pairs
 from kernels.scripted.driver import Folded, ScriptedCell
@@ -227,18 +224,12 @@ class ScriptedSLSTM(ScriptedCell):
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
     ) -> dict[str, Tensor | None]:
         """Run the backward loop with μ for m."""
-        last = [(grad, value) for grad, value in zip(grads[2:4], results[2:4], strict=True) if grad is not None]
-        if last or grads[4] is not None:
-            shift = torch.zeros_like(results[4]) if grads[4] is None else grads[4].clone()
-            for grad, value in last:
-                shift.addcmul_(grad, value, value=-1.0)
-            grads = [*grads[:4], shift, *grads[5:]]
-            if tensors["lengths"] is None:  # so that the driver hands the gradients of the last states to the loop
-                T, B = tensors["inputs"].shape[:2]
-                tensors = {**tensors, "lengths": torch.full((B,), T, device=shift.device)}
-        found: dict[str, Any] = super().backward(grads, results, tensors, options, wanted)
-        found["m_0"] += found["c_0"] * tensors["c_0"] + found["n_0"] * tensors["n_0"]
-        return found
+        shifted = with_shift(grads, results)
+        if shifted is not grads and tensors["lengths"] is None:
+            # With lengths the driver hands the gradients of the last states to the loop.
+            T, B = tensors["inputs"].shape[:2]
+            tensors = {**tensors, "lengths": torch.full((B,), T, device=results[0].device)}
+        return without_shift(super().backward(shifted, results, tensors, options, wanted), tensors)
 
 
 class ScriptedExponentialSLSTM(ScriptedSLSTM):
