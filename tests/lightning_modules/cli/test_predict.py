@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.cli.predict import by_class, preview
+from datamodules.node_graphs import Karate
+from lightning_modules.cli.predict import Predicting, by_class, preview
+from lightning_modules.errors import UserError
+from lightning_modules.language_model import LanguageModel
+from lightning_modules.networks.language_model import CharacterModel
 from tests.conftest import refusals
 
 Train = Callable[..., tuple[int, str, str]]
@@ -165,6 +169,13 @@ def test_a_checkpoint_without_a_reader_is_named(train: Train) -> None:
     status, _, err = train(*TEXTS, "--stage", "predict", "--ckpt_path", last, "--examples", "new.txt", small=False)
     line = f"{last} was not trained on a LabelledTexts; name its own config with --config"
     assert (status, err) == (2, f"train.py: error: {line}\n")
+
+
+def test_a_system_that_names_nothing_is_refused() -> None:
+    model = LanguageModel(CharacterModel("ab", embedding_size=2, hidden_size=2))
+    predicting = Predicting(Path("last.ckpt"), {"language_model": {}}, None, None)
+    with pytest.raises(UserError, match=r"LanguageModel has no --stage predict; generate\.py continues texts"):
+        predicting.checked(model, Karate())
 
 
 def test_a_table() -> None:
