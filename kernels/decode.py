@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from kernels.layer import RecurrentLayer
-from kernels.scripted.script import ForwardChunk, loop
+from kernels.scripted.script import ForwardChunk, Starts, loop
 
+NO_RESETS = Starts([], []), None
 PART = 1000  # symbols of a text that are read at once
 
 
@@ -162,7 +163,7 @@ class Decoder:
             zoneout = [torch.full_like(state, p) for state, p in zip(pair[0], self.zoneout, strict=False)]
             even, odd = (
                 ForwardChunk(
-                    gates, after, [state[0] for state in before], weights, factor, None, [], None, zoneout, scratch
+                    gates, after, [state[0] for state in before], weights, factor, None, *NO_RESETS, zoneout, scratch
                 )
                 for before, after in (pair, reversed(pair))
             )

@@ -346,7 +346,7 @@ class RecurrentLayer(TorchAttributes):
         starting: Sequence[Tensor | None] = [None] * D
         if resets is not None:
             resets = resets if padding is None else resets & ~padding[..., 0]
-            starting = [resets, reverse_resets(resets, lengths)][:D]
+            starting = [resets] if D == 1 else [resets, reverse_resets(resets, lengths)]
         dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
         state_dtypes = self.state_dtypes(dtype)
         finals: list[State] = []

@@ -1,13 +1,14 @@
 """What a cell with scripted loops is made of; `kernels/scripted/driver.py` explains it."""
 
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, add_product, entering, loop, stop_gradient
+from kernels.scripted.script import BackwardChunk, ForwardChunk, Starts, add_product, entering, loop, stop_gradient
 
 __all__ = [
     "BackwardChunk",
     "Folded",
     "ForwardChunk",
     "ScriptedCell",
+    "Starts",
     "add_product",
     "entering",
     "loop",

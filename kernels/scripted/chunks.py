@@ -7,8 +7,8 @@ gate gradients go into the weights' gradients, so that those of all steps [T, B,
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
 """
 
+import itertools
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 
 from kernels.layout import selected_rows
 from kernels.scripted.memory import workspace
-from kernels.scripted.script import add_product
+from kernels.scripted.script import Starts, add_product
 
 CHUNK_ROWS = 1024
 
@@ -108,21 +108,22 @@ class Resets:
     """
 
     def __init__(self, resets: Tensor | None) -> None:
-        self.starts: list[int] = []  # of each step's part of `places`, and the end of the last one
+        self.offsets: list[int] = []  # where each step's part of `places` begins, and the end of the last one
         if resets is None:
             return
         (T, self.B), self.places = resets.shape, resets.flatten().nonzero().squeeze(1)
-        self.rows = self.places % max(1, self.B)
         steps = torch.arange(T + 1, device=resets.device) * self.B
-        self.starts = torch.searchsorted(self.places, steps).tolist()
+        self.offsets = torch.searchsorted(self.places, steps).tolist()
 
-    def chunk(self, t: int, end: int) -> tuple[list[Tensor], Tensor | None]:
+    def chunk(self, t: int, end: int) -> tuple[Starts, Tensor | None]:
         """Return `resets` and `reset_places` of the chunk of steps t … end − 1, as in `ForwardChunk`."""
-        if not self.starts or self.starts[t] == self.starts[end]:
-            return [], None
-        none = self.rows[:0]
-        rows = [self.rows[a:b] if b > a else none for a, b in pairwise(self.starts[t : end + 1])]
-        return rows, self.places[self.starts[t] : self.starts[end]] - t * self.B
+        if not self.offsets or self.offsets[t] == self.offsets[end]:
+            return Starts([], []), None
+        places = self.places[self.offsets[t] : self.offsets[end]] - t * self.B
+        counts = [b - a for a, b in itertools.pairwise(self.offsets[t : end + 1])]
+        order = itertools.count()
+        index = [next(order) if count else -1 for count in counts]
+        return Starts(index, list((places % self.B).split([count for count in counts if count]))), places
 
 
 def add_recurrent(

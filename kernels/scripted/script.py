@@ -17,6 +17,15 @@ from torch import Tensor
 unscripted = False  # set by `dispatch.unscripted()`, for tests
 
 
+class Starts(NamedTuple):
+    """The rows that start anew at each step of a chunk."""
+
+    pieces: list[
+        int
+    ]  # which of `rows` is a step's, −1 where no row starts anew; empty where none does in the whole chunk
+    rows: list[Tensor]  # int64 [·]
+
+
 class ForwardChunk(NamedTuple):
     """The argument of a forward loop: k steps, of which it fills `gates` and `states`."""
 
@@ -26,8 +35,8 @@ class ForwardChunk(NamedTuple):
     weights: list[Tensor]  # the recurrent weight, transposed [H, R], then `Folded.extra`
     factor: float  # what has been multiplied into the candidate's weights
     ended: Tensor | None  # marks steps after a row's last valid one [k, B, 1]; None where there are none
-    resets: list[Tensor]  # the rows that start anew at each step, int64 [·]; no tensors where none do
-    reset_places: Tensor | None  # the same of all steps, as rows of [k · B]
+    resets: Starts
+    reset_places: Tensor | None  # the same rows as rows of [k · B]; None where there are none
     zoneout: list[Tensor]  # for each state how much of it stays as it was in each step [k, B, H]; none without zoneout
     # Buffers to overwrite: one for the recurrent product [B, R] in the dtype of the weights, then
     # `ScriptedCell.forward_scratch` ones [B, H].
@@ -43,8 +52,8 @@ class BackwardChunk(NamedTuple):
     gates: list[Tensor]  # what the forward loop left in its buffers
     weights: list[Tensor]  # the recurrent weight [R, H], then `Folded.extra`
     factor: float  # that of the forward loop
-    resets: list[Tensor]  # as in `ForwardChunk`
-    reset_places: Tensor | None
+    resets: Starts
+    reset_places: Tensor | None  # as in `ForwardChunk`
     zoneout: list[Tensor]
     # A pair to fill [k, B, ·]: in the accumulation dtype, and in the dtype of the weights. Where the dtypes are equal
     # both are the same tensor.
@@ -82,17 +91,17 @@ def _scripted(function: Callable[..., None]) -> Callable[..., None]:
             return function
 
 
-def entering(state: Tensor, resets: list[Tensor], t: int) -> Tensor:
+def entering(state: Tensor, resets: Starts, t: int) -> Tensor:
     """Return the state that enters step t, given the one before it: zero in the rows that start anew."""
-    if len(resets) == 0 or resets[t].shape[0] == 0:
+    if len(resets.pieces) == 0 or resets.pieces[t] < 0:
         return state
-    return state.index_fill(0, resets[t], 0.0)
+    return state.index_fill(0, resets.rows[resets.pieces[t]], 0.0)
 
 
-def stop_gradient(grad: Tensor, resets: list[Tensor], t: int) -> None:
-    """Set the gradient of the state before step t to zero in the rows that start anew at t."""
-    if len(resets) > 0 and resets[t].shape[0] > 0:
-        grad.index_fill_(0, resets[t], 0.0)
+def stop_gradient(grad: Tensor, resets: Starts, t: int) -> None:
+    """Set a gradient at step t to zero in the rows that start anew there: that of a state that enters the step."""
+    if len(resets.pieces) > 0 and resets.pieces[t] >= 0:
+        grad.index_fill_(0, resets.rows[resets.pieces[t]], 0.0)
 
 
 def let_stay(new: Tensor, before: Tensor, zoneout: list[Tensor], state: int, t: int) -> None:

@@ -87,7 +87,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
     H, has_peephole, peephole = cells.shape[2], len(chunk.weights) > 1, chunk.weights[len(chunk.weights) - 1]
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t]
-        c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
+        c_before = cells[t - 1] if t > 0 else first_c
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
         grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
         grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
@@ -113,6 +113,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
         else:
             torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
         torch.mul(grad_c, c_before, out=grad_f)
+        stop_gradient(grad_f, chunk.resets, t)
         torch.mul(grad_c, i, out=grad_s)
         grad_c.mul_(f)
         if has_peephole:
