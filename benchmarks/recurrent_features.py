@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.recurrent import time_in_turn
 from kernels import GRU, LSTM, RNN, LayerNormLSTM, forced
 from kernels.layer import RecurrentLayer
 
 SHAPES = ((100, 32, 64, 128), (41, 256, 64, 256))  # T, B, I, H
+ROLLOUTS = ((128, 128, 64, 256), (128, 8, 64, 128))  # the same, of reinforcement learning
+RESETS = 0.03  # share of the steps at which a row starts anew
 
 
 class Comparison(NamedTuple):
@@ -35,7 +37,9 @@ class Comparison(NamedTuple):
     others: dict[str, Callable[[], object]]
 
 
-def training_pass(layer: RecurrentLayer, x: Tensor, backend: str = "auto") -> Callable[[], object]:
+def training_pass(
+    layer: RecurrentLayer, x: Tensor, backend: str = "auto", resets: Tensor | None = None
+) -> Callable[[], object]:
     """Return a function that runs a layer forward and backward."""
     x, grad = x.clone().requires_grad_(), torch.randn(*x.shape[:2], layer.hidden_size)
 
@@ -43,7 +47,40 @@ def training_pass(layer: RecurrentLayer, x: Tensor, backend: str = "auto") -> Ca
         layer.zero_grad()
         x.grad = None
         with forced(backend):  # type: ignore[arg-type]
-            layer(x)[0].backward(grad)
+            layer(x, resets=resets)[0].backward(grad)
+
+    return run
+
+
+def resets() -> Iterator[Comparison]:
+    """Compare a sequence with resets with one without, and with the usual loop over its steps."""
+    for (T, B, I, H), kind in ((shape, kind) for shape in ROLLOUTS for kind in (LSTM, GRU)):
+        x, starts, layer, theirs = torch.randn(T, B, I), torch.rand(T, B) < RESETS, kind(I, H), kind.torch_layer(I, H)
+        theirs.load_state_dict(layer.state_dict())
+        others = {
+            "without resets, torchscript": training_pass(layer, x, "torchscript"),
+            "without resets, auto": training_pass(layer, x),
+            "torch.nn step by step": pass_over_steps(theirs, x, starts),
+        }
+        yield Comparison((T, B, I, H), kind.__name__, training_pass(layer, x, resets=starts), others)
+
+
+def pass_over_steps(layer: nn.RNNBase, x: Tensor, starts: Tensor) -> Callable[[], object]:
+    """Return a pass that calls torch.nn's layer for each step, with a state of zeros where a row starts anew."""
+    x, grad = x.clone().requires_grad_(), torch.randn(*x.shape[:2], layer.hidden_size)
+    zeros, keep = torch.zeros(1, x.shape[1], layer.hidden_size), (~starts)[:, None, :, None].float()
+
+    def run() -> None:
+        layer.zero_grad()
+        x.grad = None
+        state: tuple[Tensor, ...] = (zeros, zeros) if isinstance(layer, nn.LSTM) else (zeros,)
+        outputs = []
+        for t in range(len(x)):
+            state = tuple(each * keep[t] for each in state)
+            out, last = layer(x[t : t + 1], state if isinstance(layer, nn.LSTM) else state[0])
+            state = last if isinstance(last, tuple) else (last,)
+            outputs.append(out)
+        torch.cat(outputs).backward(grad)
 
     return run
 
@@ -68,7 +105,11 @@ def zoneout() -> Iterator[Comparison]:
         yield Comparison((T, B, I, H), kind.__name__, training_pass(kind(I, H, zoneout=0.1), x), {"without": plain})
 
 
-FEATURES: dict[str, Callable[[], Iterator[Comparison]]] = {"layer norm": layer_norm, "zoneout": zoneout}
+FEATURES: dict[str, Callable[[], Iterator[Comparison]]] = {
+    "resets": resets,
+    "layer norm": layer_norm,
+    "zoneout": zoneout,
+}
 
 
 def main() -> int:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+NO_LABEL = -100  # marks steps without a class; torch's losses leave them out
+
 
 class SequenceBatch(NamedTuple):
     """Sequences of symbols, each with a class.
@@ -19,6 +21,20 @@ class SequenceBatch(NamedTuple):
     """
 
     tokens: Tensor
+    labels: Tensor
+
+
+class JoinedSequenceBatch(NamedTuple):
+    """Rows of several sequences of symbols, one behind the other; each sequence has a class.
+
+    Args:
+        tokens: symbols, int64 [B, T].
+        starts: whether a sequence begins at a step, bool [B, T].
+        labels: the class of the sequence that ends with a step, int64 [B, T]; NO_LABEL where none ends.
+    """
+
+    tokens: Tensor
+    starts: Tensor
     labels: Tensor
 
 

@@ -20,9 +20,7 @@ unscripted = False  # set by `dispatch.unscripted()`, for tests
 class Starts(NamedTuple):
     """The rows that start anew at each step of a chunk."""
 
-    pieces: list[
-        int
-    ]  # which of `rows` is a step's, −1 where no row starts anew; empty where none does in the whole chunk
+    pieces: list[int]  # which of `rows` is a step's, −1 for none; empty where no row of the chunk starts anew
     rows: list[Tensor]  # int64 [·]
 
 

@@ -48,7 +48,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     for t in range(hidden.shape[0]):
         gate, c_new, n_new, m_new = gates[t], cells[t], norms[t], maxima[t]
         h, c, n = entering(h, chunk.resets, t), entering(c, chunk.resets, t), entering(n, chunk.resets, t)
-        if len(chunk.resets) > 0:
+        if len(chunk.resets.pieces) > 0:
             m = empty_maxima(m, n)
         add_heads(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
