@@ -1,0 +1,27 @@
+"""Runs of text classifiers are told apart by their settings."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.errors import UserError
+from studies.text_runs import Row, accuracies
+from tests.studies.small_text_runs import NETWORKS, text_run
+
+
+def test_every_row(own_folder: Path) -> None:
+    networks = [*NETWORKS, "bag of words"]
+    runs = [text_run(own_folder / str(k), network, 3, 0.1 * k) for k, network in enumerate(networks)]
+    runs.append(text_run(own_folder / "t", "graph", 4, 0.9, transductive=True, name="MR", label_fraction=0.05))
+    expected = {Row("R8", network, 1.0): {3: 0.1 * k} for k, network in enumerate(networks)}
+    assert accuracies(runs) == expected | {Row("MR", "graph, transductive", 0.05): {4: 0.9}}
+
+
+def test_other_runs_are_refused(own_folder: Path) -> None:
+    run = text_run(own_folder / "run", "graph", 0, 0.5)
+    (run / "config.yaml").write_text("data: {class_path: datamodules.toy_tasks.Palindromes}")
+    with pytest.raises(UserError, match="run is no run on labelled texts"):
+        accuracies([run])
+    (run / "summary.json").write_text('{"accuracy": 0.5, "steps_per_second": 1.0, "solved_at": null}')
+    with pytest.raises(UserError, match=r"summary.json has no test/accuracy"):
+        accuracies([run])
