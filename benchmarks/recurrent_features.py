@@ -2,6 +2,7 @@
 
     python -m benchmarks.recurrent_features                         # every feature
     python -m benchmarks.recurrent_features zoneout "layer norm"    # these
+    python -m benchmarks.recurrent_features sLSTM                   # beside the package xlstm, where it is installed
 
 A time is the median of forward and backward passes in float32, each after an untimed one of its own kind. Every round
 runs all passes of a comparison in random order.
@@ -12,15 +13,18 @@ import os
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages, for all sides
 
 import argparse
+import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.recurrent import time_in_turn
-from kernels import GRU, LSTM, RNN, LayerNormLSTM, forced
+from kernels import GRU, LSTM, RNN, SLSTM, LayerNormLSTM, forced
 from kernels.layer import RecurrentLayer
 
 SHAPES = ((100, 32, 64, 128), (41, 256, 64, 256))  # T, B, I, H
@@ -105,10 +109,57 @@ def zoneout() -> Iterator[Comparison]:
         yield Comparison((T, B, I, H), kind.__name__, training_pass(kind(I, H, zoneout=0.1), x), {"without": plain})
 
 
+def slstm(T: int, B: int, I: int, H: int) -> Iterator[Comparison]:
+    """Compare an sLSTM of four heads with the cell of the package xlstm in plain PyTorch, our LSTM, and an eager loop.
+
+    The cell takes W x, so its pass has a linear layer, too. Its backward pass copies all states in each step, so that
+    T = 1024 takes minutes.
+    """
+    x, layer = torch.randn(T, B, I), SLSTM(I, H, num_heads=4)
+    others = {
+        "our LSTM, torchscript": training_pass(LSTM(I, H), x, "torchscript"),
+        "eager loop": training_pass(layer, x, "reference"),
+    }
+    try:
+        others = {"xlstm": xlstm_pass(layer, x), **others}
+    except ImportError as error:
+        print(f"the package xlstm cannot be imported: {error}", file=sys.stderr)
+    yield Comparison((T, B, I, H), "SLSTM, 4 heads", training_pass(layer, x), others)
+
+
+def xlstm_pass(layer: SLSTM, x: Tensor) -> Callable[[], object]:
+    """Return a function that runs the cell of the package xlstm with a layer's weights forward and backward.
+
+    Raises:
+        ImportError: if the package is not installed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        package = importlib.import_module("xlstm.blocks.slstm.cell")
+    H = layer.hidden_size
+    config = package.sLSTMCellConfig(
+        hidden_size=H, num_heads=layer.num_heads, backend="vanilla", dtype="float32", input_shape="SBGNH",
+        output_shape="SBH",
+    )  # fmt: skip
+    cell, linear = package.sLSTMCell(config), nn.Linear(layer.input_size, 4 * H, bias=False)
+    cell.load_state_dict(layer.xlstm_state_dict())
+    x, grad = x.clone().requires_grad_(), torch.randn(*x.shape[:2], H)
+
+    def run() -> None:
+        cell.zero_grad()
+        linear.zero_grad()
+        x.grad = None
+        cell(linear(x))[0].backward(grad)
+
+    return run
+
+
 FEATURES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "resets": resets,
     "layer norm": layer_norm,
     "zoneout": zoneout,
+    "sLSTM": partial(slstm, 100, 32, 128, 128),
+    "long sLSTM": partial(slstm, 1024, 16, 256, 256),
 }
 
 
