@@ -121,7 +121,9 @@ def test_errors_name_what_is_wrong(options: dict[str, Any], error: type[Exceptio
 
 def test_states_of_another_number_are_refused() -> None:
     layer, state = SLSTM(3, 4), torch.zeros(1, 2, 4)
-    with pytest.raises(RuntimeError, match=r"SLSTM: hx must be 4 of \[1, 2, 4\], got 2: \[1, 2, 4\], \[1, 2, 4\]"):
+    with pytest.raises(
+        RuntimeError, match=r"SLSTM: Expected hidden size of hx to be 4 of \[1, 2, 4\], got 2: \[1, 2, 4\], \[1, 2, 4\]"
+    ):
         layer(torch.zeros(5, 2, 3), (state, state))
 
 
