@@ -76,8 +76,9 @@ def with_gradients(layer: RecurrentLayer, values: list[Tensor], leaves: list[Ten
 
 
 @cases
-@pytest.mark.parametrize("tokens", [False, True], ids=["vectors", "tokens"])
-@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize(
+    ("tokens", "ragged"), [(False, True), (True, False)], ids=["ragged vectors", "tokens of equal lengths"]
+)
 def test_equals_the_pieces_run_alone(cell: str, backend: str, tokens: bool, ragged: bool) -> None:
     """Two layers, both directions, initial states."""
     dtype = torch.float32 if backend == "triton" else torch.float64
@@ -193,7 +194,7 @@ def test_autocast_is_as_precise_with_resets(cell: str) -> None:
         assert (mine - value).norm() <= 1.2 * (other - value).norm()
 
 
-@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+@pytest.mark.parametrize("kind", [LSTM, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (GRU, RNN))])
 def test_compiles_and_exports(kind: type[RecurrentLayer]) -> None:
     layer, x, resets = kind(I, H, bidirectional=True), torch.randn(T, B, I), RESETS
     expected = layer(x, resets=resets)
