@@ -126,6 +126,27 @@ class Resets:
         return Starts(index, list((places % self.B).split([count for count in counts if count]))), places
 
 
+class Zoneout:
+    """How much of each state stays as it was, a chunk at a time.
+
+    Args:
+        stays: for each state [T, B, H], as `kernels.zoneout.draw` returns it; none without zoneout.
+        like: for each state a tensor of the dtype that the loop takes.
+    """
+
+    def __init__(self, stays: list[Tensor], like: list[Tensor]) -> None:
+        self.stays = stays
+        self.buffers = [
+            workspace(each, chunk_steps(*whole.shape[:2]), *whole.shape[1:])
+            for whole, each in zip(stays, like, strict=False)
+        ]
+
+    def chunk(self, t: int, end: int) -> list[Tensor]:
+        """Return `zoneout` of the chunk of steps t … end − 1, as in `ForwardChunk`."""
+        pairs = zip(self.buffers, self.stays, strict=True)
+        return [buffer[: end - t].copy_(whole[t:end]) for buffer, whole in pairs]
+
+
 def add_recurrent(
     gates: Tensor, t: int, states: Tensor, first: Tensor, weight_t: Tensor, places: Tensor | None
 ) -> None:

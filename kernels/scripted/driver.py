@@ -24,6 +24,7 @@ from kernels.operator import Grads, Named, Results
 from kernels.scripted.chunks import (
     Projection,
     Resets,
+    Zoneout,
     chunk_steps,
     chunks,
     collect_recurrent,
@@ -173,12 +174,13 @@ class ScriptedCell(FusedCell):
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in self.gates]
         ended, before, candidate = padding_after(lengths, T), initial, self.candidate_rows(H)
         resets = Resets(tensors["resets"])
+        zoneout = Zoneout([tensors[name] for name in self.zoneout_names()], states)
         for t, end in chunks(T, B):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own = [state[t:end] for state in states]
             projection.write(t, gates[0])
             own_ended = None if ended is None else ended[t:end]
-            starting = (*resets.chunk(t, end), self.staying(tensors, t, end, states))
+            starting = (*resets.chunk(t, end), zoneout.chunk(t, end))
             self.forward_loop(ForwardChunk(gates, own, before, weights, factor, own_ended, *starting, scratch))
             if keep and not in_place:
                 keep_gates([each[t:end] for each in kept], gates, self.activated, candidate, factor)
@@ -187,11 +189,6 @@ class ScriptedCell(FusedCell):
         if self.returns_before_last:
             last.append(rows_before_last(states[0], initial[0], lengths).clone())
         return states[0], *last, *states[1:], *kept
-
-    def staying(self, tensors: Named, t: int, end: int, like: list[Tensor]) -> list[Tensor]:
-        """Return `zoneout` of the chunk of steps t … end − 1, as in `ForwardChunk`, in the dtypes of `like`."""
-        names = self.zoneout_names()
-        return [tensors[name][t:end].to(each.dtype) for name, each in zip(names, like, strict=False)]
 
     def scratch(self, folded: Folded, sizes: tuple[int, int], high: Tensor) -> list[Tensor]:
         """Return the buffers that the forward loop overwrites."""
@@ -221,6 +218,7 @@ class ScriptedCell(FusedCell):
         grad_weight_hh = torch.zeros_like(folded.weight_hh, dtype=high.dtype)
         grad_extra = [torch.zeros_like(tensor, dtype=high.dtype) for tensor in folded.extra]
         incoming = _Incoming(self, grads, initial, T, lengths, high)
+        zoneout = Zoneout([tensors[name] for name in self.zoneout_names()], incoming.grad_states)
         widths = self.gates if self.keeps_gates else ()
         buffers = [workspace(high, 0 if in_place else k, B, width * H) for width in widths]
         grad_gates = [workspace(high, k, B, self.grad_gates * H)]
@@ -230,7 +228,7 @@ class ScriptedCell(FusedCell):
         for t, end in reversed(chunks(T, B)):
             gates = [each[t:end] for each in kept] if in_place else [each[: end - t] for each in buffers]
             own, before = [state[t:end] for state in states], [state[t - 1] for state in states] if t else initial
-            starting = (*resets.chunk(t, end), self.staying(tensors, t, end, incoming.grad_states))
+            starting = (*resets.chunk(t, end), zoneout.chunk(t, end))
             if rebuilds:
                 projection.write(t, gates[0])
                 own_ended = None if ended is None else ended[t:end]

@@ -19,7 +19,7 @@ class RecurrentClassifier(nn.Module):
     In a bidirectional layer, h(T) is [h→(T), h←(1)]: each direction's state after the whole sequence.
 
     All matrices, also the embedding, start from Kaiming's normal distribution with fan-in (He et al. 2015,
-    arXiv:1502.01852), and the biases from zero. The vectors of diagonal peepholes keep their layer's initialisation.
+    arXiv:1502.01852), and the biases from zero. Diagonal peepholes and the gains of norms keep their layer's values.
 
     Args:
         vocab_size: number V of symbols.
@@ -71,7 +71,7 @@ class RecurrentClassifier(nn.Module):
         for name, parameter in self.named_parameters():
             if "bias" in name:
                 nn.init.zeros_(parameter)
-            elif "peephole" not in name:
+            elif "peephole" not in name and parameter.dim() > 1:
                 # The fan-in of a weight is its dim 1 in torch, but dim 0 of the embedding [V, I] of one-hot symbols.
                 nn.init.kaiming_normal_(parameter, mode="fan_out" if parameter is self.embedding.weight else "fan_in")
 

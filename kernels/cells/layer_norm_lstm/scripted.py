@@ -106,8 +106,8 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
         grad_sums, grad_gain, grad_bias = torch.ops.aten.native_layer_norm_backward(
             grad, sums, [4 * H], mean, scale, gain_h, gain_h, [True, True, True]
         )
-        own = chunk.grad_gates[1][t, :, 4 * H :].copy_(grad_sums)
-        write_product(grad_h, own, weight, product_low)
+        low = chunk.grad_gates[1][t, :, 4 * H :].copy_(grad_sums)
+        write_product(grad_h, grad_sums if grad_sums.dtype == weight.dtype else low, weight, product_low)
         if zoneout:
             grad_h.add_(chunk.scratch[2])
             grad_c.add_(chunk.scratch[3])

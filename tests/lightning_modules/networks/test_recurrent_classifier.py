@@ -7,18 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from kernels import LSTM, RNN, PeepholeLSTM
+from kernels import LSTM, RNN, LayerNormLSTM, PeepholeLSTM
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN, PeepholeLSTM, partial(PeepholeLSTM, peephole="diagonal")])
+@pytest.mark.parametrize("layer", [LSTM, RNN, PeepholeLSTM, partial(PeepholeLSTM, peephole="diagonal"), LayerNormLSTM])
 def test_initial_weights(layer: type[nn.Module]) -> None:
-    """Matrices, head and embedding: normal, variance 2 / fan-in. Biases: zero. Peephole vectors: the layer's own."""
+    """Matrices, head and embedding: normal, variance 2 / fan-in. Biases: zero. Other vectors: the layer's own."""
     torch.manual_seed(0)
     network = RecurrentClassifier(50, 40, layer, embedding_size=64, hidden_size=128)
     for name, parameter in network.named_parameters():
         if "bias" in name:
             assert not parameter.any(), name
+        elif "gain" in name:
+            assert (parameter == 1).all(), name
         elif "peephole" in name:
             assert parameter.abs().max() <= 1 / math.sqrt(128)
         else:
