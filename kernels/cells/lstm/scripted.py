@@ -97,7 +97,7 @@ def backward_loop(chunk: BackwardChunk) -> None:
             grad_c.add_(grad_cells[t])
         c = cells[t]
         if zoneout:
-            c = write_cell(v, i, f, s, c_before, logistic)  # before a part of c′ stayed
+            c = write_cell(v, i, f, s, entering(c_before, chunk.resets, t), logistic)  # before a part of c′ stayed
             split_gradient(grad_h, chunk.zoneout, 0, t, chunk.scratch[3])
             split_gradient(grad_c, chunk.zoneout, 1, t, chunk.scratch[4])
         torch.add(c, c, alpha=-3.0, out=v).sigmoid_()  # of −2c
