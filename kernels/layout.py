@@ -78,7 +78,7 @@ def reverse_resets(resets: Tensor, lengths: Tensor | None) -> Tensor:
     """
     behind = torch.zeros_like(resets)
     behind[1:] = reverse_rows(resets, lengths)[:-1]
-    padding = padding_after(lengths, len(resets))
+    padding = padding_after(lengths, resets.shape[0])
     return behind if padding is None else behind & ~padding[..., 0]
 
 
