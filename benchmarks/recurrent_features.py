@@ -42,16 +42,17 @@ class Comparison(NamedTuple):
 
 
 def training_pass(
-    layer: RecurrentLayer, x: Tensor, backend: str = "auto", resets: Tensor | None = None
+    layer: RecurrentLayer | nn.LSTM, x: Tensor, backend: str = "auto", resets: Tensor | None = None
 ) -> Callable[[], object]:
     """Return a function that runs a layer forward and backward."""
-    x, grad = x.clone().requires_grad_(), torch.randn(*x.shape[:2], layer.hidden_size)
+    x, grad = x.clone().requires_grad_(), torch.randn(*x.shape[:2], layer.proj_size or layer.hidden_size)
+    options = {} if resets is None else {"resets": resets}
 
     def run() -> None:
         layer.zero_grad()
         x.grad = None
         with forced(backend):  # type: ignore[arg-type]
-            layer(x, resets=resets)[0].backward(grad)
+            layer(x, **options)[0].backward(grad)
 
     return run
 
@@ -111,6 +112,14 @@ def zoneout() -> Iterator[Comparison]:
         yield Comparison((T, B, I, H), kind.__name__, training_pass(kind(I, H, zoneout=0.1), x), others)
 
 
+def projection() -> Iterator[Comparison]:
+    """Compare an LSTM whose output is projected to half its width with torch.nn's."""
+    for T, B, I, H in SHAPES:
+        x, layer, theirs = torch.randn(T, B, I), LSTM(I, H, proj_size=H // 2), nn.LSTM(I, H, proj_size=H // 2)
+        theirs.load_state_dict(layer.state_dict())
+        yield Comparison((T, B, I, H), "LSTM", training_pass(layer, x), {"torch.nn": training_pass(theirs, x)})
+
+
 def slstm(T: int, B: int, I: int, H: int) -> Iterator[Comparison]:
     """Compare an sLSTM of four heads with the cell of the package xlstm in plain PyTorch, our LSTM, and an eager loop.
 
@@ -160,6 +169,7 @@ FEATURES: dict[str, Callable[[], Iterator[Comparison]]] = {
     "resets": resets,
     "layer norm": layer_norm,
     "zoneout": zoneout,
+    "projection": projection,
     "sLSTM": partial(slstm, 100, 32, 128, 128),
     "long sLSTM": partial(slstm, 1024, 16, 256, 256),
 }
