@@ -74,7 +74,8 @@ def _cell(numbers: Mapping[str, Number], place: str) -> str:
     if mean is None:
         return ""
     between = "" if low is None or high is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
-    return f"{100 * mean:+.2f}{between}, {numbers[f'{place}/seeds']} seeds"
+    seeds = numbers[f"{place}/seeds"]
+    return f"{100 * mean:+.2f}{between}, {seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def main(arguments: list[str] | None = None) -> int:

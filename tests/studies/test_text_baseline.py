@@ -29,6 +29,12 @@ def test_pairs_of_words_tell_what_words_do_not() -> None:
     assert found == [0.5, 1.0]
 
 
+def test_short_words_and_punctuation_count() -> None:
+    """The networks read them, too."""
+    texts = [Text("train", label, ["fine", mark, "X"]) for label, mark in (("doubt", "?"), ("joy", "!"), ("one", "1"))]
+    assert text_baseline.linear_svm(texts, texts)["accuracy"] == 1
+
+
 def test_absent_data_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("RESEARCH_DATA_DIR", raising=False)
     assert text_baseline.main(["--names", "MR", "--out", "made"]) == 2

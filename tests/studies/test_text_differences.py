@@ -34,3 +34,9 @@ def test_pairs_are_of_one_seed(own_folder: Path, monkeypatch: pytest.MonkeyPatch
     table = Path("made/text_differences.md").read_text()
     assert "| hybrid − BiLSTM | +15.00 [-48.53, +78.53], 2 seeds |" in table
     assert "transductive" not in table
+
+
+def test_one_seed_is_singular() -> None:
+    assert text_differences.table({"R8/graph/accuracy": 0.01, "R8/graph/seeds": 1}, ["R8"]).endswith(
+        "| +1.00, 1 seed |"
+    )

@@ -25,3 +25,14 @@ def test_other_runs_are_refused(own_folder: Path) -> None:
     (run / "summary.json").write_text('{"accuracy": 0.5, "steps_per_second": 1.0, "solved_at": null}')
     with pytest.raises(UserError, match=r"summary.json has no test/accuracy"):
         accuracies([run])
+
+
+def test_texts_of_ones_own_are_not_taken_for_a_named_set(own_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"run has texts of its own"):
+        accuracies([text_run(own_folder / "run", "hybrid", 0, 0.5, path="mine.tsv")])
+
+
+def test_of_two_runs_none_replaces_the_other(own_folder: Path) -> None:
+    runs = [text_run(own_folder / name, "hybrid", 0, 0.5) for name in ("first", "second")]
+    with pytest.raises(UserError, match=r"second is a second run of hybrid on R8 with seed 0"):
+        accuracies(runs)
