@@ -29,7 +29,7 @@ def row_of(run: Path) -> Row:
     options = f"{network}init_args."
     if settings.get("data.class_path") != "datamodules.labelled_texts.LabelledTexts":
         raise UserError(f"{run} is no run on labelled texts")
-    if settings["data.init_args.path"] is not None:
+    if settings.get("data.init_args.path") is not None:
         raise UserError(f"{run} has texts of its own; give runs on named sets")
     if str(settings.get(f"{network}class_path")).endswith("BagOfWords"):
         name = "bag of words"

@@ -16,6 +16,7 @@ from lightning_modules.files import write_whole
 
 SHOWN = 10  # rows on the terminal
 WIDTH = 60  # characters of a value there
+PAGE = ".html"  # end of the name of the page of texts, which otherwise is that of the table
 
 
 class Predicting:
@@ -28,7 +29,7 @@ class Predicting:
         predictions: the CSV file to write; None for predictions.csv beside the checkpoint.
 
     Raises:
-        UserError: if the file to write is in no folder.
+        UserError: if the file to write is in no folder, or the page would replace it.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Predicting:
         if self.target.is_dir() or not self.target.parent.is_dir():
             problem = "is a folder" if self.target.is_dir() else f"is in no folder: there is no {self.target.parent}"
             raise UserError(f"--predictions: {self.target} {problem}")
+        if self.target.suffix == PAGE:
+            raise UserError(f"--predictions names the table, a CSV file; the page takes its name with {PAGE}")
 
     def read_examples(self, data: LightningDataModule) -> None:
         """Let a data module read the new examples, if there are any, with what the checkpoint holds for it.
@@ -75,10 +78,17 @@ class Predicting:
         return self
 
     def write(self, outputs: list[Any], data: LightningDataModule) -> None:
-        """Write the predictions of all batches, show the first ones, and say where they are."""
-        columns = data.columns() if hasattr(data, "columns") else {}
+        """Write the predictions of all batches, show the first ones, and say where they are.
+
+        Raises:
+            UserError: if there is no batch.
+        """
+        if not outputs:
+            raise UserError("no example was predicted: --trainer.limit_predict_batches leaves none", status=1)
         joined = {name: [row for output in outputs for row in output[name].float().cpu()] for name in outputs[0]}
-        attention, table = joined.pop("attention", None), dict(columns)
+        count = len(next(iter(joined.values())))  # fewer than all with --trainer.limit_predict_batches
+        columns = data.columns() if hasattr(data, "columns") else {}
+        attention, table = joined.pop("attention", None), {name: values[:count] for name, values in columns.items()}
         if "probability" in joined:
             table |= by_class(torch.stack(joined.pop("probability")), getattr(data, "class_names", None))
         table |= {name: [f"{value:.6g}" for value in values] for name, values in joined.items()}
@@ -87,12 +97,11 @@ class Predicting:
         writer.writerow(table)
         writer.writerows(zip(*table.values(), strict=True))
         write_whole(self.target, text.getvalue())
-        count = len(next(iter(table.values())))
         print("\n".join(preview(table)), flush=True)
         print(f"{count} prediction{'s' if count != 1 else ''}: {self.target}", flush=True)
         if attention is not None:
-            page = self.target.with_suffix(".html")
-            words, known = data.read_words(data.predicted), table.get("class")  # type: ignore[attr-defined]
+            page = self.target.with_suffix(PAGE)
+            words, known = data.read_words(data.predicted)[:count], table.get("class")  # type: ignore[attr-defined]
             write_whole(page, attention_page(words, attention, table["predicted"], table["probability"], known))
             print(f"the words, coloured by their attention: {page}", flush=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import LightningDataModule
 
 from datamodules.node_graphs import Karate
 from lightning_modules.cli.predict import Predicting, by_class, preview
@@ -73,6 +74,23 @@ def test_texts(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "http" not in page, "it needs no other file"
 
 
+class ThreeTexts(LightningDataModule):
+    """Its columns are of three texts."""
+
+    def columns(self) -> dict[str, list[str]]:
+        return {"text": ["one", "two", "three"]}
+
+
+def test_batches_that_the_trainer_leaves_out(own_folder: Path) -> None:
+    """With --trainer.limit_predict_batches the table ends early."""
+    predicting = Predicting(own_folder / "best.ckpt", {}, None, None)
+    predicting.write([{"probability": torch.tensor([[0.9, 0.1], [0.2, 0.8]])}], ThreeTexts())
+    rows = table(own_folder / "predictions.csv")
+    assert [(row["text"], row["predicted"]) for row in rows] == [("one", "0"), ("two", "1")]
+    with pytest.raises(UserError, match=r"no example was predicted: --trainer\.limit_predict_batches leaves none"):
+        predicting.write([], ThreeTexts())
+
+
 @pytest.mark.usefixtures("trained")
 def test_what_is_refused(refused: Callable[..., str]) -> None:
     Path("empty.txt").write_text("\n \n")
@@ -83,6 +101,7 @@ def test_what_is_refused(refused: Callable[..., str]) -> None:
         "--examples latin.txt": "latin.txt is not UTF-8",
         "--examples texts.tsv --predictions none/x.csv": "is in no folder: there is no none",
         "--predictions runs": "runs is a folder",
+        "--examples texts.tsv --predictions x.html": "--predictions names the table, a CSV file",
         "--stage fit --examples texts.tsv": "--examples belongs to --stage predict",
         "--data datamodules.node_graphs.Karate": "TextClassification takes a LabelledTextBatch",
     }.items():
