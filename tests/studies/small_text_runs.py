@@ -26,7 +26,7 @@ def text_run(folder: Path, network: str, seed: int, accuracy: float, **data: Any
         "model": {"class_path": "…", "init_args": {"network": made}},
         "data": {
             "class_path": "datamodules.labelled_texts.LabelledTexts",
-            "init_args": {"name": "R8", "path": None, "transductive": False, "label_fraction": 1.0} | data,
+            "init_args": {"name": "R8", "transductive": False, "label_fraction": 1.0} | data,
         },
     }
     folder.mkdir(parents=True)
