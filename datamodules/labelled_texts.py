@@ -98,9 +98,10 @@ class LabelledTexts(EpochStreamDataModule):
         }
         for split, part in parts.items():
             if not part:
+                labels = f"label_fraction {self.label_fraction:g} and " if self.label_fraction < 1 else ""
                 raise DataError(
-                    f"{self.path or self.dataset} has {len(train)} texts to train on and {len(test)} to test: "
-                    f"with val_fraction {self.val_fraction:g} none is left for {split}"
+                    f"{self.path or self.dataset} has {len(train) + len(unlabelled)} texts to train on and {len(test)} "
+                    f"to test: with {labels}val_fraction {self.val_fraction:g} none is left for {split}"
                 )
         return parts | ({"unlabelled": unlabelled} if unlabelled else {})
 

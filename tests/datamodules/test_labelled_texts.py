@@ -98,6 +98,11 @@ def test_no_graph_and_the_weights_of_words(path: str) -> None:
     assert data.idf[data.numbers["common"]] == data.idf[1:].min()
 
 
+def test_too_few_labels_are_named(path: str) -> None:
+    with pytest.raises(DataError, match=r"with label_fraction 0 and val_fraction 0\.1 none is left for train"):
+        _ = LabelledTexts(path=path, label_fraction=0).texts
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
