@@ -118,8 +118,7 @@ class ScriptedCell(FusedCell):
         """Add the part of the chunk that begins at step t to the gradient of `Folded.weight_hh`, `total`.
 
         `grads` is the gradient of the recurrent product [k, B, R], zero where a row starts anew; states and initial
-        ones are as in `rebuild`. A cell
-        whose recurrent weight is not one matrix on its first state overrides this.
+        ones are as in `rebuild`. A cell whose recurrent weight is not one matrix on its first state overrides this.
         """
         collect_recurrent(total, t, grads, states[0], initial[0])
 

@@ -39,7 +39,9 @@ class RecurrentTagger(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.layer = cast(Callable[..., nn.Module], layer)(embedding_size, hidden_size)
         check_recurrent(self.layer, self)
-        self.head = nn.Linear((2 if getattr(self.layer, "bidirectional", False) else 1) * hidden_size, num_classes)
+        directions = 2 if getattr(self.layer, "bidirectional", False) else 1
+        width = getattr(self.layer, "proj_size", 0) or hidden_size
+        self.head = nn.Linear(directions * width, num_classes)
 
     def forward(self, tokens: Tensor, starts: Tensor) -> Tensor:
         """Return the logits [B, T, C] of rows of tokens [B, T]; a sequence begins where `starts` is true [B, T]."""

@@ -1,11 +1,13 @@
 """Classes of the steps of a sequence: only labelled steps count, and resets part the sequences of a row."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from datamodules.batches import NO_LABEL, JoinedSequenceBatch
 from datamodules.joined_palindromes import JoinedPalindromes
-from kernels import GRU, PeepholeLSTM
+from kernels import GRU, LSTM, PeepholeLSTM
 from lightning_modules.networks.recurrent_tagger import RecurrentTagger
 from lightning_modules.sequence_tagger import SequenceTagger
 
@@ -23,6 +25,11 @@ def test_a_sequence_does_not_see_the_ones_before_it(layer: type) -> None:
             second = int(starts[row].nonzero()[1])
             assert same[row, second:].all() == resets
             assert not same[row, 0]
+
+
+def test_the_head_is_as_wide_as_a_projected_state() -> None:
+    network = RecurrentTagger(2, 3, layer=partial(LSTM, bidirectional=True, proj_size=5))
+    assert network(torch.zeros(4, 6, dtype=torch.int64), torch.zeros(4, 6, dtype=torch.bool)).shape == (4, 6, 3)
 
 
 def test_the_loss_is_of_labelled_steps_alone() -> None:
