@@ -391,7 +391,7 @@ class RecurrentLayer(TorchAttributes):
         backend, _ = self.choose(inputs.shape[1], *marks)
         zoneout: tuple[Tensor, ...] = ()
         if any(self.zoneout):
-            T = len(inputs)
+            T = inputs.shape[0]  # len() would fix it in an exported program
             zoneout = tuple(draw(p, self.training, T, before) for p, before in zip(self.zoneout, state, strict=True))
         if backend == "reference":
             step, projection = self.equations(weights)
