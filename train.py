@@ -14,7 +14,7 @@ python train.py --config palindrome_lstm.yaml [options]
 --ckpt_path last                   continue this config's newest run
 
 --stage test --ckpt_path runs/…/best.ckpt    evaluate only
---stage predict --ckpt_path runs/…/best.ckpt --examples my_texts.txt    name new examples; writes predictions.csv
+--stage predict --ckpt_path runs/…/best.ckpt --examples my_texts.txt
 --print_config                               print all settings and exit
 --help all                                   print all options
 

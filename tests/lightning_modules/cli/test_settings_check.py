@@ -55,6 +55,7 @@ CONFIG_NAMES = [
     "palindrome_lstm.yaml", "baum_sweet_lstm.yaml", "random_combinations_lstm.yaml", "book_lstm.yaml",
     "palindrome_peephole.yaml", "karate_gcn.yaml", "cora_gat.yaml", "cora_gcnii.yaml", "cora_graph_sage.yaml",
     "friends.yaml", "knowledge_graph.yaml", "molecules.yaml", "text_graph_lstm.yaml",
+    "resets_lstm.yaml", "digits_lstm.yaml",
 ]  # fmt: skip
 
 
