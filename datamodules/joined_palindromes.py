@@ -1,4 +1,4 @@
-"""A memory task of several sequences in one row: what a recurrent layer needs to be told where each begins.
+"""A memory task: a row holds several sequences, and a recurrent layer has to start anew where each begins.
 
 Legend: B batch, T time, K sequences.
 """

@@ -63,7 +63,7 @@ RULES = (
     Rule(lambda case: _onnx_lack("torchscript", case) is not None, "reference", "it becomes a Scan, ONNX's loop"),
     Rule(lambda case: _stays_on_chip(case), "triton", "its kernels keep the weights on the chip"),
     Rule(lambda case: case.cell.scripted is None, "reference", "this cell has only its equations"),
-    Rule(lambda case: _loops_lack(case) is not None, "reference", "the loops of this cell heed no resets"),
+    Rule(lambda case: _loops_lack(case) is not None, "reference", "the loops of this cell do not support resets"),
     Rule(lambda case: case.device != "cpu" and _native_fits(case), "native", "cuDNN has these equations"),
     Rule(lambda case: _kernels_have_run(case), "triton", "the fastest here that has these equations or can recompute"),
     Rule(lambda case: case.recompute, "torchscript", "the fastest that can recompute the gates"),
@@ -150,7 +150,7 @@ def _remarks(backend: str, case: Case) -> str:
 def _loops_lack(case: Case) -> str | None:
     """Return what the scripted loops of a cell lack for a case, None if nothing."""
     if case.resets and case.cell.scripted is not None and not case.cell.scripted.has_resets:
-        return "the loops of this cell heed no resets"
+        return "the loops of this cell do not support resets"
     return None
 
 

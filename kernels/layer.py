@@ -387,8 +387,10 @@ class RecurrentLayer(TorchAttributes):
         tracing = torch.jit.is_tracing()  # a trace may be differentiated when it runs
         wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
         learning, cell = wanted or tracing, self._cell
-        marks = (embedding is not None, lengths is not None, learning, resets is not None)
-        backend, _ = self.choose(inputs.shape[1], *marks)
+        backend, _ = self.choose(
+            inputs.shape[1], tokens=embedding is not None, ragged=lengths is not None, learning=learning,
+            resets=resets is not None,
+        )  # fmt: skip
         zoneout: tuple[Tensor, ...] = ()
         if any(self.zoneout):
             T = inputs.shape[0]  # len() would fix it in an exported program
@@ -397,8 +399,10 @@ class RecurrentLayer(TorchAttributes):
             step, projection = self.equations(weights)
             return run_steps(step, inputs, embedding, projection, state, lengths, resets, zoneout)
         keep = learning and not self.recompute
-        options = (self.cell_options, keep, last, zoneout)
-        given = Given(inputs, embedding, cell.tensors(weights), state, lengths, resets, *options)
+        given = Given(
+            inputs, embedding, cell.tensors(weights), state, lengths, resets, options=self.cell_options, keep=keep,
+            last_only=last, zoneout=zoneout,
+        )  # fmt: skip
         # Under autograd a trace would record a Python function instead of the operator.
         bare = tracing and backend in ("torchscript", "triton")
         with torch.no_grad() if bare else nullcontext():

@@ -7,7 +7,7 @@ takes the expectation, p times the state before plus 1 − p times the new one.
 import torch
 from torch import Tensor
 
-LEVELS = 1 << 16  # a probability is rounded to this many levels: four numbers of 16 bits are drawn at once
+STEPS = 1 << 16  # a probability is rounded to a multiple of 1 / STEPS, since each 64-bit draw gives four numbers
 
 
 def draw(probability: float, training: bool, T: int, state: Tensor) -> Tensor:
@@ -21,12 +21,12 @@ def draw(probability: float, training: bool, T: int, state: Tensor) -> Tensor:
 
     Returns:
         In training 1 for a unit that stays and 0 for another, uint8 [T, B, H], which becomes floating-point many times
-        faster than bool does; otherwise p in the same shape, float32 or float64.
+        faster than bool does; in evaluation, or if p is 0, p in the same shape, float32 or float64.
     """
     B, H = state.shape
-    if not training:
+    if not training or probability == 0:
         dtype = torch.promote_types(state.dtype, torch.float32)
         return torch.full((1, 1, 1), probability, dtype=dtype, device=state.device).expand(T, B, H)
     words = torch.randint(-(1 << 63), (1 << 63) - 1, ((T * B * H + 3) // 4,), device=state.device)
     numbers = words.view(torch.int16)[: T * B * H].view(T, B, H)
-    return (numbers < round(probability * LEVELS) - LEVELS // 2).view(torch.uint8)
+    return (numbers < round(probability * STEPS) - STEPS // 2).view(torch.uint8)

@@ -4,7 +4,7 @@
 
 Runs of one seed have the same split and the same order of the texts, so their difference varies less than each. The
 interval is Student's, for the mean over seeds: mean ± t(0.975, n − 1) s / √n. It says how sure that mean is on these
-test texts, not what other test texts would give. The linear support vector machine has no seed.
+test texts, not what other test texts would give. The linear support vector machine is the same for every seed.
 """
 
 import math
@@ -42,9 +42,9 @@ def interval(differences: Sequence[float]) -> tuple[float, float | None, float |
 
 
 def paired(found: Mapping[Row, Mapping[int, float]], first: Row, second: Row) -> list[float]:
-    """Return the differences of the seeds that both rows have; a row without seeds has one value, under seed −1."""
+    """Return the differences of the seeds that both rows have."""
     a, b = found.get(first, {}), found.get(second, {})
-    return [a[seed] - b.get(seed, b.get(-1, 0.0)) for seed in sorted(a) if seed in b or -1 in b]
+    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
 
 
 def differences(found: Mapping[Row, Mapping[int, float]], data: str) -> dict[str, Number]:
@@ -89,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
         for data in sets:
             texts = read_texts(data, None)
             train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))
-            found[Row(data, "SVM", 1.0)] = {-1: linear_svm(train, test)["accuracy"]}
+            seeds = {seed for row, own in found.items() if row.data == data for seed in own}
+            found[Row(data, "SVM", 1.0)] = dict.fromkeys(seeds, linear_svm(train, test)["accuracy"])
             numbers |= differences(found, data)
     except (UserError, DataError) as error:
         return print_error("studies.text_differences", error)

@@ -67,7 +67,7 @@ class ScriptedCell(FusedCell):
     # Number of buffers [B, H] that the forward loop overwrites, beside the recurrent product's.
     forward_scratch: ClassVar[int] = 0
     backward_scratch: ClassVar[int] = 0  # the same of the backward loop
-    # Whether the loops heed `resets` of their chunks, by `entering` and `stop_gradient`.
+    # Whether the loops support the `resets` of their chunks, by `entering` and `stop_gradient`.
     has_resets: ClassVar[bool] = False
     # Whether the operator also returns the first state before the last valid step.
     returns_before_last: ClassVar[bool] = False

@@ -1,6 +1,5 @@
 """The host code of a Triton cell: its operator around the two time loops."""
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,11 +8,13 @@ from torch import Tensor
 from kernels.fused import FusedCell
 from kernels.operator import Grads, Named, Results
 from kernels.triton.bulk import (
+    add_recurrent,
     first_product,
     input_gradients,
     kernel_resets,
     last_gradient,
     project,
+    project_all,
     recurrent_gradient,
     states_before,
 )
@@ -151,9 +152,11 @@ class TritonCell(FusedCell):
         """Return further parameters [H]."""
         return ()
 
-    @abstractmethod
     def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the gates of all steps before their functions [T, B, G], and one more [T, B, H] if the cell has it.
 
-        `hidden` is the first state after each step [T, B, H], `h_before` before each step.
+        `hidden` is the first state after each step [T, B, H], `h_before` before each step. By default W x + b + R h′.
         """
+        gates = project_all(tensors, tensors["weight_hh"].dtype)
+        add_recurrent(gates, h_before, tensors["weight_hh"])
+        return gates, None

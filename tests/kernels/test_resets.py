@@ -254,7 +254,7 @@ def test_the_choice_of_a_backend(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "torchscript, the fastest that has resets" in capsys.readouterr().out
     monkeypatch.setattr(type(Leaky.cell.scripted), "has_resets", False)  # a cell from before there were resets
     leaky = case._replace(cell=Leaky.cell)
-    assert choose("auto", leaky) == ("reference", "the loops of this cell heed no resets")
-    with pytest.raises(ValueError, match="the loops of this cell heed no resets"):
+    assert choose("auto", leaky) == ("reference", "the loops of this cell do not support resets")
+    with pytest.raises(ValueError, match="the loops of this cell do not support resets"):
         choose("torchscript", leaky)
     assert dispatch.choose("torchscript", leaky._replace(resets=False)).backend == "torchscript"

@@ -1,4 +1,4 @@
-"""Runs of text classifiers are told apart by their settings."""
+"""The settings of a text classifier's run say which row of the tables it belongs to."""
 
 from pathlib import Path
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from kernels.cells.layer_norm_lstm.reference import EPSILON, layer_norm_lstm_step
+from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
-from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
     ForwardChunk,
@@ -124,32 +125,23 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
         stop_gradient(grad_c, chunk.resets, t)
 
 
-class ScriptedLayerNormLSTM(ScriptedCell):
+class ScriptedLayerNormLSTM(ScriptedLSTMLike):
     """The LSTM with layer normalisation."""
 
     name = "layer_norm_lstm"
+    options = ()
     # There is no bias of the input projection, the third: b is added after its norm.
     weights = ("weight_ih", "weight_hh", "bias_ih?", "gain_ih", "gain_hh", "gain_c", "bias?", "bias_c?")
     states = ("h_0", "c_0")
     low_states = (True, False)
     gates = (4, 4, 4)
-    has_resets = True
     activated = 2
-    candidate = 2
     grad_gates = 8
     recurrent_blocks = (4, 8)
     backward_scratch = 1
     step = staticmethod(layer_norm_lstm_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)
-
-    def factor(self, options: Named) -> float:
-        """Return −2, for tanh(x) = 1 − 2 σ(−2x)."""
-        return -2.0
-
-    def gradient_factor(self, options: Named) -> float:
-        """Return 4: that of g by s times that of s by g̃; the backward loop fills δs without it."""
-        return 4.0
 
     def fold(self, tensors: Named, factor: float) -> Folded:
         """Multiply the candidate's γ_x, γ_h and b by the factor, and γ_c and b_c by −2; missing biases become zeros."""

@@ -11,6 +11,8 @@ v = σ(−2c).
 Legend: B batch, T time, H hidden, k steps of a chunk.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -131,15 +133,15 @@ def backward_loop(chunk: BackwardChunk) -> None:
 
 
 class ScriptedLSTMLike(ScriptedCell):
-    """A cell like the LSTM: its third gate is the candidate, with tanh or σ."""
+    """A cell like the LSTM: its third gate is the candidate, with tanh, or σ if its option says so."""
 
-    options = ("str candidate",)
+    options: ClassVar[tuple[str, ...]] = ("str candidate",)
     candidate = 2
     has_resets = True
 
     def factor(self, options: Named) -> float:
         """Return −2 for tanh(x) = 1 − 2 σ(−2x), 1 for a logistic."""
-        return -2.0 if options["candidate"] == "tanh" else 1.0
+        return 1.0 if options.get("candidate") == "sigmoid" else -2.0
 
     def gradient_factor(self, options: Named) -> float:
         """Return factor²: the gradient of s = σ(factor · g̃) by g̃ has one, that of g by s the other; δs has neither."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Grads, Named
-from kernels.triton.bulk import add_recurrent, project_all, states_before
+from kernels.triton.bulk import states_before
 from kernels.triton.cell import Equations, TritonCell
 from kernels.triton.tiles import candidate, candidate_slope, tanh
 
@@ -88,13 +88,6 @@ class TritonLSTM(TritonCell):
         """Return p_i, p_f and p_o, if there are peepholes."""
         peephole: Tensor | None = tensors["weight_peephole"]
         return () if peephole is None else tuple(peephole)
-
-    def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, None]:
-        """Return ĩ, f̃, g̃ and õ."""
-        weight_hh = tensors["weight_hh"]
-        gates = project_all(tensors, weight_hh.dtype)
-        add_recurrent(gates, h_before, weight_hh)
-        return gates, None
 
     def backward(
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]

@@ -9,10 +9,11 @@ Legend: B batch, T time, H hidden, P projection, k steps of a chunk.
 import torch
 from torch import Tensor
 
+from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.cells.projected_lstm.reference import projected_lstm_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent
-from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
     ForwardChunk,
@@ -80,16 +81,15 @@ def backward_loop(chunk: BackwardChunk) -> None:
         stop_gradient(grad_c, chunk.resets, t)
 
 
-class ScriptedProjectedLSTM(ScriptedCell):
+class ScriptedProjectedLSTM(ScriptedLSTMLike):
     """The LSTM with a projected state."""
 
     name = "projected_lstm"
+    options = ()
     weights = ("weight_ih", "weight_hh", "bias?", "weight_hr")
     states = ("h_0", "c_0")
     low_states = (True, False)
     gates = (4,)
-    has_resets = True
-    candidate = 2
     grad_gates = 5  # the last H columns hold the gradient of h, which has P < H
     recurrent_blocks = (0, 4)
     forward_scratch = 1
@@ -97,14 +97,6 @@ class ScriptedProjectedLSTM(ScriptedCell):
     step = staticmethod(projected_lstm_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)
-
-    def factor(self, options: Named) -> float:
-        """Return −2, for tanh(x) = 1 − 2 σ(−2x)."""
-        return -2.0
-
-    def gradient_factor(self, options: Named) -> float:
-        """Return 4: the gradient of s = σ(−2 g̃) by g̃ has a factor −2, that of g by s another; δs has neither."""
-        return 4.0
 
     def fold(self, tensors: Named, factor: float) -> Folded:
         """Return the weights as the loops take them: W_hr in the dtype of the products, too."""

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.cells.slstm.reference import slstm_step
 from kernels.cells.slstm.shift import with_shift, without_shift
 from kernels.operator import Grads, Named
 from kernels.scripted.chunks import pairs
-from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
     ForwardChunk,
@@ -48,7 +49,7 @@ def forward_loop(chunk: ForwardChunk) -> None:
     for t in range(hidden.shape[0]):
         gate, c_new, n_new, m_new = gates[t], cells[t], norms[t], maxima[t]
         h, c, n = entering(h, chunk.resets, t), entering(c, chunk.resets, t), entering(n, chunk.resets, t)
-        if len(chunk.resets.pieces) > 0:
+        if len(chunk.resets.pieces) > 0 and chunk.resets.pieces[t] >= 0:
             m = empty_maxima(m, n)
         add_heads(gate, h, weight_t, product)
         i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
@@ -154,7 +155,7 @@ def write_heads(total: Tensor, grads: Tensor, weight: Tensor, by_head: Tensor, p
         total.view(B, N, D).copy_(own.transpose(0, 1))
 
 
-class ScriptedSLSTM(ScriptedCell):
+class ScriptedSLSTM(ScriptedLSTMLike):
     """The sLSTM with a logistic forget gate."""
 
     name = "slstm"
@@ -162,22 +163,12 @@ class ScriptedSLSTM(ScriptedCell):
     states = ("h_0", "c_0", "n_0", "m_0")
     low_states = (True, False, False, False)
     gates: ClassVar[tuple[int, ...]] = (4, 1)
-    has_resets = True
-    candidate = 2
     grad_gates = 4
     forward_scratch = 1
     backward_scratch = 1
     step = staticmethod(slstm_step)
     forward_loop = staticmethod(forward_loop)
     backward_loop = staticmethod(backward_loop)
-
-    def factor(self, options: Named) -> float:
-        """Return −2, for tanh(x) = 1 − 2 σ(−2x)."""
-        return -2.0
-
-    def gradient_factor(self, options: Named) -> float:
-        """Return factor², as in the LSTM."""
-        return 4.0
 
     def fold(self, tensors: Named, factor: float) -> Folded:
         """Return the recurrent weight as [N, 4D, D], the candidate's weights multiplied by `factor`."""

@@ -17,7 +17,6 @@ from torch import Tensor
 from kernels.cells.slstm.reference import slstm_step
 from kernels.cells.slstm.shift import with_shift, without_shift
 from kernels.operator import Grads, Named
-from kernels.triton.bulk import add_recurrent, project_all
 from kernels.triton.cell import Equations, TritonCell
 from kernels.triton.tiles import tanh
 
@@ -91,13 +90,6 @@ class TritonSLSTM(TritonCell):
     equations = Equations(
         slstm_forward, slstm_activate, slstm_differentiate, gates=4, recurrent=(4,), grad_gates=4, option="exp"
     )
-
-    def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, None]:
-        """Return ĩ, f̃, z̃ and õ."""
-        weight_hh = tensors["weight_hh"]
-        gates = project_all(tensors, weight_hh.dtype)
-        add_recurrent(gates, h_before, weight_hh)
-        return gates, None
 
     def backward(
         self, grads: Grads, results: list[Tensor], tensors: Named, options: Named, wanted: Mapping[str, bool]
