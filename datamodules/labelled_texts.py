@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, OpenUnitInterval, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -38,7 +38,8 @@ class LabelledTexts(EpochStreamDataModule):
         transductive: whether validation and test texts contribute to vocabulary and graph.
         label_fraction: fraction of the training texts whose classes are known, drawn anew for each `seed`. The others
             still contribute to vocabulary and graph.
-        val_fraction: fraction of the training texts with known classes that validates.
+        val_fraction: fraction of the training texts with known classes that validates; 0 for none, so that the network
+            is trained on all of them, and its last weights are tested.
         min_count: occurrences from which a word is in the vocabulary.
         max_words: words of a text that are read.
         window: words of a window in which words are neighbours.
@@ -61,12 +62,12 @@ class LabelledTexts(EpochStreamDataModule):
         path: str | None = None,
         transductive: bool = False,
         label_fraction: ClosedUnitInterval = 1.0,
-        val_fraction: OpenUnitInterval = 0.1,
+        val_fraction: ClosedUnitInterval = 0.1,
         min_count: PositiveInt = 2,
         max_words: PositiveInt = 200,
         window: PositiveInt = 20,
         neighbours: NonNegativeInt = 30,
-        batch_size: PositiveInt = 128,
+        batch_size: PositiveInt = 64,
         seed: int = 42,
         split_seed: NonNegativeInt = 0,
     ) -> None:
@@ -97,7 +98,7 @@ class LabelledTexts(EpochStreamDataModule):
             "test": test,
         }
         for split, part in parts.items():
-            if not part:
+            if not part and (split != "val" or self.val_fraction):
                 labels = f"label_fraction {self.label_fraction:g} and " if self.label_fraction < 1 else ""
                 raise DataError(
                     f"{self.path or self.dataset} has {len(train) + len(unlabelled)} texts to train on and {len(test)} "

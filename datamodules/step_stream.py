@@ -251,9 +251,9 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         """Return the batches of an epoch, from where the training stands."""
         return DataLoader(_Epoch(self), batch_size=None, generator=torch.Generator())
 
-    def val_dataloader(self) -> DataLoader:
-        """Return the validation examples."""
-        return self._held_out("val")
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return the validation examples, or no loader if none are held out."""
+        return self._held_out("val") if self.count("val") else []
 
     def test_dataloader(self) -> DataLoader:
         """Return the test examples."""

@@ -73,4 +73,5 @@ class TextClassification(TrainingSystem):
 
     def configure_optimizers(self) -> Any:
         """Return Adam over all weights, with cosine decay."""
-        return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=self.fused))
+        fused = True if self.device.type == "cpu" else self.fused  # most weights are of words: one pass over them
+        return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused))

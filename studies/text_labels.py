@@ -2,11 +2,11 @@
 
     python -m studies.text_labels --out FOLDER --runs FOLDER …
 
-The labels are drawn anew for each seed, the same for all networks. The other training texts lose their classes, but
-still give words and edges to the graph. The linear machine is trained on the same labels as the networks, with those
-that they hold out for validation.
+The labels are drawn anew for each seed, the same for all classifiers. The other training texts lose their classes, but
+still give words and edges to the graph.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Mapping
@@ -34,9 +34,12 @@ def svm_accuracies(found: Accuracies) -> dict[Row, dict[int, float]]:
     wanted = sorted({(row.data, row.labels, seed) for row, own in found.items() for seed in own})
     made: dict[Row, dict[int, float]] = {}
     for data, labels, seed in wanted:
-        texts = LabelledTexts(name=data, label_fraction=labels, seed=seed).texts  # type: ignore[arg-type]
-        score = linear_svm([*texts["train"], *texts["val"]], texts["test"])
-        made.setdefault(Row(data, "SVM", labels), {})[seed] = score["accuracy"]
+        own = made.setdefault(Row(data, "SVM", labels), {})
+        if labels == 1 and own:  # the seed draws the labels, and here all are known
+            own[seed] = next(iter(own.values()))
+            continue
+        texts = LabelledTexts(name=data, label_fraction=labels, val_fraction=0, seed=seed).texts  # type: ignore[arg-type]
+        own[seed] = linear_svm(texts["train"], texts["test"])["accuracy"]
     return made
 
 
@@ -68,7 +71,7 @@ def draw(found: Accuracies) -> Figure:
             rows = sorted(row for row in found if (row.data, row.network) == (data, network))
             values = [[100 * value for value in found[row].values()] for row in rows]
             means = [statistics.fmean(own) for own in values]
-            stds = [statistics.stdev(own) if len(own) > 1 else 0.0 for own in values]
+            stds = [statistics.stdev(own) if len(own) > 1 else math.nan for own in values]  # one seed has no bar
             style = {"color": colour(number), "marker": marker(number), "linestyle": LINES[number % len(LINES)]}
             axes.errorbar([100 * row.labels for row in rows], means, stds, capsize=3, label=network, **style)
         axes.set(xscale="log", xlabel="training texts with a class, %", ylabel="test accuracy, %", title=data)

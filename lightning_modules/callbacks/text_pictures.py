@@ -45,6 +45,8 @@ class TextPictures(Callback):
         if not trainer.is_global_zero or not hasattr(data, "read_words"):
             return
         texts = data.read_words("val")
+        if not texts:
+            return
         labels = [data.class_names[label] for label in data.examples("val", torch.arange(len(texts))).labels.tolist()]
         chosen = torch.tensor(choose(texts, labels))
         if not len(chosen):

@@ -13,6 +13,7 @@ IRRELEVANT_WARNINGS = (
     "The 'test_dataloader' does not have many workers",
     "The 'predict_dataloader' does not have many workers",
     "You defined a `validation_step` but have no `val_dataloader`",  # toy tasks need no validation: every batch is new
+    "Total length of `list` across ranks is zero",  # no texts are held out for validation
     "Your `IterableDataset` has `__len__` defined",  # a problem for several workers only
     "You're resuming from a checkpoint that ended before the epoch ended",  # a stream continues at its step
     "Checkpoint directory",  # "… exists and is not empty": a run has one folder for all its files

@@ -249,8 +249,9 @@ class Run:
 
 
 def has_split(data: LightningDataModule, split: str) -> bool:
-    """Return whether a data module has a "val" or "test" split."""
-    return is_overridden(f"{split}_dataloader", data, LightningDataModule)
+    """Return whether a data module has a "val" or "test" split; one without a loader is empty."""
+    name = f"{split}_dataloader"
+    return is_overridden(name, data, LightningDataModule) and getattr(data, name)() != []
 
 
 def as_list(value: Any) -> list[Any]:

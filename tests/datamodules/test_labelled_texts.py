@@ -90,6 +90,12 @@ def test_a_fraction_of_the_labels(path: str) -> None:
     assert data.count("train") == 18
 
 
+def test_all_texts_can_be_trained_on(path: str) -> None:
+    data = LabelledTexts(path=path, val_fraction=0)
+    assert {split: len(texts) for split, texts in data.texts.items()} == {"train": 50, "val": 0, "test": 10}
+    assert data.val_dataloader() == []
+
+
 def test_no_graph_and_the_weights_of_words(path: str) -> None:
     data = LabelledTexts(path=path, neighbours=0)
     assert data.edges[0].shape == (2, 0)

@@ -39,6 +39,18 @@ def test_it_learns_what_words_tell(train: Train) -> None:
 
 
 @pytest.mark.usefixtures("texts")
+def test_without_validation_texts_the_last_weights_are_tested(train: Train) -> None:
+    words = [*WORDS, "--data.val_fraction", "0", "--trainer.max_epochs", "12", "--model.learning_rate", "0.03"]
+    status, _, err = train(*words, small=False)
+    assert (status, err) == (0, "")
+    run = Path("runs/text_graph_lstm/version_0")
+    assert json.loads((run / "summary.json").read_text())["test/accuracy"] == 1
+    assert (run / "last.ckpt").exists()
+    assert not (run / "best.ckpt").exists()
+    assert not any(tag.startswith("val/") for row in read_metrics(run / "metrics.csv") for tag in row)
+
+
+@pytest.mark.usefixtures("texts")
 @refusals(
     {
         "--data.path no.tsv": "no.tsv is missing",
