@@ -68,7 +68,7 @@ def read_graphs(name: str, download: bool = False) -> list[Data]:
         if (error.name or "").split(".")[0] != "rdkit":
             raise
         raise DataError(RDKIT_MISSING.format(name=name)) from error
-    except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         where = paths[0] if source.columns else paths[0].parent
         raise DataError(f"{where} is damaged: {' '.join(str(error).split())}") from error
     if len(graphs) != source.graphs:

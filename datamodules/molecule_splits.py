@@ -109,10 +109,10 @@ def read_splits(name: str, kind: Kind, graphs: list[Data]) -> list[Split]:
         content = json.loads(path.read_text())
         made_for, splits = content["fingerprint"], content["splits"]
         numbers = [number for split in splits for part in ("val", "test") for number in split[part]]
-        fits = made_for == fingerprint(graphs) and all(0 <= number < len(graphs) for number in numbers)
+        known = all(0 <= number < len(graphs) for number in numbers)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error!r}); made by: {COMMAND}") from error
-    if not fits:
+    if made_for != fingerprint(graphs) or not known:
         raise DataError(f"{path} does not fit the graphs of {name}: they are other graphs, or in another order")
     return splits
 

@@ -41,6 +41,12 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     }
 
 
+def cpu_seconds() -> float:
+    """Return the CPU time of this process so far, with that of its children that have ended, in seconds."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def commit(folder: Path) -> str | None:
     """Return the commit that is checked out in the top folder of a git repository; None if there is none, or no git."""
     if not (folder / ".git").exists():  # installed elsewhere: git would find a repository that is not this one

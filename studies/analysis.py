@@ -54,7 +54,7 @@ def make_folder(out: Path) -> None:
 
 
 def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu") -> None:
-    """Write summary.json: the numbers, and where they were made. The other files must have been written before.
+    """Write summary.json: numbers, CPU time, and where they were made. The other files must have been written before.
 
     Raises:
         ValueError: if a number is infinite or NaN, which JSON does not have.
@@ -62,9 +62,10 @@ def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu")
     wrong = [name for name, value in numbers.items() if value is not None and not math.isfinite(value)]
     if wrong:
         raise ValueError(f"no finite numbers: {', '.join(wrong)}")
-    from lightning_modules.environment import environment  # imports torch, which a list of claims does without
+    # It imports torch, which a list of claims does without.
+    from lightning_modules.environment import cpu_seconds, environment
 
-    facts = dict(numbers) | {"environment": environment(device)}
+    facts = dict(numbers) | {"cpu_seconds": round(cpu_seconds(), 1), "environment": environment(device)}
     write_whole(out / "summary.json", json.dumps(facts, indent=2) + "\n")
 
 

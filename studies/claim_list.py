@@ -19,10 +19,11 @@ FAILED = "failed.json"  # in the folder above: the log of each claim that failed
 def list_claims(options: argparse.Namespace) -> int:
     """Print every claim: published value and source, ours, command, CPU minutes and state. Return the exit status.
 
-    Ours is that of runs made here; where there are none, the stored one of docs/results.
+    Ours is that of runs made here; where there are none, the stored one of docs/results. The same is true of the CPU
+    minutes; "about" stands before those of claims.yaml, which are estimates.
     """
-    claims = chosen(load(), options.only)
     own, stored = results.read_results(options.out or ROOT / "results"), results.read_results(PUBLISHED_FOLDER)
+    claims = chosen(results.measured(load(), stored | own), options.only)
     failed = read_failed(ROOT)
     part, counts = "", Counter[str]()
     for claim in claims:
@@ -40,7 +41,8 @@ def list_claims(options: argparse.Namespace) -> int:
         source = f" ({claim.published.source})" if claim.published else ""
         print(f"\n{claim.id}: {state}\n  {claim.claim}")
         print(f"  published {published}{source} · ours {ours} · holds if {bounds}")
-        print(f"  {claim.minutes:g} CPU minutes · {claim.shown}\n  {command(claim)}")
+        about = "about " if results.cpu_minutes(claim, (stored | own).get(claim.id)) is None else ""
+        print(f"  {about}{duration(60 * claim.minutes)} of CPU time · {claim.shown}\n  {command(claim)}")
     print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
 
@@ -60,9 +62,11 @@ def chosen(claims: list[Claim], only: list[str] | None) -> list[Claim]:
 
 
 def values_of(claim: Claim, result: results.Result | None) -> tuple[str, str, str]:
-    """Return our value of a claim, the published one and the bounds, with the unit."""
+    """Return our value of a claim, the published one and the bounds, with the unit; ours says if seeds are missing."""
     unit = f" {claim.unit}" if claim.unit else ""
     ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
+    if missing := results.seeds_missing(claim, result):
+        ours += f" ({missing} seeds)"
     return ours, f"{show_published(claim)}{unit}" if claim.published else "–", f"{claim.holds}{unit}"
 
 

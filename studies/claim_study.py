@@ -27,15 +27,15 @@ def run_claims(options: argparse.Namespace) -> int:
     Raises:
         UserError: for a mistake in the command or in the claims, or a damaged file.
     """
-    claims = load()
     root = ROOT / "quick" if options.quick else ROOT
+    out = options.out or root / "results"
+    claims = results.measured(load(), results.read_results(PUBLISHED_FOLDER) | results.read_results(out))
     study = StudyJobs({claim.id: claim for claim in claims}, root, options.quick, options.download)
     claims = [claim for claim in chosen(claims, options.only) if not options.quick or claim.quick is not None]
     if not claims:
         raise UserError("--quick: none of these claims has a short run")
     included = claims if options.budget is None else affordable(claims, study, options.budget)
     jobs = study.all_of(included)
-    out = options.out or root / "results"
     with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.places) as display:
         options.started = True
         make_folder(out)
@@ -82,9 +82,15 @@ def affordable(claims: list[Claim], study: StudyJobs, budget: float) -> list[Cla
 
 
 def store(claims: list[Claim], study: StudyJobs, tasks: list[Task], out: Path, quick: bool) -> None:
-    """Store what has finished in a results folder, and write its page."""
+    """Store what has finished in a results folder, and write its page.
+
+    Other claims that need the same runs, or the same analysis, are stored with those that were chosen.
+    """
     folders = {task.job: task.folder for task in tasks if task.state == "finished" and task.folder}
-    for claim in claims:
+    commands = {results.command(claim) for claim in claims}
+    for claim in study.known.values():
+        if results.command(claim) not in commands or (quick and claim.quick is None and claim not in claims):
+            continue
         own = [job for job in study.of(claim) if job in folders]
         runs = {job.seed: folders[job] for job in own if isinstance(job, StudyRun)}
         if runs:

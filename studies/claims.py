@@ -102,7 +102,8 @@ class Claim:
         claim: what is claimed, in one sentence.
         metric: a name in summary.json of its runs, or of its analysis.
         holds: the bounds within which the claim holds.
-        minutes: measured CPU minutes of all its runs on one core, or of its analysis.
+        minutes: about how many CPU minutes all its runs, or its analysis, take; stored runs that have measured it
+            replace this estimate (`measured` in results.py).
         shown: where the result is shown, a file or `file#heading`.
         runs: the runs of train.py; either these or an analysis.
         analysis: the module that computes the number.

@@ -4,9 +4,11 @@ import argparse
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from studies.options import places
 from studies.process import Process
 from studies.runs import make_folder
 
+ROOT = Path(__file__).resolve().parents[1]
 FOREVER = 60 * 24 * 365  # minutes
 TIME_LIMIT = 4 * 60  # minutes; a longer run is stopped, saves, and goes on in the queue by itself
 MOST_LIMITS = 100  # how many times
@@ -44,6 +47,9 @@ class Executor(Protocol):
 
     def active(self) -> dict[str, bool]:
         """Return the jobs that have not ended by their ids, and of each whether it has begun."""
+
+    def output(self, name: str) -> str:
+        """Return what a job that has ended printed before its log began."""
 
     def stop(self) -> None:
         """Stop the jobs, which save, if they do not go on without the study."""
@@ -77,8 +83,8 @@ class LocalExecutor:
         self._stack.callback(shutil.rmtree, own, ignore_errors=True)
         self._stack.enter_context(running(own))
         self._write_end = self._stack.enter_context(_standard_input_from_pipe())
-        self._submitit = Submitit(own)
-        self._submitit.update_parameters(timeout_min=FOREVER)
+        self._submitit = Submitit(own, python=python_of_jobs())
+        self._submitit.update_parameters(timeout_min=FOREVER, stderr_to_stdout=True)
         self._environment = {
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.places)),
             VARIABLE: "1",
@@ -104,6 +110,10 @@ class LocalExecutor:
         """Return the jobs that have not ended by their ids: all have begun."""
         self._jobs = {name: job for name, job in self._jobs.items() if not job.done()}
         return dict.fromkeys(self._jobs, True)
+
+    def output(self, name: str) -> str:
+        """Return what a job that has ended printed before its log began."""
+        return output_of(self._submitit.folder, name)
 
     def stop(self) -> None:
         """Close the pipe that the runs watch, and wait until they have saved."""
@@ -138,7 +148,7 @@ class SlurmExecutor:
                 raise UserError(f"--partition: there is no {self.partition!r} here; there is {', '.join(known)}")
         self.active()  # raises if SLURM does not answer
         make_folder(self.folder)
-        self._submitit = Submitit(self.folder, max_num_timeout=MOST_LIMITS)
+        self._submitit = Submitit(self.folder, max_num_timeout=MOST_LIMITS, python=python_of_jobs())
         partition = {"partition": self.partition} if self.partition else {}
         self._submitit.update_parameters(
             time=TIME_LIMIT, cpus_per_task=1, stderr_to_stdout=True, job_name="study", **partition
@@ -180,8 +190,32 @@ class SlurmExecutor:
                 time.sleep(wait)
         raise UserError(f"squeue: {' '.join(done.stderr.split())}", status=1)
 
+    def output(self, name: str) -> str:
+        """Return what a job that has ended printed before its log began."""
+        return output_of(self.folder, name)
+
     def stop(self) -> None:
         """Leave the jobs in the queue."""
+
+
+def python_of_jobs() -> str:
+    """Return the command that starts a job's Python, in the words of a shell.
+
+    `python -m` imports from the current folder first, and another checkout of this project may be there. -P leaves that
+    folder out, and PYTHONPATH names this checkout.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return shlex.join(["env", f"PYTHONPATH={path}", sys.executable, "-P"])
+
+
+def output_of(folder: Path, name: str) -> str:
+    """Return what submitit's own process of a job printed."""
+    from submitit.core.utils import JobPaths
+
+    try:
+        return JobPaths(folder, name).stdout.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

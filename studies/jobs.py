@@ -71,10 +71,10 @@ class AnalysisJob:
     def finished(self) -> Path | None:
         """Return its folder if it has finished, with the same arguments and the same runs."""
         try:
-            same = json.loads((self.folder / "command.json").read_text(encoding="utf-8")) == self._words()
+            noted = json.loads((self.folder / "command.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return self.folder if same and (self.folder / "summary.json").is_file() else None
+        return self.folder if noted == self._words() and (self.folder / "summary.json").is_file() else None
 
     def in_use(self) -> Path | None:
         """Return its folder if a process is carrying it out now."""
@@ -83,13 +83,15 @@ class AnalysisJob:
     def command(self) -> list[str]:
         """Note the command in its folder, so that `finished` can compare it, and return it.
 
+        -P: another checkout of this project may be in the current folder, from which `python -m` imports first.
+
         Raises:
             UserError: if that cannot be written.
         """
         make_folder(self.folder)
         (self.folder / "summary.json").unlink(missing_ok=True)
         write_whole(self.folder / "command.json", json.dumps(self._words()) + "\n")
-        return [sys.executable, "-m", self.module, "--out", str(self.folder), *self._words()[1:]]
+        return [sys.executable, "-P", "-m", self.module, "--out", str(self.folder), *self._words()[1:]]
 
     def _words(self) -> list[str]:
         folders = [str(run.finished()) for run in self.needs]
@@ -146,7 +148,7 @@ class StudyJobs:
         if name not in self._analyses:
             needs = [run for need in analysis.needs for run in self.of(self.known[need]) if isinstance(run, StudyRun)]
             folder = self.root / "analyses" / name
-            self._analyses[name] = AnalysisJob(name, analysis.module, arguments, needs, folder, claim.minutes)
+            self._analyses[name] = AnalysisJob(name, analysis.module, arguments, needs, folder, self._minutes(claim))
         return self._analyses[name]
 
     def _arguments(self, claim: Claim, analysis: Analysis) -> list[str]:
@@ -175,11 +177,16 @@ class StudyJobs:
         return chosen
 
     def _first_run(self, claim: Claim, runs: Runs, name: str, words: list[str]) -> StudyRun:
-        minutes = claim.minutes / len(runs.seeds)
-        run = StudyRun([name], runs.seeds[0], ["--config", runs.config, *words], minutes)
+        minutes = self._minutes(claim)
+        each = None if minutes is None else minutes / len(runs.seeds)
+        run = StudyRun([name], runs.seeds[0], ["--config", runs.config, *words], each)
         if self.download and "download" in run.settings["data"].get("init_args", {}):
             run.arguments += ["--data.download", "true"]
         return run
+
+    def _minutes(self, claim: Claim) -> float | None:
+        """Return the CPU minutes of a claim's jobs; those of short ones are not known."""
+        return None if self.quick else claim.minutes
 
     def _settings(self, claim: Claim, runs: Runs) -> dict[str, Any]:
         """Return the settings of a claim's runs that differ from the config."""

@@ -43,6 +43,8 @@ def parse(arguments: list[str], description: str | None) -> tuple[argparse.Names
             parser.error(f"--{name} {'cannot be used with' if options.config else 'needs'} --config")
     if not options.config and others:
         parser.error(f"unrecognized arguments: {' '.join(others)}; settings of train.py need --config")
+    if options.quick and options.budget is not None:
+        parser.error("--budget cannot be used with --quick: how long the short runs take is not known")
     if options.partition and options.executor != "slurm":
         parser.error("--partition needs --executor slurm")
     options.started = False

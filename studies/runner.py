@@ -140,6 +140,7 @@ class Runner:
         elif folder := task.job.in_use():
             self._set(task, "elsewhere", f"{folder}, which another process is running", folder)
         elif self._has_place():
+            task.log.unlink(missing_ok=True)  # that of an earlier try
             task.id = self.executor.submit(task.job, task.log)
             if self.executor.lasting:
                 write_whole(self._record(task), json.dumps({"id": task.id, "log": str(task.log)}) + "\n")
@@ -160,6 +161,8 @@ class Runner:
         elif NO_DATA in last_line(task.log):
             self._set(task, "no data", f"{task.log}: {last_line(task.log)}")
         else:
+            if not last_line(task.log) and task.id:  # the job ended before it started the run
+                write_whole(task.log, self.executor.output(task.id))
             self._set(task, "failed", str(task.log))
 
     def _set(self, task: Task, state: State, note: str = "", folder: Path | None = None) -> None:

@@ -7,7 +7,8 @@ A cell is text with placeholders:
     {palindromes-lstm-10 solved_at each}      another name of summary.json, by seed
     {umls-complex test/hits@10 mean .3f}      its mean alone, with three digits
 
-Other words: `seeds` and `command`. A result that is not stored is shown as "–". A cell of a stored benchmark is named
+Other words: `seeds` and `command`. A result that is not stored is shown as "–"; one that
+lacks seeds says so. A cell of a stored benchmark is named
 by its file, the first cells of its row, and its column:
 
     {recurrent-float32 | tokens (256, 41, 64, 256) | GRU | ÷ torch.nn}
@@ -26,7 +27,7 @@ import yaml
 from lightning_modules.errors import UserError, did_you_mean
 from studies.analysis import markdown_rows
 from studies.claims import Claim
-from studies.results import Result, command
+from studies.results import Result, command, seeds_missing
 
 FILE = Path(__file__).with_name("tables.yaml")
 BENCHMARKS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"
@@ -95,14 +96,26 @@ def _problem(row: list[str], table: Table, claims: Mapping[str, Claim]) -> str:
 
 def render(table: Table, claims: Mapping[str, Claim], results: Mapping[str, Result]) -> str:
     """Return a table as Markdown, with the stored results in place of the placeholders."""
+    return markdown_rows([table.columns, *(_filled(row, claims, results) for row in table.rows)])
 
-    def filled(found: re.Match[str]) -> str:
+
+def _filled(row: list[str], claims: Mapping[str, Claim], results: Mapping[str, Result]) -> list[str]:
+    """Return a row with the stored results in it. Where a claim lacks seeds, it says so once."""
+    placeholders = [found.split() for cell in row for found in PLACEHOLDER.findall(cell)]
+    said = {name for name, *words in placeholders if words == ["seeds"]}  # `show` says so there
+
+    def shown(found: re.Match[str]) -> str:
         if "|" in found[1]:
             return benchmark_cell(*(part.strip() for part in found[1].split("|")))
         name, *words = found[1].split()
-        return show(claims[name], results.get(name), words)
+        text = show(claims[name], results.get(name), words)
+        missing = seeds_missing(claims[name], results.get(name))
+        if not missing or name in said or words in (["published"], ["command"]):
+            return text
+        said.add(name)
+        return f"{text} ({missing} seeds)"
 
-    return markdown_rows([table.columns, *([PLACEHOLDER.sub(filled, cell) for cell in row] for row in table.rows)])
+    return [PLACEHOLDER.sub(shown, cell) for cell in row]
 
 
 def benchmark_cell(name: str, *place: str) -> str:
@@ -151,7 +164,8 @@ def show(claim: Claim, result: Result | None, words: list[str]) -> str:
     if result is None or not result.runs:
         return NONE
     if words == ["seeds"]:
-        return " ".join(map(str, result.seeds)) or NONE
+        missing = seeds_missing(claim, result)
+        return (" ".join(map(str, result.seeds)) or NONE) + (f" ({missing})" if missing else "")
     digits = next((word for word in words if word.startswith(".")), "")
     names = [word for word in words if word not in ("mean", "each", digits)] or [claim.metric]
     percent = (claim.unit == "%" and names[0] in (claim.metric, "std_over_iterations")) or "accuracy" in names[0]

@@ -145,7 +145,7 @@ def newest(folder: Path) -> Path | None:
 def left(run: Path) -> dict[str, Any]:
     """Return what an unbroken run and a continued one must have in common."""
     summary = json.loads((run / "summary.json").read_text())
-    del summary["steps_per_second"], summary["environment"]
+    del summary["steps_per_second"], summary["environment"], summary["cpu_seconds"]
     same: dict[str, Any] = {"summary": summary, "metrics": (run / "metrics.csv").read_bytes()}
     for name in ("last.ckpt", "best.ckpt"):
         if (run / name).exists():

@@ -13,7 +13,7 @@ from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.commands import line, program
 from lightning_modules.dotted_keys import flat
-from lightning_modules.environment import environment
+from lightning_modules.environment import cpu_seconds, environment
 from lightning_modules.files import write_whole
 from lightning_modules.run_files import LAST, curve, read_metrics
 
@@ -33,6 +33,7 @@ class Summary(Callback):
         self.config = config
         self._start = 0.0
         self._first_step = 0
+        self._steps = 0  # of this process
         self._steps_per_second: float | None = None
         self._environment: dict[str, Any] = {}
 
@@ -63,8 +64,8 @@ class Summary(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        steps = trainer.global_step - self._first_step
-        self._steps_per_second = steps / (time.monotonic() - self._start) if steps else None
+        self._steps = trainer.global_step - self._first_step
+        self._steps_per_second = self._steps / (time.monotonic() - self._start) if self._steps else None
 
     def report(self, trainer: Trainer, test_metrics: dict[str, float]) -> None:
         """Print the table, write summary.json, and log the run to TensorBoard's HParams."""
@@ -91,8 +92,17 @@ class Summary(Callback):
             if values:
                 last = values[-LAST:]
                 facts |= {name: sum(last) / len(last), "iterations": len(last)}
-        facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second, **test_metrics}
-        return facts | {"environment": self._environment}
+        facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second}
+        return facts | {"cpu_seconds": self._cpu_seconds(trainer), **test_metrics, "environment": self._environment}
+
+    def _cpu_seconds(self, trainer: Trainer) -> float | None:
+        """Return the CPU time of the whole run, None if it is not known: on a GPU, or with several processes.
+
+        If the run was continued, all its steps are taken to be as long as those of this process.
+        """
+        if not self._steps or trainer.world_size > 1 or trainer.strategy.root_device.type != "cpu":
+            return None
+        return round(cpu_seconds() * trainer.global_step / self._steps, 1)
 
     def _rows(self, trainer: Trainer, facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows = []

@@ -19,6 +19,27 @@ WIDTH = 60  # characters of a value there
 PAGE = ".html"  # end of the name of the page of texts, which otherwise is that of the table
 
 
+class Record(dict[str, Any]):
+    """What a checkpoint holds to read new examples. A part that it lacks is a user's mistake, not a KeyError.
+
+    Args:
+        checkpoint: its file.
+        parts: what it holds, by name.
+    """
+
+    def __init__(self, checkpoint: Path, parts: dict[str, Any]) -> None:
+        super().__init__(parts)
+        self.checkpoint = checkpoint
+
+    def __missing__(self, name: str) -> Any:
+        """Raise the error that names the part.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{self.checkpoint} cannot read new examples: it has no record of {name!r}")
+
+
 class Predicting:
     """Predictions with a checkpoint.
 
@@ -57,10 +78,7 @@ class Predicting:
             raise UserError(f"{self.checkpoint} was not trained on a {kind}; name its own config with --config")
         if not hasattr(data, "read_new"):
             raise UserError(f"{kind} reads no new examples; leave --examples out")
-        try:
-            data.read_new(Path(self.examples), state.get("reader", {}))
-        except KeyError as error:
-            raise UserError(f"{self.checkpoint} cannot read new examples: it has no record of {error}") from error
+        data.read_new(Path(self.examples), Record(self.checkpoint, state.get("reader", {})))
 
     def checked(self, model: LightningModule, data: LightningDataModule) -> "Predicting":
         """Return this, having checked that the model predicts and that there are examples.

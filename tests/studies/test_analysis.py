@@ -37,6 +37,7 @@ def test_the_summary_has_numbers_and_where_they_were_made(own_folder: Path) -> N
     write_summary(own_folder / "a" / "b", {"ratio": 0.5, "solved_at": None, "steps": 3})
     facts = json.loads((own_folder / "a" / "b" / "summary.json").read_text())
     assert facts.pop("environment")["python"]
+    assert facts.pop("cpu_seconds") > 0
     assert facts == {"ratio": 0.5, "solved_at": None, "steps": 3}
     make_folder(own_folder / "a" / "b")
     assert not (own_folder / "a" / "b" / "summary.json").exists(), "it is an analysis that has not ended again"

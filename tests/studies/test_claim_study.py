@@ -76,22 +76,22 @@ def test_finished_runs_are_stored_and_judged(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_list_has_every_claim_with_state_and_command(capsys: pytest.CaptureFixture[str]) -> None:
-    finished("short", loss=0.6)
+    finished("short", loss=0.6, cpu_seconds=30)
     run_claims(parse(["--only", "short"], None)[0])
-    results.store_runs(Path("published"), CLAIMS[1], {1: Path("runs/palindrome_lstm/version_0")})
-    Path("runs/study/failed.json").write_text('{"long": "runs/study/logs/long.log"}')
+    finished("long", version=1)
+    results.store_runs(Path("published"), KNOWN["long"], {1: Path("runs/palindrome_lstm/version_1")})
+    Path("runs/study/failed.json").write_text('{"analysis": "runs/study/logs/analysis.log"}')
     capsys.readouterr()
     assert list_claims(parse(["--list"], None)[0]) == 0
     out = capsys.readouterr().out
     assert "short: holds\n  It holds.\n  published 70 ± 10 % (the report) · ours 75.00 % · holds if ≥ 70 %\n" in out
-    assert (
-        "  2 CPU minutes · README.md\n  python study.py --config palindrome_lstm.yaml --seeds 1 --data.length 4" in out
-    )
-    assert "short-loss: holds, in docs/results\n" in out
-    assert "long: failed, see runs/study/logs/long.log\n" in out
-    assert "analysis: not run\n" in out
+    assert "  30 s of CPU time · README.md\n  python study.py --config palindrome_lstm.yaml --seeds 1 --data.le" in out
+    assert "short-loss: holds\n" in out, "it needs the same runs"
+    assert "long: not all seeds, in docs/results\n" in out
+    assert "  published – · ours 75.00 (1 of 2 seeds) · holds if ≥ 0.5\n  about 20 min of CPU time" in out
+    assert "analysis: failed, see runs/study/logs/analysis.log\n" in out
     assert "  python study.py --only analysis\n" in out
-    assert "4 claims, 23 min on one core" in out
+    assert "4 claims, 22 min on one core" in out
 
 
 def test_a_stored_result_is_kept_when_other_claims_are_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def test_a_stored_result_is_kept_when_other_claims_are_run(capsys: pytest.Captur
     run_claims(parse(["--only", "short"], None)[0])
     finished("long", version=1)
     run_claims(parse(["--only", "long"], None)[0])
-    assert set(results.read_results(Path("runs/study/results"))) == {"short", "long"}
+    assert set(results.read_results(Path("runs/study/results"))) == {"short", "short-loss", "long"}
 
 
 class Executor(FakeExecutor):
@@ -142,6 +142,15 @@ def test_a_failed_claim_is_named_with_its_log_and_tried_again(capsys: pytest.Cap
     assert again.started == ["long seed 2"], "the other had finished"
     list_claims(parse(["--list"], None)[0])
     assert "long: holds\n" in capsys.readouterr().out
+
+
+def test_measured_minutes_replace_estimated_ones_in_a_budget() -> None:
+    finished("long", cpu_seconds=30)
+    Path("runs/palindrome_lstm").rename("aside")
+    results.store_runs(Path("published"), KNOWN["long"], {1: Path("aside/version_0")})
+    executor = Executor()
+    assert study_with(executor, "--budget", "1") == 0
+    assert executor.started == ["long seed 1", "long seed 2"], "30 s each, where claims.yaml says 20 min"
 
 
 def test_an_interrupted_study_stores_what_has_finished() -> None:

@@ -16,6 +16,7 @@ import pytest
 from lightning_modules.errors import UserError
 from lightning_modules.run_files import read_metrics
 from studies.executors import LocalExecutor, SlurmExecutor
+from studies.jobs import AnalysisJob
 
 RUNS = Path("runs/palindrome_lstm")
 Start = Callable[..., subprocess.Popen[str]]
@@ -63,6 +64,26 @@ def test_a_job_has_its_own_cores_and_log_and_locks_its_folder(monkeypatch: pytes
     assert not [name for name in found if name.startswith(("SLURM_", "SUBMITIT_"))]
     assert locked == "True"
     assert not list(Path("jobs").iterdir()), "submitit's files are removed"
+
+
+def test_another_checkout_in_the_current_folder_is_not_imported() -> None:
+    for name in ("studies", "lightning_modules"):
+        Path(name).mkdir()
+        Path(name, "__init__.py").write_text("raise RuntimeError('this is another checkout')\n")
+    analysis = AnalysisJob("a", "studies.durations", [], [], Path("a"), None)  # does nothing, so it starts at once
+    with LocalExecutor(Path("jobs"), places=1) as executor:
+        name = executor.submit(analysis, Path("log"))
+        wait(lambda: not executor.active())
+        assert "Job completed successfully" in executor.output(name)
+    assert Path("log").read_text() == ""
+
+
+def test_what_a_job_prints_before_its_log_begins() -> None:
+    with LocalExecutor(Path("jobs"), places=1) as executor:
+        name = executor.submit(Command(""), Path("no/log"))
+        wait(lambda: not executor.active())
+        assert "FileNotFoundError" in executor.output(name)
+        assert executor.output("no job") == ""
 
 
 def test_an_analysis_stops_with_the_study() -> None:

@@ -83,8 +83,8 @@ def test_an_analysis_has_finished_with_the_same_arguments_and_runs() -> None:
     folder = finish(run)
     assert job.finished() is None
     words = job.command()
-    assert words[1:3] == ["-m", "studies.palindrome_tables"]
-    assert words[3:] == ["--out", str(job.folder), "--runs", str(folder)]
+    assert words[1:4] == ["-P", "-m", "studies.palindrome_tables"]
+    assert words[4:] == ["--out", str(job.folder), "--runs", str(folder)]
     assert job.finished() is None, "begun, not finished"
     (job.folder / "summary.json").write_text("{}")
     assert job.finished() == job.folder

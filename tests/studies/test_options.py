@@ -28,6 +28,7 @@ def test_options_of_claims() -> None:
         "--seeds 1": "--seeds needs --config",
         "--config a.yaml --list": "--list cannot be used with --config",
         "--only book --trainer.max_steps 5": "unrecognized arguments: --trainer.max_steps 5; settings of train.py need",
+        "--quick --budget 1": "--budget cannot be used with --quick",
         "--partition debug": "--partition needs --executor slurm",
         "--budget 0": "argument --budget: '0' is not a number above 0 and at most 1e+06",
     }

@@ -28,7 +28,7 @@ def test_a_page_shows_all_that_is_stored(stored: str) -> None:
     assert (OUT / "figure-1.png").is_file()
     assert "### Spectra\n\n![Spectra](spectra.png)\n\n| radius | ratio |" in stored
     row = next(line for line in stored.splitlines() if f"(`{LSTM.id}`)" in line)
-    assert "| 99.92 ± 0.11 %, report, Table 1 | 100.00 % | ≥ 99.9 % | not all seeds | 40 |" in row
+    assert "| 99.92 ± 0.11 %, report, Table 1 | 100.00 % | ≥ 99.9 % | not all seeds | 40 (1 of 2) |" in row
     assert "--seeds 40 42 --data.length 10" in row
     assert row.endswith(f"| A, {ENVIRONMENT['commit']}, {ENVIRONMENT['date']} |")
     assert "- **A**: " in stored

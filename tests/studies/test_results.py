@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import UserError
-from studies.results import command, facts, read_results, store_analysis, store_runs, thinned, values_of, verdict
+from studies.results import (
+    Result,
+    command,
+    cpu_minutes,
+    facts,
+    read_results,
+    store_analysis,
+    store_runs,
+    thinned,
+    values_of,
+    verdict,
+)
 from tests.studies.small_results import ENVIRONMENT, LSTM, SPECTRA, analysis_folder, run_folder
 
 OUT = Path("results")
@@ -43,6 +54,19 @@ def test_seeds_that_ran_elsewhere_are_kept(own_folder: Path) -> None:
     assert values_of(LSTM, read_results(OUT)[LSTM.id]) == [90, 100]
     head = (OUT / "data" / f"{LSTM.id}.csv").read_text().splitlines()[0]
     assert head == "iteration,train/accuracy 40,train/accuracy 42"
+
+
+def test_cpu_minutes_are_those_of_stored_runs() -> None:
+    def result(*seconds: float | None, quick: bool = False) -> Result:
+        runs = [{"seed": 40 + k, "summary": {"cpu_seconds": value}} for k, value in enumerate(seconds)]
+        return Result(LSTM.id, command(LSTM), runs, quick, {})
+
+    assert cpu_minutes(LSTM, result(60, 180)) == 4
+    assert cpu_minutes(LSTM, result(60)) == 2, "the other seed is taken to be as long"
+    assert cpu_minutes(LSTM, result(60, None)) == 2, "the other ran on a GPU"
+    assert [cpu_minutes(LSTM, each) for each in (None, result(None), result(60, quick=True))] == [None] * 3
+    analysed = Result(SPECTRA.id, command(SPECTRA), [{"seed": None, "summary": {"cpu_seconds": 3}}], False, {})
+    assert cpu_minutes(SPECTRA, analysed) == 0.05
 
 
 def test_a_quick_run_replaces_no_result(own_folder: Path) -> None:

@@ -60,6 +60,9 @@ class FakeExecutor:
         self.seen = list(self.jobs)
         return dict.fromkeys(self.jobs, True)
 
+    def output(self, name: str) -> str:
+        return f"{name} could not be imported\n"
+
     def stop(self) -> None:
         self.stopped = True
 
@@ -83,6 +86,13 @@ def test_a_failed_job_stops_no_other_but_those_that_need_it(capsys: pytest.Captu
     assert "bad: failed, see logs/bad.log\n" in out
     assert "other analysis: left out, a run that it needs has not finished\n" in out
     assert "before: finished before, before\n" in out
+
+
+def test_a_job_that_ends_before_its_log_begins_has_a_log_too() -> None:
+    Path("logs").mkdir()
+    Path("logs/a.log").write_text("of an earlier try\n")
+    assert carry_out(FakeExecutor(failing={"a": ""}), FakeJob("a")) == {"a": "failed"}
+    assert Path("logs/a.log").read_text() == "id-a could not be imported\n"
 
 
 def test_several_at_a_time() -> None:

@@ -56,6 +56,18 @@ def test_a_table_is_filled_in() -> None:
     )
 
 
+def test_a_result_without_all_seeds_says_so_once_in_a_row() -> None:
+    part = Result(LSTM.id, RESULT.command, RESULT.runs[:1], quick=False, files={})
+    rows = [
+        ["{palindromes-lstm-10} ({palindromes-lstm-10 published})", "{palindromes-lstm-10 solved_at each}"],
+        ["{palindromes-lstm-10}", "{palindromes-lstm-10 seeds}"],
+    ]
+    assert render(Table("a", "palindromes", ["a", "b"], rows), CLAIMS, {LSTM.id: part}).splitlines()[2:] == [
+        "| 99.80 (1 of 2 seeds) (99.92 ± 0.11) | 210 |",
+        "| 99.80 | 40 (1 of 2) |",
+    ]
+
+
 def test_cells_of_benchmarks(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BENCHMARKS", own_folder)
     (own_folder / "time.csv").write_text("shape,cell,ms\n1,GRU,7\n1,RNN,8\n2,GRU,9\n")

@@ -25,7 +25,7 @@ def kept(run: Path) -> tuple[Any, ...]:
     """What an unbroken run and a continued one have in common: rows, weights, counts, generators, and the summary."""
     saved = torch.load(run / "last.ckpt", weights_only=True)
     facts = json.loads((run / "summary.json").read_text())
-    del facts["steps_per_second"]
+    del facts["steps_per_second"], facts["cpu_seconds"]
     weights = {name: weight.tolist() for name, weight in saved["state_dict"].items()}
     generators = {name: str(state.tolist()) for name, state in saved["rng_states"].items()}  # NaN stands for none
     loops = {name: count for name, count in saved["loops"]["fit_loop"].items() if "val_loop" not in name}

@@ -91,6 +91,32 @@ def test_batches_that_the_trainer_leaves_out(own_folder: Path) -> None:
         predicting.write([], ThreeTexts())
 
 
+class Reads(LightningDataModule):
+    """Looks up what a checkpoint holds, or makes a mistake of its own."""
+
+    def __init__(self, own_mistake: bool = False) -> None:
+        super().__init__()
+        self.own_mistake = own_mistake
+
+    def read_new(self, path: Path, reader: dict[str, list[str]]) -> None:
+        self.words = reader["words"]
+        if self.own_mistake:
+            {}["another"]
+
+
+def test_a_record_that_a_checkpoint_lacks_and_a_mistake_of_the_code(own_folder: Path) -> None:
+    """The first is the user's, so it is one line; the other stays a traceback."""
+
+    def predicting(state: dict[str, object]) -> Predicting:
+        return Predicting(own_folder / "best.ckpt", {"Reads": state}, "new.txt", None)
+
+    for state in ({}, {"reader": {}}):
+        with pytest.raises(UserError, match=r"best\.ckpt cannot read new examples: it has no record of 'words'"):
+            predicting(state).read_examples(Reads())
+    with pytest.raises(KeyError, match="another"):
+        predicting({"reader": {"words": ["a"]}}).read_examples(Reads(own_mistake=True))
+
+
 @pytest.mark.usefixtures("trained")
 def test_what_is_refused(refused: Callable[..., str]) -> None:
     Path("empty.txt").write_text("\n \n")

@@ -79,7 +79,7 @@ def test_a_run_stopped_after_its_last_step_is_finished(train: Train, limit: str)
     assert (status, err) == (0, "")
     assert "test/accuracy" in out
     finished = json.loads((run / "summary.json").read_text())
-    assert finished == summary | {"steps_per_second": None}
+    assert finished == summary | {"steps_per_second": None, "cpu_seconds": None}
     assert (run / "metrics.csv").read_text() == rows
     assert (run / "curves.png").exists()
     assert (run / "nodes.png").exists()
@@ -187,7 +187,7 @@ def test_a_run_that_was_stopped_early_stays_stopped(train: Train) -> None:
     status, _, err = train(*words, "20", "--ckpt_path", "last", small=False)
     assert (status, err) == (0, "")
     assert (run / "metrics.csv").read_text() == rows, "nothing was trained"
-    assert json.loads((run / "summary.json").read_text()) == summary | {"steps_per_second": None}
+    assert json.loads((run / "summary.json").read_text()) == summary | {"steps_per_second": None, "cpu_seconds": None}
     words = ["--config", "karate_gcn.yaml", "--trainer.max_epochs", "5", "--ckpt_path", str(run / "last.ckpt")]
     assert train(*words, small=False)[0] == 0
     assert curve(read_metrics(run.parent / "version_1" / "metrics.csv"), "train/loss")[0] == [3, 4]
