@@ -2,7 +2,8 @@
 
     python -m benchmarks.word_order runs/text_lstm/version_0 runs/text_graph/version_0
 
-Each run's best.ckpt and config.yaml are read. A config names classes, which are imported, so give runs of your own.
+Each run's config.yaml and best.ckpt are read; last.ckpt, if it held out no validation texts. A config names classes,
+which are imported, so give runs of your own.
 """
 
 import sys
@@ -38,7 +39,9 @@ def compare(folder: Path) -> dict[str, str]:
     cli.build()
     if getattr(cli.datamodule, "batch_type", None) is not LabelledTextBatch:
         raise UserError(f"{folder} is not a run on labelled texts")
-    cli.model.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
+    best = folder / "best.ckpt"
+    checkpoint = best if best.exists() else folder / "last.ckpt"
+    cli.model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     cli.model.eval()
     generator, answers, labels = torch.Generator().manual_seed(0), [], []
     for batch in cli.datamodule.test_dataloader():

@@ -1,6 +1,7 @@
 """Accuracy against the fraction of labels."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from datamodules import labelled_texts
 from datamodules.text_files import Text
 from studies import text_labels
+from studies.text_runs import Row
 from tests.studies.small_text_runs import text_run
 
 
@@ -28,3 +30,22 @@ def test_its_table_and_picture(own_folder: Path, monkeypatch: pytest.MonkeyPatch
     table = Path("made/text_labels.md").read_text()
     assert "| R8 | hybrid | 62.50 ± 0.00 (2) | 100.00 ± 0.00 (2) |" in table
     assert Path("made/text_labels.png").stat().st_size > 0
+
+
+def test_one_seed_has_no_error_bar() -> None:
+    axes = text_labels.draw({Row("R8", "hybrid", 0.25): {0: 0.5}, Row("R8", "hybrid", 1.0): {0: 0.5, 1: 1.0}}).axes[0]
+    heights = [
+        segment[1, 1] - segment[0, 1] for segment in axes.containers[0].lines[2][0].get_segments() if len(segment)
+    ]
+    assert [height for height in heights if not math.isnan(height)] == [pytest.approx(2 * 100 * 0.5 / 2**0.5)]
+
+
+def test_the_machine_is_fitted_once_with_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [Text(split, label, [f"word{label}"]) for split in ("train", "test") for label in "ab" * 10]
+    monkeypatch.setattr(labelled_texts, "read_texts", lambda *_: texts)
+    fits = []
+    monkeypatch.setattr(text_labels, "linear_svm", lambda train, _: fits.append(len(train)) or {"accuracy": 0.5})
+    found = {Row("R8", "hybrid", labels): dict.fromkeys(range(3), 0.5) for labels in (0.5, 1.0)}
+    made = text_labels.svm_accuracies(found)
+    assert fits == [10, 10, 10, 20]
+    assert made[Row("R8", "SVM", 1.0)] == dict.fromkeys(range(3), 0.5)
