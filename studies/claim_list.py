@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from studies.results import PUBLISHED_FOLDER
 from studies.tables import show, show_published
 
 ROOT = Path("runs/study")
+STATES = ("holds", "differs", "failed", "not all seeds", "quick run", "not run")
 FAILED = "failed.json"  # in the folder above: the log of each claim that failed, by its id
 
 
@@ -39,12 +43,27 @@ def list_claims(options: argparse.Namespace) -> int:
             state += ", in docs/results"
         ours, published, bounds = values_of(claim, result)
         source = f" ({claim.published.source})" if claim.published else ""
-        print(f"\n{claim.id}: {state}\n  {claim.claim}")
-        print(f"  published {published}{source} · ours {ours} · holds if {bounds}")
         about = "about " if results.cpu_minutes(claim, (stored | own).get(claim.id)) is None else ""
-        print(f"  {about}{duration(60 * claim.minutes)} of CPU time · {claim.shown}\n  {command(claim)}")
-    print(f"\n{len(claims)} claims, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
+        print(f"\n{claim.id}: {state}")
+        print(wrapped(claim.claim))
+        print(wrapped(f"published {published}{source} · ours {ours} · holds if {bounds}"))
+        print(wrapped(f"{about}{duration(60 * claim.minutes)} of CPU time · {claim.shown}"))
+        print(f"  {command(claim)}")  # in one line, so that it can be copied
+    print(f"\n{number(len(claims), 'claim')}, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
+
+
+def wrapped(text: str) -> str:
+    """Return an indented text, in lines as wide as the terminal; in one line where there is no terminal."""
+    if not sys.stdout.isatty():
+        return f"  {text}"
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def number(count: int, thing: str) -> str:
+    """Return "1 claim" or "2 claims"."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def chosen(claims: list[Claim], only: list[str] | None) -> list[Claim]:
@@ -92,4 +111,6 @@ def read_failed(root: Path) -> dict[str, str]:
 def counted(states: Counter[str]) -> str:
     """Return how many claims are in each state, as "12 hold, 1 differs"."""
     many = {"holds": "hold", "differs": "differ"}
-    return ", ".join(f"{count} {many.get(state, state) if count > 1 else state}" for state, count in states.items())
+    return ", ".join(
+        f"{states[state]} {many.get(state, state) if states[state] > 1 else state}" for state in STATES if states[state]
+    )

@@ -7,10 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from studies import results
-from studies.claim_list import FAILED, ROOT, chosen, counted, read_failed, values_of
+from studies.claim_list import FAILED, ROOT, chosen, counted, number, read_failed, values_of
 from studies.claims import Claim, load
 from studies.executors import make_executor
 from studies.jobs import Job, StudyJobs
@@ -19,6 +23,8 @@ from studies.page import write_docs, write_page
 from studies.results import PUBLISHED_FOLDER
 from studies.runner import Runner, Task
 from studies.runs import StudyRun, make_folder
+
+MOST_COLUMNS = 1000  # of a table that goes to a file
 
 
 def run_claims(options: argparse.Namespace) -> int:
@@ -39,14 +45,15 @@ def run_claims(options: argparse.Namespace) -> int:
     with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.places) as display:
         options.started = True
         make_folder(out)
-        print(f"{len(included)} claims, {len(jobs)} runs and analyses; Ctrl-C stops, the same command goes on")
+        listed = f"{number(len(included), 'claim')}, {number(len(jobs), 'job')}"
+        print(f"{listed}; Ctrl-C stops, the same command goes on")
         runner = Runner(executor, root / "logs", root / "jobs", display)
         try:
             runner.carry_out(jobs)
         finally:  # also when it is stopped
             store(included, study, runner.tasks, out, options.quick)
     failed = note_failed(root, included, study, runner.tasks)
-    print_verdicts(claims, results.read_results(out), failed)
+    print_verdicts(claims, included, results.read_results(out), failed)
     print(f"{out / 'README.md'}")
     bad = [task for task in runner.tasks if task.state == "failed"]
     for task in runner.tasks:
@@ -116,17 +123,22 @@ def note_failed(root: Path, claims: list[Claim], study: StudyJobs, tasks: list[T
     return failed
 
 
-def print_verdicts(claims: list[Claim], found: Mapping[str, results.Result], failed: Mapping[str, str]) -> None:
-    """Print what came of each claim: holds, differs, failed or not run."""
-    rows = [("claim", "state", "ours", "published", "holds if")]
+def print_verdicts(
+    claims: list[Claim], included: list[Claim], found: Mapping[str, results.Result], failed: Mapping[str, str]
+) -> None:
+    """Print what came of each claim: holds, differs, failed or not run.
+
+    Claims that did not fit into the budget, and were not run before, are only counted.
+    """
+    table = Table("claim", "state", "ours", "published", "holds if", box=None, pad_edge=False)
     counts = Counter[str]()
     for claim in claims:
         result = found.get(claim.id)
         state = "failed" if claim.id in failed else results.verdict(claim, result)
         counts[state] += 1
-        rows.append((claim.id, state, *values_of(claim, result)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        if claim in included or state != "not run":
+            table.add_row(*map(Text, (claim.id, state, *values_of(claim, result))))
+    width = None if sys.stdout.isatty() else MOST_COLUMNS
     print()
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    Console(highlight=False, width=width).print(table)
     print(f"\n{counted(counts)}")

@@ -113,12 +113,12 @@ class Lengths(Figure):
                     runs = json.loads(stored[claim].read_text(encoding="utf-8"))["runs"] if claim in stored else []
                     values = [run["summary"][key] for run in runs if run["summary"].get(key) is not None]
                     if values and len(values) == len(runs):  # a mean over the runs that solved the task would flatter
-                        points.append((n, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0))
+                        points.append((n, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan))
                 if points:
                     x, y, std = zip(*points, strict=True)
                     style = {"color": colour(number), "marker": marker(number), "linestyle": LINES[number % len(LINES)]}
                     axes.errorbar(x, y, std, capsize=3, label=name, **style)
-            axes.set_xticks(self.lengths)
+            axes.set_xticks(sorted({int(claim.rpartition("-")[2]) for claim in stored}))
         _legend(canvas, panels)
         return canvas
 

@@ -63,7 +63,10 @@ class Display:
         self._live.update(self.table(tasks), refresh=True)
 
     def table(self, tasks: list[Task]) -> Group:
-        """Return the table, of the tasks that are under way or have failed, and a line about all."""
+        """Return a line about all tasks, and the table of those that are under way or have failed.
+
+        The line comes first, since a low terminal cuts off the end.
+        """
         under_way = [task for task in tasks if task.state in ("running", "elsewhere", "queued")]
         failed = [task for task in tasks if task.state == "failed"]
         table = Table(box=None)
@@ -77,7 +80,7 @@ class Display:
         ended, waiting = (sum(task.state == state for task in tasks) for state in ("finished", "waiting"))
         rest = self.seconds_left(tasks)
         line = f"{ended} of {len(tasks)} finished, {len(under_way)} under way, {waiting} waiting, {len(failed)} failed"
-        return Group(table, Text(line + (f", about {duration(rest)} left" if rest is not None else "")))
+        return Group(Text(line + (f", about {duration(rest)} left" if rest is not None else "")), table)
 
     def seconds_left(self, tasks: list[Task]) -> float | None:
         """Return about how long all tasks still take, None if that of one is not known."""
@@ -89,7 +92,10 @@ class Display:
         return max(sum(known) / min(self.places, len(known)), *known)
 
     def _left(self, task: Task) -> float | None:
-        """Return how many seconds a task still takes: by its own speed, else by the minutes measured before."""
+        """Return how many seconds a task still takes: by its own speed, else by the minutes measured before.
+
+        None means that it is not known, or that it has taken longer already.
+        """
         if task.ended:
             return None
         now = time.monotonic()
@@ -100,7 +106,8 @@ class Display:
                 return (total - steps) * (now - since) / (steps - first)
         if task.job.minutes is None:
             return None
-        return max(0.0, 60 * task.job.minutes - (now - task.begun if task.begun is not None else 0))
+        left = 60 * task.job.minutes - (now - task.begun if task.begun is not None else 0)
+        return left if left > 0 else None
 
     def _look_at_steps(self, task: Task) -> None:
         if not isinstance(task.job, StudyRun):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lightning_modules.files import write_whole
 from lightning_modules.options import LineParser
 from studies import figures
 from studies.analysis import markdown_rows, markdown_table
+from studies.claim_list import counted
 from studies.claims import PARTS, Claim, load
 from studies.results import PUBLISHED_FOLDER, Result, command, read_results, verdict
 from studies.tables import BENCHMARKS, NONE, Table, load_tables, read_benchmark, render, show, show_published
@@ -33,9 +35,6 @@ HEADINGS = {
     "graphs": "Graphs",
     "texts": "Texts",
 }
-VERDICTS = {"holds": "hold", "differs": "differ"} | {
-    word: word for word in ("not all seeds", "quick run", "not run")
-}  # what they are called when they are counted
 HEAD = """# Results
 
 Every table and picture of the study beside the published one. "The study" is the Deep Learning practical of the
@@ -77,11 +76,10 @@ def page(claims: list[Claim], results: Mapping[str, Result], out: Path, drawn: l
         drawn: the figures that have been drawn.
     """
     by_id = {claim.id: claim for claim in claims}
-    verdicts = [verdict(claim, results.get(claim.id)) for claim in claims]
-    counts = [f"{verdicts.count(word)} {shown}" for word, shown in VERDICTS.items() if word in verdicts]
+    counts = counted(Counter(verdict(claim, results.get(claim.id)) for claim in claims))
     own = out.resolve() == PUBLISHED_FOLDER
     made_by = "python -m studies.page" if own else f"python -m studies.page {out}"
-    parts = [HEAD.format(made_by=made_by, count=f"Of {len(claims)} claims: {', '.join(counts)}.")]
+    parts = [HEAD.format(made_by=made_by, count=f"Of {len(claims)} claims: {counts}.")]
     machines = _machines(results)
     for part in PARTS:
         chosen = [claim for claim in claims if claim.part == part]

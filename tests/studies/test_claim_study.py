@@ -94,6 +94,25 @@ def test_the_list_has_every_claim_with_state_and_command(capsys: pytest.CaptureF
     assert "4 claims, 22 min on one core" in out
 
 
+def test_claims_outside_of_the_budget_are_only_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    finished("short")
+    assert study_with(Executor(), "--budget", "0.5") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.split("\n\n")[1].splitlines()] == ["claim", "short", "short-loss"]
+    assert "1 holds, 1 differs, 2 not run\n" in out
+
+
+def test_the_list_is_as_wide_as_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    list_claims(parse(["--list"], None)[0])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if "study.py" not in line) <= 50
+    assert any("python study.py --config" in line and len(line) > 50 for line in lines), "a command can be copied"
+
+
 def test_a_stored_result_is_kept_when_other_claims_are_run(capsys: pytest.CaptureFixture[str]) -> None:
     finished("short")
     run_claims(parse(["--only", "short"], None)[0])

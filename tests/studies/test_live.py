@@ -42,11 +42,20 @@ def test_the_table_has_state_steps_and_time_left(monkeypatch: pytest.MonkeyPatch
         display.looked(tasks)
     lines = [" ".join(line.split()) for line in shown(display, tasks).splitlines()]
     assert lines == [
+        "1 of 4 finished, 1 under way, 1 waiting, 1 failed, about 38 min left",
         "run state steps time left",
         "palindrome_lstm seed 1 running 501 of 3000 8 min",  # 2499 steps at 5 a second
         "bad failed",
-        "1 of 4 finished, 1 under way, 1 waiting, 1 failed, about 38 min left",
     ]
+
+
+def test_what_takes_longer_than_before_has_no_time_left_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.time, "monotonic", lambda: 161.0)
+    task = Task(FakeJob("a"), Path("log"), "running", begun=101.0)  # a minute, as its job says
+    display = Display(places=1, console=Console(file=io.StringIO(), force_terminal=True, width=110))
+    assert "left" not in shown(display, [task]).splitlines()[0]
+    task.begun = 131.0
+    assert "about 30 s left" in shown(display, [task]).splitlines()[0]
 
 
 def test_a_line_for_each_change_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

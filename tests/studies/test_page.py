@@ -23,7 +23,7 @@ def stored(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_page_shows_all_that_is_stored(stored: str) -> None:
-    assert "Of 2 claims: 1 hold, 1 not all seeds." in stored
+    assert "Of 2 claims: 1 holds, 1 not all seeds." in stored
     assert "![Figure 1](figure-1.png)" in stored
     assert (OUT / "figure-1.png").is_file()
     assert "### Spectra\n\n![Spectra](spectra.png)\n\n| radius | ratio |" in stored
