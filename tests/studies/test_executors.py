@@ -147,7 +147,7 @@ def test_a_study_on_slurm_and_a_job_that_is_cancelled(start: Start) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("slurm")
 def test_a_job_of_slurm_outlasts_a_killed_study_and_is_found_again(start: Start) -> None:
-    words = ("--executor", "slurm", "--seeds", "1", "--trainer.max_steps", "600")
+    words = ("--executor", "slurm", "--seeds", "1", "--trainer.max_steps", "3000")
     process = start(*words, script="study.py")
     wait(lambda: read_metrics(RUNS / "version_0" / "metrics.csv"), seconds=300)
     (name,) = queue()
@@ -157,7 +157,7 @@ def test_a_job_of_slurm_outlasts_a_killed_study_and_is_found_again(start: Start)
     out, err = start(*words, script="study.py").communicate(timeout=600)
     assert f"running, as job {name} of before" in out, out + err
     assert "| palindrome_lstm | 1 |" in out
-    assert len(read_metrics(RUNS / "version_0" / "metrics.csv")) == 600
+    assert len(read_metrics(RUNS / "version_0" / "metrics.csv")) == 3000
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
 
 
