@@ -156,7 +156,7 @@ def _loops_lack(case: Case) -> str | None:
 
 def _onnx_lack(backend: str, case: Case) -> str | None:
     """Return why a backend cannot be exported to ONNX, None if it can or nothing is being exported."""
-    if backend == "reference" or not (torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()):
+    if backend == "reference" or not exporting_to_onnx():
         return None
     if not case.cell.onnx:
         return "ONNX has no operator of this cell"
@@ -194,6 +194,11 @@ def _stays_on_chip(case: Case) -> bool:
     """Return whether the Triton kernels can run a case and keep its recurrent weights on the chip for all steps."""
     runs = _kernels_have_run(case) and _lack("triton", case) is None
     return runs and not plan.streams(case.cell.serial_gates, case.H, case.dtype, case.device)
+
+
+def exporting_to_onnx() -> bool:
+    """Return whether `torch.onnx.export` is at work."""
+    return torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
 
 
 def values_can_be_read() -> bool:

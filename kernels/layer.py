@@ -393,9 +393,14 @@ class RecurrentLayer(TorchAttributes):
         )  # fmt: skip
         zoneout: tuple[Tensor, ...] = ()
         if any(self.zoneout):
+            if self.training and dispatch.exporting_to_onnx():
+                raise ValueError("zoneout in training cannot be exported to ONNX; call eval() on the layer first")
             T = inputs.shape[0]  # len() would fix it in an exported program
             zoneout = tuple(draw(p, self.training, T, before) for p, before in zip(self.zoneout, state, strict=True))
         if backend == "reference":
+            if dispatch.exporting_to_onnx():  # without gradients, for which torch's scan fails to keep free sizes
+                weights = {name: weight.detach() for name, weight in weights.items()}
+                embedding = None if embedding is None else embedding.detach()
             step, projection = self.equations(weights)
             return run_steps(step, inputs, embedding, projection, state, lengths, resets, zoneout)
         keep = learning and not self.recompute

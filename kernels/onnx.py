@@ -31,11 +31,9 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import onnxscript
 
     op = onnxscript.opset18
-    translations = {"rnn": _rnn, "gru": _gru, "lstm": _lstm}
-    return {
-        (operator := getattr(torch.ops.peephole, name).default): _named(operator, translation, op)
-        for name, translation in translations.items()
-    }
+    own, aten = torch.ops.peephole, torch.ops.aten
+    translations = {own.rnn: _rnn, own.gru: _gru, own.lstm: _lstm, aten.log_sigmoid: _log_sigmoid}
+    return {packet.default: _named(packet.default, translation, op) for packet, translation in translations.items()}
 
 
 def _named(operator: Any, translation: Callable[[Any, Named], Values], op: Any) -> Callable[..., Values]:
@@ -73,6 +71,11 @@ def _lstm(op: Any, given: Named) -> Values:
         *inputs, *states, peephole, hidden_size=_H(given), activations=["Sigmoid", candidate, "Tanh"]
     )  # fmt: skip
     return _results(op, results)
+
+
+def _log_sigmoid(op: Any, given: Named) -> Any:
+    """Translate log σ(x), the sLSTM's, to −log(1 + exp(−x)); the exporter's own log(σ(x)) is −∞ from −104 downwards."""
+    return op.Neg(op.Softplus(op.Neg(given["self"])))
 
 
 def _inputs(op: Any, given: Named, order: tuple[int, ...], bias_hh: Any) -> Values:

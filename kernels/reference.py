@@ -93,7 +93,9 @@ def scan_steps(run: Callable[[State, State], State], state: State, steps: list[T
         kept = [new.to(old.dtype, copy=True).contiguous() for new, old in zip(after, before, strict=True)]
         return kept, [kept[0].clone()]
 
+    # Copies, since scan fixes B where a state is a part of a larger tensor, as those of a second layer are.
+    initial = [each.clone(memory_format=torch.contiguous_format) for each in state]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")  # read by scan
-        last, (states,) = scan(combine, [each.contiguous() for each in state], steps)
+        last, (states,) = scan(combine, initial, steps)
     return states, *last

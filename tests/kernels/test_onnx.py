@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kernels import LSTM
+from kernels import LSTM, SLSTM, LayerNormLSTM
 from kernels.layer import RecurrentLayer
 from kernels.onnx import translation_table
 from tests.kernels.all_cells import CELLS
@@ -23,7 +23,7 @@ pytestmark = [
 OPERATORS = ("LSTM", "GRU", "RNN", "Scan")
 QUICK = ("lstm", "gru", "rnn_relu", "peephole_diagonal_sigmoid")  # the others are slow
 ONE_OPERATOR = [name for name in CELLS if CELLS[name](2, 3).cell.onnx]
-SCANS = [name for name in CELLS if name not in (*ONE_OPERATOR, "slstm", "slstm_exp")]  # the sLSTM cannot be exported
+SCANS = [name for name in CELLS if name not in ONE_OPERATOR]
 T, B = torch.export.Dim("T"), torch.export.Dim("B")
 
 
@@ -89,27 +89,38 @@ def test_a_layer_and_direction_is_one_operator(cell: str) -> None:
     assert count == {name: 2 * layer.num_layers}
 
 
-@pytest.mark.parametrize("cell", marked(SCANS, ("leaky",)))
+@pytest.mark.parametrize("cell", marked(SCANS, ("leaky", "slstm")))
 def test_other_cells_are_a_scan(cell: str) -> None:
-    layer = CELLS[cell](3, 5, bias=True)
+    layer = CELLS[cell](3, 6 if cell == "slstm" else 5, bias=True)
+    if isinstance(layer, SLSTM):  # gates of ±100 before their functions
+        layer.weight_ih_l0.data = 100 * torch.eye(3).repeat(8, 1)[torch.randperm(24)][: 4 * layer.hidden_size]
+    count = check(layer, lambda steps, rows: {"input": torch.randn(steps, rows, 3)}, {"input": {0: T, 1: B}})
+    assert count == {"Scan": 1}
+
+
+@pytest.mark.parametrize("zoneout", [0.2, pytest.param((0.0, 0.3), marks=pytest.mark.slow)], ids=["h and c", "c"])
+@pytest.mark.parametrize("kind", [LSTM, pytest.param(LayerNormLSTM, marks=pytest.mark.slow)])
+def test_zoneout_is_its_expectation_in_a_scan(kind: type[RecurrentLayer], zoneout: Any) -> None:
+    layer = kind(3, 5, zoneout=zoneout)
     count = check(layer, lambda steps, rows: {"input": torch.randn(steps, rows, 3)}, {"input": {0: T, 1: B}})
     assert count == {"Scan": 1}
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("kind", "options"),
     [
-        {},
-        pytest.param({"bias": False, "bidirectional": True}, marks=pytest.mark.slow),
-        pytest.param({"proj_size": 2}, marks=pytest.mark.slow),
+        (LSTM, {}),
+        pytest.param(LSTM, {"bias": False, "bidirectional": True}, marks=pytest.mark.slow),
+        pytest.param(LSTM, {"proj_size": 2}, marks=pytest.mark.slow),
+        pytest.param(SLSTM, {"num_layers": 2}, marks=pytest.mark.slow),
     ],
-    ids=["plain", "both ways", "projected"],
+    ids=["plain", "both ways", "projected", "sLSTM"],
 )
-def test_tokens_with_lengths(options: dict[str, Any]) -> None:
+def test_tokens_with_lengths(kind: type[RecurrentLayer], options: dict[str, Any]) -> None:
     class Tokens(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embedding, self.layer = nn.Embedding(9, 3), LSTM(3, 5, **options)
+            self.embedding, self.layer = nn.Embedding(9, 3), kind(3, 5, **options)
 
         def forward(self, ids: Tensor, lengths: Tensor) -> Any:
             return self.layer.forward_ids(ids, self.embedding.weight, lengths=lengths)
@@ -141,3 +152,10 @@ def test_a_backend_without_a_translation_is_refused(backend: Any, cell: str, mon
     monkeypatch.setattr("torch.onnx.is_in_onnx_export", lambda: True)
     with pytest.raises(ValueError, match=f"^backend='{backend}' cannot run here: "):
         layer(torch.randn(4, 2, 3))
+
+
+def test_zoneout_in_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.compiler.is_exporting", lambda: True)
+    monkeypatch.setattr("torch.onnx.is_in_onnx_export", lambda: True)
+    with pytest.raises(ValueError, match=r"^zoneout in training cannot be exported to ONNX; call eval\(\)"):
+        LSTM(3, 5, zoneout=0.1)(torch.randn(4, 2, 3))

@@ -21,11 +21,11 @@ def test_two_steps_by_hand() -> None:
     """One unit without weights: n sums the weights of the inputs, c the weighted inputs, both divided by exp(m)."""
     i, f, z, o = 2.0, -1.0, 0.5, 0.3
     empty = (torch.zeros(1, 1),) * 4
-    first = slstm_step(torch.tensor([[i, f, z, o]]), empty, torch.zeros(4, 1), "sigmoid")
+    first = slstm_step(torch.tensor([[i, f, z, o]]), empty, torch.zeros(4, 1), "sigmoid", num_heads=1)
     sigma = 1 / (1 + math.exp(-o))
     for value, expected in zip(first, (sigma * math.tanh(z), math.tanh(z), 1.0, i), strict=True):
         assert value.item() == pytest.approx(expected)
-    second = slstm_step(torch.tensor([[-i, f, -z, o]]), first, torch.zeros(4, 1), "sigmoid")
+    second = slstm_step(torch.tensor([[-i, f, -z, o]]), first, torch.zeros(4, 1), "sigmoid", num_heads=1)
     kept, new = math.exp(i) / (1 + math.exp(-f)), math.exp(-i)
     assert second[0].item() == pytest.approx(sigma * math.tanh(z) * (kept - new) / (kept + new))
     assert second[3].item() == pytest.approx(max(i - math.log1p(math.exp(-f)), -i))

@@ -17,7 +17,8 @@ def _triton(given: Given) -> Results:
     from kernels.cells.slstm.triton import TRITON, full_matrix
 
     weight_ih, weight_hh, bias = given.weights
-    return TRITON.run(given._replace(weights=(weight_ih, full_matrix(weight_hh), bias)))
+    forget_gate, _ = given.options
+    return TRITON.run(given._replace(weights=(weight_ih, full_matrix(weight_hh), bias), options=(forget_gate, 1)))
 
 
 SLSTM_CELL = Cell(
@@ -70,7 +71,7 @@ class SLSTM(RecurrentLayer):
             raise ValueError(f"SLSTM: forget_gate must be 'sigmoid' or 'exp', got {forget_gate!r}")
         self.num_heads = num_heads
         self.forget_gate = forget_gate
-        self.cell_options = (forget_gate,)
+        self.cell_options = (forget_gate, num_heads)
         super().__init__(input_size, hidden_size, *arguments, **options)
 
     @property

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 from kernels.reference import State
 
 
-def slstm_step(projected: Tensor, state: State, weight_hh: Tensor, forget_gate: str) -> State:
+def slstm_step(projected: Tensor, state: State, weight_hh: Tensor, forget_gate: str, num_heads: int) -> State:
     """Return the next states h, c, n and m of the sLSTM (Beck et al. 2024, arXiv:2405.04517, equations 8 to 17).
 
     The input gate is exp(ĩ), which has no upper bound. So the cell c is divided by the normaliser n, the sum of the
@@ -31,10 +31,11 @@ def slstm_step(projected: Tensor, state: State, weight_hh: Tensor, forget_gate: 
         state: previous output h, cell c, normaliser n ≥ 0 and stabiliser m [B, H].
         weight_hh: R [4H, H/N], the rows in the order (gate, head, unit): every head sees its own H/N units of h′ only.
         forget_gate: "sigmoid" or "exp".
+        num_heads: N, which the shape of R also tells, but not while a program is exported: torch's scan hides it.
     """
     h, c, n, m = state
-    D = weight_hh.shape[1]
-    recurrent = torch.einsum("bnk,gndk->bgnd", h.unflatten(1, (-1, D)), weight_hh.view(4, -1, D, D))
+    N, D = num_heads, h.shape[1] // num_heads
+    recurrent = torch.einsum("bnk,gndk->bgnd", h.unflatten(1, (N, D)), weight_hh.view(4, N, D, D))
     i, f, z, o = (projected + recurrent.flatten(1)).to(c.dtype).chunk(4, dim=1)
     kept = (logsigmoid(f) if forget_gate == "sigmoid" else f) + m.masked_fill(n == 0, -torch.inf)
     m = torch.maximum(kept, i)

@@ -159,7 +159,7 @@ class ScriptedSLSTM(ScriptedLSTMLike):
     """The sLSTM with a logistic forget gate."""
 
     name = "slstm"
-    options = ("str forget_gate",)
+    options = ("str forget_gate", "int num_heads")
     states = ("h_0", "c_0", "n_0", "m_0")
     low_states = (True, False, False, False)
     gates: ClassVar[tuple[int, ...]] = (4, 1)

@@ -82,7 +82,7 @@ class TritonSLSTM(TritonCell):
     """The sLSTM with a full recurrent matrix, see `full_matrix`."""
 
     name = "triton_slstm"
-    options = ("str forget_gate",)
+    options = ("str forget_gate", "int num_heads")
     states = ("h_0", "c_0", "n_0", "m_0")
     low_states = (True, False, False, False)
     states_read = 3
