@@ -28,6 +28,8 @@ Accuracies = Mapping[Row, Mapping[int, float]]
 def svm_accuracies(found: Accuracies) -> dict[Row, dict[int, float]]:
     """Return the accuracy of the linear machine for every data set, fraction of labels and seed of the runs.
 
+    With all labels it is fitted once, since no seed makes a difference.
+
     Raises:
         DataError: if the texts are missing.
     """
@@ -35,8 +37,7 @@ def svm_accuracies(found: Accuracies) -> dict[Row, dict[int, float]]:
     made: dict[Row, dict[int, float]] = {}
     for data, labels, seed in wanted:
         own = made.setdefault(Row(data, "SVM", labels), {})
-        if labels == 1 and own:  # the seed draws the labels, and here all are known
-            own[seed] = next(iter(own.values()))
+        if labels == 1 and own:  # the seed only draws the labels, and here all are known
             continue
         texts = LabelledTexts(name=data, label_fraction=labels, val_fraction=0, seed=seed).texts  # type: ignore[arg-type]
         own[seed] = linear_svm(texts["train"], texts["test"])["accuracy"]

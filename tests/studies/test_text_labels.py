@@ -48,4 +48,4 @@ def test_the_machine_is_fitted_once_with_all_labels(monkeypatch: pytest.MonkeyPa
     found = {Row("R8", "hybrid", labels): dict.fromkeys(range(3), 0.5) for labels in (0.5, 1.0)}
     made = text_labels.svm_accuracies(found)
     assert fits == [10, 10, 10, 20]
-    assert made[Row("R8", "SVM", 1.0)] == dict.fromkeys(range(3), 0.5)
+    assert made[Row("R8", "SVM", 1.0)] == {0: 0.5}

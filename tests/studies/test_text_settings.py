@@ -10,9 +10,14 @@ import yaml
 from datamodules import labelled_texts
 from datamodules.labelled_texts import LabelledTexts
 from datamodules.text_files import Text
-from studies.text_settings import FILE, Search, columns
+from lightning_modules.dotted_keys import flat
+from studies.analysis import read_csv
+from studies.claims import load
+from studies.results import PUBLISHED_FOLDER
+from studies.text_settings import FILE, Search, columns, shown
 
 SETTINGS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+DEFAULTS = {"model.network.dropout": 0.5, "model.network.word_dropout": 0.5}  # of the networks
 
 
 @pytest.fixture
@@ -58,3 +63,23 @@ def test_the_two_best_get_more_seeds_and_the_best_of_them_is_chosen(monkeypatch:
 
 def test_every_classifier_has_as_many_settings() -> None:
     assert {len(settings) for settings in SETTINGS.values()} == {len(SETTINGS["hybrid"])}
+
+
+def test_the_claims_have_the_settings_that_were_chosen() -> None:
+    """Those of the config, or overrides of the claims with a seed of the results."""
+    stored = read_csv(PUBLISHED_FOLDER / "data" / "text_settings.csv")
+    rows = zip(stored["classifier"], stored["settings"], stored["chosen"], strict=True)
+    chosen = {name: setting for name, setting, mark in rows if mark}
+    assert chosen.keys() == SETTINGS.keys()
+    ends = {"hybrid": "hybrid", "BiLSTM": "lstm", "graph": "graph", "bag of words": "bag"}
+    by_id = {claim.id: claim for claim in load()}
+    for name, settings in SETTINGS.items():
+        setting = next(each for each in settings if shown(each) == chosen[name])
+        for data in ("r8", "ohsumed"):  # on R52 the hybrid has its own dropout, on MR the graph its own settings
+            runs = by_id[f"texts-{data}-{ends[name]}"].runs
+            assert runs is not None
+            config = yaml.safe_load((Path(__file__).parents[2] / "configs" / runs.config).read_text(encoding="utf-8"))
+            shipped = {key.replace("init_args.", ""): value for key, value in flat(config).items()}
+            for key, value in setting.items():
+                found = runs.config if key == "config" else runs.overrides.get(key, shipped.get(key, DEFAULTS.get(key)))
+                assert found == value, f"{data}, {name}: {key}"
