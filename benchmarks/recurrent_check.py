@@ -11,17 +11,24 @@ for ever: give it a time limit. Returns 1 if something was wrong, 2 if nothing c
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from benchmarks import recurrent_cases
 from benchmarks.cuda_timing import works
 from benchmarks.recurrent import fault_of
-from benchmarks.recurrent_cases import BOUND, CELLS, LOW, SHAPES, Shape, error
-from kernels import forced
+from benchmarks.recurrent_cases import BOUND, LOW, SHAPES, Shape, error
+from kernels import SLSTM, forced
+from kernels.layer import RecurrentLayer
 from kernels.triton import available
 
+CELLS: dict[str, Callable[..., RecurrentLayer]] = {
+    **recurrent_cases.CELLS,
+    "slstm": lambda I, H, **options: SLSTM(I, H, num_heads=1 if H % 4 else 4, **options),
+}
 TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
 STEPS = 4  # of those that are timed
 REPEATS = 20
@@ -29,6 +36,7 @@ OTHER_FUNCTION = {
     "rnn": {"nonlinearity": "relu"},
     "peephole_full": {"candidate": "tanh"},
     "peephole_diagonal": {"candidate": "sigmoid"},
+    "slstm": {"forget_gate": "exp"},
 }
 
 
@@ -42,6 +50,7 @@ class Check(NamedTuple):
         last: whether the output is the last state only.
         options: further ones of the layer.
         repeats: runs that must give the same, to the bit.
+        resets: whether rows start anew inside the sequence.
     """
 
     shape: Shape
@@ -50,12 +59,14 @@ class Check(NamedTuple):
     last: bool = False
     options: dict[str, Any] | None = None
     repeats: int = 0
+    resets: bool = False
 
 
 SMALL = (
     Check(Shape(5, 7, 3, 37, False), ragged=True, states=True),
     Check(Shape(3, 4, 4, 64, True), last=True),
     Check(Shape(20, 4, 8, 256, False), states=True, repeats=2),  # programs in groups
+    Check(Shape(20, 9, 8, 256, False), states=True, ragged=True, resets=True),
 )
 
 
@@ -69,6 +80,7 @@ def checks(cell: str) -> tuple[Check, ...]:
         Check(Shape(40, 6, 8, 200, True), ragged=True, states=True, options=other),
         Check(Shape(9, 5, 8, 37, False), ragged=True, states=True, options=both_ways),
         Check(Shape(33, 5, 8, 128, True), last=True, ragged=True, options=both_ways),
+        Check(Shape(33, 9, 8, 128, True), resets=True, options=both_ways),
         Check(Shape(300, 3, 8, 256, False), states=True, options=other),
         Check(Shape(600, 3, 8, 512, False), ragged=True),  # several launches
         *(Check(SHAPES[name]._replace(T=STEPS), last=SHAPES[name].tokens) for name in TIMED),
@@ -80,7 +92,7 @@ class Problem:
     """Weights and inputs of a check, and what a backend makes of them.
 
     Args:
-        cell: a name in `benchmarks.recurrent_cases.CELLS`.
+        cell: a name in `CELLS`.
         check: what is compared.
         precision: a name in `benchmarks.recurrent_cases.BOUND`; on a CPU the 16-bit ones are float32.
         device: "cpu" or "cuda".
@@ -96,6 +108,9 @@ class Problem:
         self.ids = torch.randint(0, 3, (T, B), device=device)
         self.inputs = torch.randn(*((3, I) if tokens else (T, B, I)), device=device).to(self.dtype)
         self.states = [torch.randn(D, B, H, device=device).to(self.dtype) for _ in range(self.layer.num_states)]
+        if isinstance(self.layer, SLSTM):
+            self.states[2] = self.states[2].abs() + 0.5  # normalisers are positive
+        self.resets = torch.rand(T, B, device=device) < 0.2 if check.resets else None
         self.lengths = torch.arange(B, device=device) % T + 1 if check.ragged else None
 
     def run(self, backend: Literal["triton", "reference"], dtype: torch.dtype) -> list[Tensor]:
@@ -104,11 +119,12 @@ class Problem:
         leaf, *states = (value.to(dtype, copy=True).requires_grad_() for value in (self.inputs, *self.states))
         given: Any = (states[0] if len(states) == 1 else tuple(states)) if check.states else None
         output: Literal["last", "sequence"] = "last" if check.last else "sequence"
+        parts: dict[str, Any] = {"lengths": self.lengths, "resets": self.resets, "output": output}
         with forced(backend):
             if check.shape.tokens:
-                out, final = layer.forward_ids(self.ids, leaf, given, lengths=self.lengths, output=output)
+                out, final = layer.forward_ids(self.ids, leaf, given, **parts)
             else:
-                out, final = layer(leaf, given, lengths=self.lengths, output=output)
+                out, final = layer(leaf, given, **parts)
         values = [out, *(final if isinstance(final, tuple) else (final,))]
         generator = torch.Generator().manual_seed(1)
         weights = [torch.randn(value.shape, generator=generator).to(value.device) for value in values]
@@ -154,7 +170,7 @@ def main() -> int:
             fine, found = False, fault_of(failure)
         good &= fine
         what = [f"{name} {value}" for name, value in zip("BTIH", check.shape, strict=False)]
-        what += [word for word in ("ragged", "states", "last") if getattr(check, word)]
+        what += [word for word in ("ragged", "resets", "states", "last") if getattr(check, word)]
         what += ["tokens"] * check.shape.tokens + [f"{name}={value}" for name, value in (check.options or {}).items()]
         print(
             f"{'ok' if fine else 'WRONG'}: {options.cell}, {options.precision}, {', '.join(what)}: {found}", flush=True

@@ -378,7 +378,7 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int, resets: list[
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "slstm"])
 def test_equals_float64_on_a_gpu(cell: str, precision: str) -> None:
     """In a process with a time limit, because programs that fail to meet wait forever."""
     root = Path(kernels.__path__[0]).parent
