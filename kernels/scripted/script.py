@@ -58,7 +58,8 @@ class BackwardChunk(NamedTuple):
     grad_gates: list[Tensor]
     grad_states: list[Tensor]  # the gradients of the states [B, H] each, to be taken from after the chunk to before it
     scratch: list[Tensor]  # to overwrite [B, H]: one in the dtype of the weights, then `ScriptedCell.backward_scratch`
-    # The gradients of `Folded.extra`, to be added to; a cell with `extra_gradients` leaves them alone.
+    # The gradients of `Folded.extra`. A layer norm's come out of torch's operator step by step, so its loop adds them
+    # here. Those of peepholes and projections are one sum or product over the chunk: `extra_gradients`, after the loop.
     grad_extra: list[Tensor]
 
 
