@@ -147,17 +147,22 @@ def test_a_study_on_slurm_and_a_job_that_is_cancelled(start: Start) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("slurm")
 def test_a_job_of_slurm_outlasts_a_killed_study_and_is_found_again(start: Start) -> None:
-    words = ("--executor", "slurm", "--seeds", "1", "--trainer.max_steps", "3000")
+    words = ("--executor", "slurm", "--seeds", "1", "--trainer.max_steps", "600")
     process = start(*words, script="study.py")
     wait(lambda: read_metrics(RUNS / "version_0" / "metrics.csv"), seconds=300)
     (name,) = queue()
     process.kill()
     process.communicate(timeout=60)
     assert queue() == [name]
-    out, err = start(*words, script="study.py").communicate(timeout=600)
-    assert f"running, as job {name} of before" in out, out + err
+    subprocess.run(["scancel", "--signal=STOP", name], check=True)  # else it may end before it is found
+    again = start(*words, script="study.py")
+    assert again.stdout is not None
+    wait(lambda: f"running, as job {name} of before" in again.stdout.readline(), seconds=300)
+    subprocess.run(["scancel", "--signal=CONT", name], check=True)
+    out, err = again.communicate(timeout=600)
+    assert (again.returncode, err) == (0, "")
     assert "| palindrome_lstm | 1 |" in out
-    assert len(read_metrics(RUNS / "version_0" / "metrics.csv")) == 3000
+    assert len(read_metrics(RUNS / "version_0" / "metrics.csv")) == 600
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
 
 
