@@ -251,9 +251,13 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         """Return the batches of an epoch, from where the training stands."""
         return DataLoader(_Epoch(self), batch_size=None, generator=torch.Generator())
 
+    def is_empty(self, split: str) -> bool:
+        """Return whether a split has no examples."""
+        return not self.count(split)
+
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return the validation examples, or no loader if none are held out."""
-        return self._held_out("val") if self.count("val") else []
+        return [] if self.is_empty("val") else self._held_out("val")
 
     def test_dataloader(self) -> DataLoader:
         """Return the test examples."""

@@ -249,9 +249,9 @@ class Run:
 
 
 def has_split(data: LightningDataModule, split: str) -> bool:
-    """Return whether a data module has a "val" or "test" split; one without a loader is empty."""
-    name = f"{split}_dataloader"
-    return is_overridden(name, data, LightningDataModule) and getattr(data, name)() != []
+    """Return whether a data module has a "val" or "test" split. A loader cannot be made before `setup`, and is not."""
+    is_empty = getattr(data, "is_empty", None)  # our own know it from the start
+    return is_overridden(f"{split}_dataloader", data, LightningDataModule) and not (is_empty and is_empty(split))
 
 
 def as_list(value: Any) -> list[Any]:
