@@ -33,7 +33,7 @@ class Summary(Callback):
         self.config = config
         self._start = 0.0
         self._first_step = 0
-        self._steps = 0  # of this process
+        self._cpu_seconds_before = 0.0  # of the processes that this run continues
         self._steps_per_second: float | None = None
         self._environment: dict[str, Any] = {}
 
@@ -64,8 +64,17 @@ class Summary(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self._steps = trainer.global_step - self._first_step
-        self._steps_per_second = self._steps / (time.monotonic() - self._start) if self._steps else None
+        steps = trainer.global_step - self._first_step
+        self._steps_per_second = steps / (time.monotonic() - self._start) if steps else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the CPU time so far for the checkpoint."""
+        return {"cpu_seconds": self._cpu_seconds_before + cpu_seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the CPU time of a continued run; the test of best.ckpt, which is older, does not change it."""
+        if not self.started:
+            self._cpu_seconds_before = state_dict["cpu_seconds"]
 
     def report(self, trainer: Trainer, test_metrics: dict[str, float]) -> None:
         """Print the table, write summary.json, and log the run to TensorBoard's HParams."""
@@ -96,13 +105,14 @@ class Summary(Callback):
         return facts | {"cpu_seconds": self._cpu_seconds(trainer), **test_metrics, "environment": self._environment}
 
     def _cpu_seconds(self, trainer: Trainer) -> float | None:
-        """Return the CPU time of the whole run, None if it is not known: on a GPU, or with several processes.
+        """Return the CPU time of the whole run, with all processes that made it, without steps that were lost.
 
-        If the run was continued, all its steps are taken to be as long as those of this process.
+        None if it is not known: on a GPU, with several processes, or if the checkpoint that it continues has none.
         """
-        if not self._steps or trainer.world_size > 1 or trainer.strategy.root_device.type != "cpu":
+        unknown = self._first_step > 0 and not self._cpu_seconds_before
+        if unknown or trainer.world_size > 1 or trainer.strategy.root_device.type != "cpu":
             return None
-        return round(cpu_seconds() * trainer.global_step / self._steps, 1)
+        return round(self._cpu_seconds_before + cpu_seconds(), 1)
 
     def _rows(self, trainer: Trainer, facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows = []

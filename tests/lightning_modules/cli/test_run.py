@@ -21,16 +21,16 @@ RUN = Path("runs/palindrome_lstm/version_0")
 
 
 class HeldOut(BinaryPalindrome):
-    """Palindromes with fixed validation and test splits."""
+    """Palindromes with fixed validation and test splits, which do not exist before `setup`."""
+
+    def setup(self, stage: str) -> None:
+        self._fixed = [TensorDataset(*self.make_batch(step_generator(self.seed, rank, 0))) for rank in (1000, 1001)]
 
     def val_dataloader(self) -> DataLoader:
-        return self._fixed(rank=1000)
+        return DataLoader(self._fixed[0], batch_size=4)
 
     def test_dataloader(self) -> DataLoader:
-        return self._fixed(rank=1001)
-
-    def _fixed(self, rank: int) -> DataLoader:
-        return DataLoader(TensorDataset(*self.make_batch(step_generator(self.seed, rank, 0))), batch_size=4)
+        return DataLoader(self._fixed[1], batch_size=4)
 
 
 @pytest.fixture
@@ -67,6 +67,18 @@ def test_continuing_with_validation_equals_an_unbroken_run(train: Train, held_ou
     assert curve(parts, "train/loss") == curve(whole, "train/loss")
 
 
+def test_cpu_time_is_that_of_all_processes(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_modules.callbacks.summary.cpu_seconds", lambda: 10.0)
+    train("--trainer.max_steps", "5")
+    for steps, expected in (("6", 20.0), ("8", 30.0), ("9", None)):
+        if expected is None:  # a checkpoint from before the time was kept
+            last = torch.load(RUN / "last.ckpt", weights_only=True)
+            del last["callbacks"]["Summary"]
+            torch.save(last, RUN / "last.ckpt")
+        assert train("--trainer.max_steps", steps, "--ckpt_path", "last")[0] == 0
+        assert json.loads((RUN / "summary.json").read_text())["cpu_seconds"] == expected
+
+
 @pytest.mark.parametrize("limit", ["max_steps", "max_epochs"])
 def test_a_run_stopped_after_its_last_step_is_finished(train: Train, limit: str) -> None:
     words = ("--config", "karate_gcn.yaml", f"--trainer.{limit}", "3")
@@ -79,7 +91,8 @@ def test_a_run_stopped_after_its_last_step_is_finished(train: Train, limit: str)
     assert (status, err) == (0, "")
     assert "test/accuracy" in out
     finished = json.loads((run / "summary.json").read_text())
-    assert finished == summary | {"steps_per_second": None, "cpu_seconds": None}
+    assert finished.pop("cpu_seconds") > summary.pop("cpu_seconds")
+    assert finished == summary | {"steps_per_second": None}
     assert (run / "metrics.csv").read_text() == rows
     assert (run / "curves.png").exists()
     assert (run / "nodes.png").exists()
@@ -187,7 +200,9 @@ def test_a_run_that_was_stopped_early_stays_stopped(train: Train) -> None:
     status, _, err = train(*words, "20", "--ckpt_path", "last", small=False)
     assert (status, err) == (0, "")
     assert (run / "metrics.csv").read_text() == rows, "nothing was trained"
-    assert json.loads((run / "summary.json").read_text()) == summary | {"steps_per_second": None, "cpu_seconds": None}
+    finished = json.loads((run / "summary.json").read_text())
+    assert finished.pop("cpu_seconds") > summary.pop("cpu_seconds")
+    assert finished == summary | {"steps_per_second": None}
     words = ["--config", "karate_gcn.yaml", "--trainer.max_epochs", "5", "--ckpt_path", str(run / "last.ckpt")]
     assert train(*words, small=False)[0] == 0
     assert curve(read_metrics(run.parent / "version_1" / "metrics.csv"), "train/loss")[0] == [3, 4]
