@@ -401,6 +401,7 @@ class RecurrentLayer(TorchAttributes):
             if dispatch.exporting_to_onnx():  # without gradients, for which torch's scan fails to keep free sizes
                 weights = {name: weight.detach() for name, weight in weights.items()}
                 embedding = None if embedding is None else embedding.detach()
+                inputs, state = inputs.detach(), tuple(value.detach() for value in state)
             step, projection = self.equations(weights)
             return run_steps(step, inputs, embedding, projection, state, lengths, resets, zoneout)
         keep = learning and not self.recompute

@@ -76,8 +76,7 @@ def reverse_resets(resets: Tensor, lengths: Tensor | None) -> Tensor:
 
     A reset at step t cuts a sequence between t − 1 and t. The reverse direction enters step t − 1 behind that cut.
     """
-    behind = torch.zeros_like(resets)
-    behind[1:] = reverse_rows(resets, lengths)[:-1]
+    behind = torch.cat([torch.zeros_like(resets[:1]), reverse_rows(resets, lengths)])[:-1]
     padding = padding_after(lengths, resets.shape[0])
     return behind if padding is None else behind & ~padding[..., 0]
 

@@ -107,6 +107,23 @@ def test_zoneout_is_its_expectation_in_a_scan(kind: type[RecurrentLayer], zoneou
 
 
 @pytest.mark.parametrize(
+    "options", [{}, pytest.param({"num_layers": 2, "bidirectional": True}, marks=pytest.mark.slow)]
+)
+def test_inputs_and_initial_states_that_are_trained(options: dict[str, Any]) -> None:
+    class Trained(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.layer = nn.Linear(3, 3), SLSTM(3, 4, num_heads=2, **options)
+            self.states = nn.ParameterList(hx_of(self.layer, 1))
+
+        def forward(self, input: Tensor) -> Any:
+            return self.layer(self.linear(input), tuple(each.expand(-1, input.shape[1], -1) for each in self.states))
+
+    count = check(Trained(), lambda steps, rows: {"input": torch.randn(steps, rows, 3)}, {"input": {0: T, 1: B}})
+    assert count == {"Scan": 4 if options else 1}
+
+
+@pytest.mark.parametrize(
     ("kind", "options"),
     [
         (LSTM, {}),

@@ -35,7 +35,7 @@ def lstm_step(
     """
     h, c = state
     i, f, g, o = (projected + h @ weight_hh.T).chunk(4, dim=1)
-    p_i, p_f, p_o = weight_peephole if weight_peephole is not None else c.new_zeros(3, 1)
+    p_i, p_f, p_o = (c.new_zeros(3, 1) if weight_peephole is None else weight_peephole).unbind()
     i = torch.sigmoid(i + p_i * c)
     f = torch.sigmoid(f + p_f * c)
     c = getattr(torch, candidate)(g) * i + c * f
