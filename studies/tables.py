@@ -165,7 +165,7 @@ def show(claim: Claim, result: Result | None, words: list[str]) -> str:
         return NONE
     if words == ["seeds"]:
         missing = seeds_missing(claim, result)
-        return (" ".join(map(str, result.seeds)) or NONE) + (f" ({missing})" if missing else "")
+        return (in_ranges(result.seeds) or NONE) + (f" ({missing})" if missing else "")
     digits = next((word for word in words if word.startswith(".")), "")
     names = [word for word in words if word not in ("mean", "each", digits)] or [claim.metric]
     percent = (claim.unit == "%" and names[0] in (claim.metric, "std_over_iterations")) or "accuracy" in names[0]
@@ -174,6 +174,13 @@ def show(claim: Claim, result: Result | None, words: list[str]) -> str:
     if "each" in words:
         return ", ".join(NONE if value is None else f"{value:{digits}}" for value in values)
     return spread(values, digits, with_std="mean" not in words)
+
+
+def in_ranges(seeds: list[int]) -> str:
+    """Return 0, 1, 2, 3 as "0–3", and 40, 42, 44, which do not follow each other, as "40 42 44"."""
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}–{seeds[-1]}"
+    return " ".join(map(str, seeds))
 
 
 def show_published(claim: Claim) -> str:

@@ -8,7 +8,7 @@ from lightning_modules.errors import UserError
 from studies import tables
 from studies.claims import load
 from studies.results import Result, command
-from studies.tables import Table, _digits, load_tables, render, show, spread
+from studies.tables import Table, _digits, in_ranges, load_tables, render, show, spread
 from tests.studies.small_results import LSTM, SPECTRA
 
 CLAIMS = {claim.id: claim for claim in (LSTM, SPECTRA)}
@@ -42,6 +42,10 @@ RESULT = Result(
 )
 def test_what_a_placeholder_stands_for(words: str, shown: str) -> None:
     assert show(LSTM, RESULT, words.split()) == shown
+
+
+def test_seeds_that_follow_each_other_are_a_range() -> None:
+    assert [in_ranges(seeds) for seeds in ([], [7], [0, 1], [0, 1, 2], [0, 1, 3])] == ["", "7", "0 1", "0–2", "0 1 3"]
 
 
 def test_what_is_not_stored_is_a_dash() -> None:
