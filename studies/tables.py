@@ -7,9 +7,8 @@ A cell is text with placeholders:
     {palindromes-lstm-10 solved_at each}      another name of summary.json, by seed
     {umls-complex test/hits@10 mean .3f}      its mean alone, with three digits
 
-Other words: `seeds` and `command`. A result that is not stored is shown as "–"; one that
-lacks seeds says so. A cell of a stored benchmark is named
-by its file, the first cells of its row, and its column:
+Other words: `seeds` and `command`. A result that is not stored is shown as "–"; one that lacks seeds says so. A cell of
+a stored benchmark is named by its file, the first cells of its row, and its column:
 
     {recurrent-float32 | tokens (256, 41, 64, 256) | GRU | ÷ torch.nn}
 """
