@@ -1,4 +1,6 @@
-"""The reference equations against closed forms and counts from the literature."""
+"""The reference equations against closed forms and counts from the literature; what `torch.export` makes of them."""
+
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +123,27 @@ def test_diagonal_peepholes_of_zeros_are_the_lstm(backend: str) -> None:
     x = torch.randn(6, 2, 3)
     with forced(backend):
         torch.testing.assert_close(peephole(x), lstm(x))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch imports Inductor
+@pytest.mark.parametrize(
+    "options",
+    [{"bidirectional": True}, pytest.param({"num_layers": 2}, marks=pytest.mark.slow)],
+    ids=["both ways", "two layers"],
+)
+def test_an_exported_program_has_any_number_of_steps_and_rows(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer = PeepholeLSTM(3, 5, peephole="diagonal", backend="reference", **options)
+    T, B = torch.export.Dim("T"), torch.export.Dim("B")
+
+    def inputs(steps: int, rows: int) -> dict[str, Any]:
+        resets = torch.rand(steps, rows) < 0.3
+        return {"input": torch.randn(steps, rows, 3), "hx": tuple(torch.randn(2, 2, rows, 5)), "resets": resets}
+
+    free = {"input": {0: T, 1: B}, "hx": ({1: B}, {1: B}), "resets": {0: T, 1: B}}
+    program = torch.export.export(layer, (), inputs(7, 4), dynamic_shapes=free).module()
+    for steps, rows in ((11, 2), (1, 1)):
+        given = inputs(steps, rows)
+        torch.testing.assert_close(program(**given), layer(**given))
