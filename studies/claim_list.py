@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from lightning_modules.errors import UserError, did_you_mean
-from studies import results
+from studies import results, verdicts
 from studies.claims import PARTS, Claim, load
 from studies.durations import duration
 from studies.results import PUBLISHED_FOLDER
@@ -27,7 +27,7 @@ def list_claims(options: argparse.Namespace) -> int:
     minutes; "about" stands before those of claims.yaml, which are estimates.
     """
     own, stored = results.read_results(options.out or ROOT / "results"), results.read_results(PUBLISHED_FOLDER)
-    claims = chosen(results.measured(load(), stored | own), options.only)
+    claims = chosen(verdicts.measured(load(), stored | own), options.only)
     failed = read_failed(ROOT)
     part, counts = "", Counter[str]()
     for claim in claims:
@@ -35,15 +35,15 @@ def list_claims(options: argparse.Namespace) -> int:
             part = claim.part
             print(f"\n{part}\n{'=' * len(part)}")
         result = own.get(claim.id) or stored.get(claim.id)
-        state = "failed" if claim.id in failed else results.verdict(claim, result)
+        state = "failed" if claim.id in failed else verdicts.verdict(claim, result)
         counts[state] += 1
         if claim.id in failed:
             state += f", see {failed[claim.id]}"
         elif claim.id not in own and claim.id in stored:
             state += ", in docs/results"
-        ours, published, bounds = values_of(claim, result)
+        ours, published, bounds = shown_values(claim, result)
         source = f" ({claim.published.source})" if claim.published else ""
-        about = "about " if results.cpu_minutes(claim, (stored | own).get(claim.id)) is None else ""
+        about = "about " if verdicts.cpu_minutes(claim, (stored | own).get(claim.id)) is None else ""
         print(f"\n{claim.id}: {state}")
         print(wrapped(claim.claim))
         print(wrapped(f"published {published}{source} · ours {ours} · holds if {bounds}"))
@@ -80,11 +80,11 @@ def chosen(claims: list[Claim], only: list[str] | None) -> list[Claim]:
     return [claim for claim in claims if not only or {claim.part, claim.id} & set(only)]
 
 
-def values_of(claim: Claim, result: results.Result | None) -> tuple[str, str, str]:
+def shown_values(claim: Claim, result: results.Result | None) -> tuple[str, str, str]:
     """Return our value of a claim, the published one and the bounds, with the unit; ours says if seeds are missing."""
     unit = f" {claim.unit}" if claim.unit else ""
     ours = f"{show(claim, result, [])}{unit}" if result and result.runs else "–"
-    if missing := results.seeds_missing(claim, result):
+    if missing := verdicts.seeds_missing(claim, result):
         ours += f" ({missing} seeds)"
     return ours, f"{show_published(claim)}{unit}" if claim.published else "–", f"{claim.holds}{unit}"
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
-from studies import results
-from studies.claim_list import FAILED, ROOT, chosen, counted, number, read_failed, values_of
+from studies import results, verdicts
+from studies.claim_list import FAILED, ROOT, chosen, counted, number, read_failed, shown_values
 from studies.claims import Claim, load
 from studies.executors import make_executor
 from studies.jobs import Job, StudyJobs
@@ -35,7 +35,7 @@ def run_claims(options: argparse.Namespace) -> int:
     """
     root = ROOT / "quick" if options.quick else ROOT
     out = options.out or root / "results"
-    claims = results.measured(load(), results.read_results(PUBLISHED_FOLDER) | results.read_results(out))
+    claims = verdicts.measured(load(), results.read_results(PUBLISHED_FOLDER) | results.read_results(out))
     study = StudyJobs({claim.id: claim for claim in claims}, root, options.quick, options.download)
     claims = [claim for claim in chosen(claims, options.only) if not options.quick or claim.quick is not None]
     if not claims:
@@ -134,10 +134,10 @@ def print_verdicts(
     counts = Counter[str]()
     for claim in claims:
         result = found.get(claim.id)
-        state = "failed" if claim.id in failed else results.verdict(claim, result)
+        state = "failed" if claim.id in failed else verdicts.verdict(claim, result)
         counts[state] += 1
         if claim in included or state != "not run":
-            table.add_row(*map(Text, (claim.id, state, *values_of(claim, result))))
+            table.add_row(*map(Text, (claim.id, state, *shown_values(claim, result))))
     width = None if sys.stdout.isatty() else MOST_COLUMNS
     print()
     Console(highlight=False, width=width).print(table)

@@ -23,8 +23,9 @@ from studies import figures
 from studies.analysis import markdown_rows, markdown_table
 from studies.claim_list import counted
 from studies.claims import PARTS, Claim, load
-from studies.results import PUBLISHED_FOLDER, Result, command, read_results, verdict
+from studies.results import PUBLISHED_FOLDER, Result, command, read_results
 from studies.tables import BENCHMARKS, NONE, Table, load_tables, read_benchmark, render, show, show_published
+from studies.verdicts import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- results: (?P<name>\S+) -->\n.*?<!-- end of results -->", re.DOTALL)

@@ -12,8 +12,8 @@ import hashlib
 import json
 import shutil
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,12 @@ from lightning_modules.commands import line
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
-from studies.analysis import read_csv, write_csv
 from studies.claims import Claim
 from studies.figures import FROM_RUNS, tags_drawn
 from studies.solving import plateau, reached
+from studies.stored_curves import thinned, write_curves
 
 PUBLISHED_FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results"  # of the project itself
-POINTS = 320  # rows of a stored curve, at most
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def store_runs(out: Path, claim: Claim, folders: Mapping[int, Path], quick: bool
             files[f"{name}.png"] = hash_of(out / f"{name}.png")
     result = Result(claim.id, command(claim), ordered, quick, files)
     if tags := tags_drawn(claim.id):
-        _write_curves(data / f"{claim.id}.csv", thinned(folders, tags), result.seeds)
+        write_curves(data / f"{claim.id}.csv", thinned(folders, tags), result.seeds)
     _write(data, result)
 
 
@@ -187,82 +186,6 @@ def _check(result: Result) -> None:
             raise TypeError("a run has no seed or no summary")
 
 
-def values_of(claim: Claim, result: Result) -> list[float | None]:
-    """Return the value of every stored run in the claim's unit."""
-    return [claim.value(run["summary"]) for run in result.runs]
-
-
-def verdict(claim: Claim, result: Result | None) -> str:
-    """Return "holds", "differs", "not all seeds", "quick run" or "not run"."""
-    if result is None or not result.runs:
-        return "not run"
-    if result.quick:
-        return "quick run"
-    if seeds_missing(claim, result):
-        return "not all seeds"
-    values = values_of(claim, result)
-    known = [value for value in values if value is not None]
-    return "holds" if len(known) == len(values) and claim.judge(known) else "differs"
-
-
-def cpu_minutes(claim: Claim, result: Result | None) -> float | None:
-    """Return the CPU minutes of a claim's runs, or of its analysis, as stored runs measured them; None if none did.
-
-    Runs of seeds that are not stored are taken to be as long as the others.
-    """
-    if result is None or result.quick:
-        return None
-    seconds = [value for value in result.numbers("cpu_seconds") if value is not None]
-    if not seconds:
-        return None
-    return statistics.fmean(seconds) / 60 * (len(claim.runs.seeds) if claim.runs is not None else 1)
-
-
-def measured(claims: Iterable[Claim], stored: Mapping[str, Result]) -> list[Claim]:
-    """Return claims with the CPU minutes that stored runs have measured in place of estimated ones."""
-    return [
-        claim if (minutes := cpu_minutes(claim, stored.get(claim.id))) is None else replace(claim, minutes=minutes)
-        for claim in claims
-    ]
-
-
-def seeds_missing(claim: Claim, result: Result | None) -> str:
-    """Return "2 of 3" if a claim's result lacks seeds, else ""; also "" if it has none at all."""
-    if result is None or not result.runs or claim.runs is None or not set(claim.runs.seeds) - set(result.seeds):
-        return ""
-    return f"{len(result.seeds)} of {len(claim.runs.seeds)}"
-
-
-def thinned(folders: Mapping[int, Path], tags: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return the curves of runs as columns "TAG SEED": means over so many iterations that few rows are left.
-
-    Args:
-        folders: the folder of each run by its seed.
-        tags: what to read from metrics.csv; a run without one of them gets no column for it.
-
-    Returns:
-        The columns; `iteration` is the last iteration of each mean, counted from 1. A cell is empty where a tag has no
-        value, as that of a validation in between.
-    """
-    curves = {}
-    for seed, folder in folders.items():
-        rows = read_metrics(folder / "metrics.csv")
-        for tag in tags:
-            steps, values = curve(rows, tag)
-            if steps:
-                curves[f"{tag} {seed}"] = (steps, values)
-    last = max((steps[-1] + 1 for steps, _ in curves.values()), default=0)
-    window = next(w for k in range(12) for w in (10**k, 2 * 10**k, 5 * 10**k) if last <= POINTS * w)
-    count = -(-last // window)
-    columns: dict[str, list[Any]] = {"iteration": [min((k + 1) * window, last) for k in range(count)]}
-    for name, (steps, values) in curves.items():
-        parts: list[list[float]] = [[] for _ in range(count)]
-        for step, value in zip(steps, values, strict=True):
-            parts[step // window].append(value)
-        columns[name] = [float(f"{statistics.fmean(part):.4g}") if part else "" for part in parts]
-    return columns
-
-
 def hash_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -274,15 +197,6 @@ def _data_folder(out: Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot make the folder {out / 'data'}: {error.strerror}", status=1) from error
     return out / "data"
-
-
-def _write_curves(path: Path, columns: dict[str, list[Any]], seeds: list[int]) -> None:
-    """Write curves; those of other seeds that the file has already are kept if they have the same iterations."""
-    if path.is_file():
-        earlier = read_csv(path)
-        if earlier.get("iteration") == [str(iteration) for iteration in columns["iteration"]]:
-            columns = earlier | columns
-    write_csv(path, {name: columns[name] for name in columns if name == "iteration" or int(name.split()[-1]) in seeds})
 
 
 def _write(data: Path, result: Result) -> None:

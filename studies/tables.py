@@ -26,7 +26,8 @@ import yaml
 from lightning_modules.errors import UserError, did_you_mean
 from studies.analysis import markdown_rows
 from studies.claims import Claim
-from studies.results import Result, command, seeds_missing
+from studies.results import Result, command
+from studies.verdicts import seeds_missing
 
 FILE = Path(__file__).with_name("tables.yaml")
 BENCHMARKS = Path(__file__).resolve().parents[1] / "docs" / "results" / "benchmarks"

@@ -10,8 +10,9 @@ import pytest
 from studies import figures
 from studies.claims import load
 from studies.page import BLOCK, drawn_figures, page, pages, rewritten
-from studies.results import PUBLISHED_FOLDER, command, hash_of, read_results, values_of, verdict
+from studies.results import PUBLISHED_FOLDER, command, hash_of, read_results
 from studies.tables import BENCHMARKS
+from studies.verdicts import values_of, verdict
 from tests.test_docs import anchors
 
 ROOT = Path(__file__).parents[1]

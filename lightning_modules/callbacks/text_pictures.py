@@ -34,9 +34,9 @@ def has_attention(network: nn.Module) -> bool:
 
 
 class TextPictures(Callback):
-    """Draw `attention.png` in the run's folder at the end of a training: one validation text of each of six classes.
+    """Draw `attention.png` in the run's folder at the end of a training: a text of each of six classes.
 
-    TensorBoard shows it among its images.
+    They are validation texts or, where there are none, training texts. TensorBoard shows it among its images.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -44,14 +44,13 @@ class TextPictures(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not hasattr(data, "read_words"):
             return
-        texts = data.read_words("val")
-        if not texts:
-            return
-        labels = [data.class_names[label] for label in data.examples("val", torch.arange(len(texts))).labels.tolist()]
+        split = "val" if data.read_words("val") else "train"
+        texts = data.read_words(split)
+        labels = [data.class_names[label] for label in data.examples(split, torch.arange(len(texts))).labels.tolist()]
         chosen = torch.tensor(choose(texts, labels))
         if not len(chosen):
             return
-        batch = data.transfer_batch_to_device(data.examples("val", chosen), pl_module.device, 0)
+        batch = data.transfer_batch_to_device(data.examples(split, chosen), pl_module.device, 0)
         predicted = evaluate(pl_module, batch)
         if not predicted["probability"].isfinite().all():  # the training has diverged
             return

@@ -47,6 +47,7 @@ def test_without_validation_texts_the_last_weights_are_tested(train: Train) -> N
     assert json.loads((run / "summary.json").read_text())["test/accuracy"] == 1
     assert (run / "last.ckpt").exists()
     assert not (run / "best.ckpt").exists()
+    assert (run / "attention.png").exists(), "of training texts"
     assert not any(tag.startswith("val/") for row in read_metrics(run / "metrics.csv") for tag in row)
 
 

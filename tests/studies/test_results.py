@@ -1,24 +1,14 @@
 """A results folder: what is stored of runs and analyses."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
 
 from lightning_modules.errors import UserError
-from studies.results import (
-    Result,
-    command,
-    cpu_minutes,
-    facts,
-    read_results,
-    store_analysis,
-    store_runs,
-    thinned,
-    values_of,
-    verdict,
-)
+from studies.results import command, facts, read_results, store_analysis, store_runs
+from studies.stored_curves import thinned
+from studies.verdicts import values_of, verdict
 from tests.studies.small_results import ENVIRONMENT, LSTM, SPECTRA, analysis_folder, run_folder
 
 OUT = Path("results")
@@ -56,19 +46,6 @@ def test_seeds_that_ran_elsewhere_are_kept(own_folder: Path) -> None:
     assert head == "iteration,train/accuracy 40,train/accuracy 42"
 
 
-def test_cpu_minutes_are_those_of_stored_runs() -> None:
-    def result(*seconds: float | None, quick: bool = False) -> Result:
-        runs = [{"seed": 40 + k, "summary": {"cpu_seconds": value}} for k, value in enumerate(seconds)]
-        return Result(LSTM.id, command(LSTM), runs, quick, {})
-
-    assert cpu_minutes(LSTM, result(60, 180)) == 4
-    assert cpu_minutes(LSTM, result(60)) == 2, "the other seed is taken to be as long"
-    assert cpu_minutes(LSTM, result(60, None)) == 2, "the other ran on a GPU"
-    assert [cpu_minutes(LSTM, each) for each in (None, result(None), result(60, quick=True))] == [None] * 3
-    analysed = Result(SPECTRA.id, command(SPECTRA), [{"seed": None, "summary": {"cpu_seconds": 3}}], False, {})
-    assert cpu_minutes(SPECTRA, analysed) == 0.05
-
-
 def test_a_quick_run_replaces_no_result(own_folder: Path) -> None:
     folders = {42: run_folder(own_folder / "42")}
     store_runs(OUT, LSTM, folders, quick=True)
@@ -90,37 +67,12 @@ def test_an_analysis_is_stored_with_its_files(own_folder: Path) -> None:
     assert (OUT / "data" / "spectra.md").read_text().startswith("| radius")
 
 
-def test_verdicts(own_folder: Path) -> None:
-    assert verdict(LSTM, None) == "not run"
-    for number, (accuracy, quick, expected) in enumerate(
-        [(1.0, False, "holds"), (0.99, False, "differs"), (1.0, True, "quick run")]
-    ):
-        folders = {seed: run_folder(own_folder / f"{number}" / str(seed), accuracy) for seed in (40, 42)}
-        store_runs(OUT / f"{number}", LSTM, folders, quick)
-        assert verdict(LSTM, read_results(OUT / f"{number}")[LSTM.id]) == expected
-
-
-def test_a_number_that_a_run_lacks_does_not_hold(own_folder: Path) -> None:
-    store_analysis(OUT, SPECTRA, analysis_folder(own_folder / "a"))
-    assert verdict(SPECTRA, read_results(OUT)["spectra"]) == "holds"
-    (own_folder / "a" / "summary.json").write_text(json.dumps({"ratio": None}))
-    store_analysis(OUT, SPECTRA, own_folder / "a")
-    assert verdict(SPECTRA, read_results(OUT)["spectra"]) == "differs"
-
-
 def test_held_out_numbers_come_from_the_last_validation(own_folder: Path) -> None:
     folder = run_folder(own_folder / "40", steps=2)
     (folder / "metrics.csv").write_text("step,train/accuracy,val/loss\n0,0.5,\n0,,3.0\n1,1.0,\n1,,2.0\n")
     assert facts(folder)["val/loss"] == 2
     columns = thinned({40: folder}, ("train/accuracy", "val/loss", "val/accuracy"))
     assert columns == {"iteration": [1, 2], "train/accuracy 40": [0.5, 1], "val/loss 40": [3, 2]}
-
-
-def test_thin_curves_have_few_rows(own_folder: Path) -> None:
-    columns = thinned({1: run_folder(own_folder / "1", steps=3000)}, ("train/accuracy",))
-    assert columns["iteration"][:2] == [10, 20]
-    assert columns["iteration"][-1] == 3000
-    assert len(columns["train/accuracy 1"]) == 300
 
 
 def test_damaged_files_are_one_line(own_folder: Path) -> None:
