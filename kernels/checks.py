@@ -141,6 +141,23 @@ def initial_states(layer: "RecurrentLayer", hx: Any, B: int, batched: bool) -> t
     return tuple(state.reshape(count, B, width) for state, width in zip(states, layer.state_widths, strict=True))
 
 
+def checked_weights(layer: "RecurrentLayer", suffix: str, device: torch.device) -> dict[str, Tensor]:
+    """Return the parameters of one layer and direction by their names in `shapes`; `suffix` is such as "_l0".
+
+    Raises:
+        RuntimeError: if one is not on a device.
+        ValueError: if they do not have one dtype.
+    """
+    weights, own = layer.weights(suffix), type(layer).__name__
+    first, dtype = layer._names[0] + suffix, weights[layer._names[0]].dtype
+    for name, weight in weights.items():
+        if weight.device != device:
+            raise RuntimeError(f"{own}: {name + suffix} is on {weight.device}, the input on {device}")
+        if weight.dtype != dtype:
+            raise ValueError(f"{own}: {name + suffix} is {weight.dtype} and {first} is {dtype}")
+    return weights
+
+
 def _check_rank(layer: "RecurrentLayer", tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:
     own, device = type(layer).__name__, layer._stored.device
     if tensor.dim() not in ranks:

@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from kernels.layer import RecurrentLayer
 from kernels.scripted.script import ForwardChunk, Starts, loop
+from kernels.stack import equations
 
 NO_RESETS = Starts([], []), None
 PART = 1000  # symbols of a text that are read at once
@@ -130,8 +131,8 @@ class Decoder:
         weights = {name: weight.detach() for name, weight in layer.weights(suffix).items()}
         recurrent: list[Any]
         if cell.scripted is None:
-            (equations, (weight_ih, bias)), factor = layer.equations(weights), 1.0
-            recurrent = [equations]
+            (step, (weight_ih, bias)), factor = equations(layer, weights), 1.0
+            recurrent = [step]
         else:
             names = (name.removesuffix("?") for name in cell.scripted.weights)
             tensors = dict(zip(names, cell.tensors(weights), strict=True))

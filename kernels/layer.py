@@ -1,4 +1,7 @@
-"""The base class of the recurrent layers: parameters, stacked layers, both directions, the choice of a backend.
+"""The base class of the recurrent layers: their parameters, and what a call does.
+
+A call reads its arguments (`arguments.py`, with the checks of `checks.py`), runs all layers and directions, each by the
+backend that the rules of `dispatch.py` choose (`stack.py`), and lays the results out as the caller does (`layout.py`).
 
 Parameter names, shapes, gate order and initial values are torch.nn's, so a `state_dict` loads strictly in both
 directions where the equations are the same.
@@ -7,23 +10,20 @@ Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, L layers
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
 from kernels import checks, dispatch
-from kernels.cell import Cell, Given
+from kernels.arguments import read_arguments
+from kernels.cell import Cell
 from kernels.dispatch import Backend, Case
 from kernels.dtypes import compute_dtype
-from kernels.layout import Layout, padding_after, reverse_resets, reverse_rows
-from kernels.reference import State, run_steps
+from kernels.reference import State
+from kernels.stack import run_layers
 from kernels.torch_attributes import TorchAttributes
-from kernels.zoneout import draw
 
 Output = Literal["sequence", "last"]
 Weights = dict[str, Tensor]
@@ -60,7 +60,6 @@ class RecurrentLayer(TorchAttributes):
             to run the cell.
     """
 
-    num_states: ClassVar[int] = 1
     has_projection: ClassVar[bool] = False  # whether `proj_size` may be set
     cell: Cell | None = None  # None for a layer that has only its equations
     cell_options: tuple[Any, ...] = ()  # what the cell's functions take beside tensors
@@ -169,37 +168,17 @@ class RecurrentLayer(TorchAttributes):
             ValueError: if a rank, dtype, length, `resets` or `output` is wrong; the message names it. Lengths on a GPU
                 are checked by an asynchronous device assert.
         """
-        if embedding is not None:
-            checks.check_ids(self, input, embedding)  # type: ignore[arg-type]
-            layout = Layout(input.dim() == 2, self.batch_first)  # type: ignore[union-attr]
-        elif isinstance(input, PackedSequence):
-            if lengths is not None:
-                raise ValueError("a PackedSequence has its own lengths; lengths= must be None")
-            if resets is not None:
-                raise ValueError("resets= cannot be combined with a PackedSequence; pass a padded tensor and lengths=")
-            checks.check_vectors(self, input.data, {2}, "a PackedSequence's data", "[rows, I]")
-            layout = Layout(packed=input)
-        else:
-            checks.check_vectors(self, input, {2, 3}, "input", "[T, I] or [T, B, I]")
-            layout = Layout(input.dim() == 3, self.batch_first)
         if output not in ("sequence", "last"):
             raise ValueError(f"output must be 'sequence' or 'last', got {output!r}")
-        inputs, lengths = layout.time_first(input, lengths)
-        T, B = inputs.shape[:2]
-        if lengths is not None:
-            lengths = checks.check_lengths(lengths, T, B, inputs.device)
-        if resets is not None:
-            resets = checks.check_resets(resets, layout.steps(T, B), inputs.device)
-            resets, _ = layout.time_first(resets, None)
-        state = layout.sort_states(checks.initial_states(self, hx, B, layout.batched))
-        sequence, final = self._run_layers(inputs, embedding, state, lengths, resets, output == "last")
+        layout, sequences, state = read_arguments(self, input, hx, lengths, resets, embedding)
+        outputs, final = run_layers(self, sequences, state, last=output == "last")
         final = layout.restore_states(final)
         result: Any
         if output == "last":  # a copy of the last layer's, both directions side by side
             h_n = final[0]
             result = torch.cat([h_n[-2], h_n[-1]], dim=-1) if self.bidirectional else h_n[-1].clone()
         else:
-            result = layout.restore_sequence(sequence, lengths)
+            result = layout.restore_sequence(outputs, sequences.lengths)
         return result, final[0] if self.num_states == 1 else final
 
     def forward_ids(
@@ -248,6 +227,15 @@ class RecurrentLayer(TorchAttributes):
         kind = "tokens" if tokens else "vectors"
         print(f"{type(self).__name__}, {T} steps of {B} rows, {kind}, {dtype} on {device}: {backend}, {reason}")
 
+    def choose(self, B: int, tokens: bool, ragged: bool, learning: bool, resets: bool = False) -> dispatch.Choice:
+        """Return what `explain` prints; `learning` says whether there will be a backward pass."""
+        dtype, device = compute_dtype(self._stored), str(self._stored.device)
+        case = Case(
+            cell=self._cell, tokens=tokens, ragged=ragged, resets=resets, learning=learning,
+            recompute=self.recompute, B=B, H=self.hidden_size, dtype=dtype, device=device,
+        )  # fmt: skip
+        return dispatch.choose(self.backend, case)
+
     def result_dtype(self, given: torch.dtype) -> torch.dtype:
         """Return the dtype of the results for vectors of a dtype: under autocast what torch.nn's layer returns."""
         return compute_dtype(self._stored)
@@ -259,28 +247,6 @@ class RecurrentLayer(TorchAttributes):
     def weights(self, suffix: str) -> Weights:
         """Return the parameters of one layer and direction by their names in `shapes`; `suffix` is such as "_l0"."""
         return {name: getattr(self, name + suffix) for name in self._names}
-
-    def equations(self, weights: Weights) -> tuple[Callable[[Tensor, State], State], tuple[Tensor, Tensor | None]]:
-        """Return the equations of one layer and direction: step(projected, state) returns the states after a step.
-
-        The second result is weight and bias of the input projection, [G, I] and [G] or None.
-        """
-        if self.cell is not None:
-            (weight_ih, weight_hh, bias, *others), equations = self.cell.tensors(weights), self.cell.step
-            assert equations is not None
-            arguments = (weight_hh, *others, *self.cell_options)
-            return lambda projected, state: equations(projected, state, *arguments), (weight_ih, bias)
-
-        def step(projected: Tensor, state: State) -> State:
-            states = self.step(weights, projected, state)
-            if not isinstance(states, tuple) or len(states) != self.num_states:
-                got = f"{len(states)} of them" if isinstance(states, tuple) else type(states).__name__
-                raise TypeError(
-                    f"{type(self).__name__}.step must return a tuple of {self.num_states} state(s), got {got}"
-                )
-            return states
-
-        return step, (weights["weight_ih"], weights.get("bias_ih"))
 
     @property
     def state_widths(self) -> tuple[int, ...]:
@@ -298,132 +264,6 @@ class RecurrentLayer(TorchAttributes):
         """A parameter as it is stored, for its device and dtype; reading a parametrised one would compute it."""
         own = self._parameters.get("weight_ih_l0")
         return next(self.parameters()) if own is None else own
-
-    def extra_repr(self) -> str:
-        """Return the arguments that differ from the defaults."""
-        defaults = {
-            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
-            "backend": "auto", "recompute": False, "zoneout": (0.0,) * self.num_states,
-        }  # fmt: skip
-        words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
-        return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
-
-    def choose(self, B: int, tokens: bool, ragged: bool, learning: bool, resets: bool = False) -> dispatch.Choice:
-        """Return the backend that would run the first layer now, and why.
-
-        Args:
-            B: number of sequences.
-            tokens: whether the input is tokens, for `forward_ids`.
-            ragged: whether rows have lengths of their own.
-            learning: whether there will be a backward pass.
-            resets: whether rows start anew inside the sequence.
-        """
-        dtype, device = compute_dtype(self._stored), str(self._stored.device)
-        case = Case(
-            cell=self._cell, tokens=tokens, ragged=ragged, resets=resets, learning=learning,
-            recompute=self.recompute, B=B, H=self.hidden_size, dtype=dtype, device=device,
-        )  # fmt: skip
-        return dispatch.choose(self.backend, case)
-
-    def _run_layers(
-        self,
-        inputs: Tensor,
-        embedding: Tensor | None,
-        state: State,
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        last: bool,
-    ) -> tuple[Tensor, State]:
-        """Run all layers and directions: inputs [T, B, …], states [L·D, B, H] in; outputs [T, B, D·H], states out."""
-        D = 2 if self.bidirectional else 1
-        padding = padding_after(lengths, inputs.shape[0])
-        # Nothing may depend on what comes after the end of a row: vectors become 0, tokens the first one of the row.
-        # A NaN there would reach the gradients, since 0 · NaN is NaN.
-        if padding is not None and embedding is None:
-            inputs = inputs.masked_fill(padding, 0)
-        elif padding is not None:
-            inputs = torch.where(padding[..., 0], inputs[:1], inputs)
-        starting: Sequence[Tensor | None] = [None] * D
-        if resets is not None:
-            resets = resets if padding is None else resets & ~padding[..., 0]
-            starting = [resets] if D == 1 else [resets, reverse_resets(resets, lengths)]
-        dtype = self.result_dtype(inputs.dtype if embedding is None else embedding.dtype)
-        state_dtypes = self.state_dtypes(dtype)
-        finals: list[State] = []
-        for k in range(self.num_layers):
-            top, outputs = k == self.num_layers - 1, []
-            for direction in range(D):
-                index = k * D + direction
-                weights = self._checked_weights(self._suffixes[index], inputs.device)
-                given = reverse_rows(inputs, lengths) if direction == 1 else inputs
-                own = tuple(value[index] for value in state)
-                arguments = (weights, given, embedding, own, lengths, starting[direction], last and top)
-                sequence, *final = self._run(*arguments)
-                finals.append(tuple(map(Tensor.to, final, state_dtypes)))
-                if not (last and top):
-                    sequence = sequence.to(dtype)
-                    sequence = sequence if padding is None else sequence.masked_fill(padding, 0)
-                    outputs.append(reverse_rows(sequence, lengths) if direction == 1 else sequence)
-            if outputs:
-                inputs, embedding = outputs[0] if D == 1 else torch.cat(outputs, dim=2), None
-            if not top:
-                inputs = dropout(inputs, self.dropout, self.training)
-        if len(finals) == 1:
-            return inputs, tuple(value[None] for value in finals[0])
-        return inputs, tuple(torch.stack(values) for values in zip(*finals, strict=True))
-
-    def _run(
-        self,
-        weights: Weights,
-        inputs: Tensor,
-        embedding: Tensor | None,
-        state: State,
-        lengths: Tensor | None,
-        resets: Tensor | None,
-        last: bool,
-    ) -> State:
-        """Return all states [T, B, H], which may be empty with `last`, and the last valid state(s) [B, H]."""
-        tensors = (inputs, embedding, *weights.values(), *state)
-        tracing = torch.jit.is_tracing()  # a trace may be differentiated when it runs
-        wanted = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-        learning, cell = wanted or tracing, self._cell
-        backend, _ = self.choose(
-            inputs.shape[1], tokens=embedding is not None, ragged=lengths is not None, learning=learning,
-            resets=resets is not None,
-        )  # fmt: skip
-        zoneout: tuple[Tensor, ...] = ()
-        if any(self.zoneout):
-            if self.training and dispatch.exporting_to_onnx():
-                raise ValueError("zoneout in training cannot be exported to ONNX; call eval() on the layer first")
-            T = inputs.shape[0]  # len() would fix it in an exported program
-            zoneout = tuple(draw(p, self.training, T, before) for p, before in zip(self.zoneout, state, strict=True))
-        if backend == "reference":
-            if dispatch.exporting_to_onnx():  # without gradients, for which torch's scan fails to keep free sizes
-                weights = {name: weight.detach() for name, weight in weights.items()}
-                embedding = None if embedding is None else embedding.detach()
-                inputs, state = inputs.detach(), tuple(value.detach() for value in state)
-            step, projection = self.equations(weights)
-            return run_steps(step, inputs, embedding, projection, state, lengths, resets, zoneout)
-        keep = learning and not self.recompute
-        given = Given(
-            inputs, embedding, cell.tensors(weights), state, lengths, resets, options=self.cell_options, keep=keep,
-            last_only=last, zoneout=zoneout,
-        )  # fmt: skip
-        # Under autograd a trace would record a Python function instead of the operator.
-        bare = tracing and backend in ("torchscript", "triton")
-        with torch.no_grad() if bare else nullcontext():
-            return cell.implementation(backend)(given)[: 1 + self.num_states]
-
-    def _checked_weights(self, suffix: str, device: torch.device) -> Weights:
-        """Return the parameters of one layer and direction, which must have one dtype and be on one device."""
-        weights, own = self.weights(suffix), type(self).__name__
-        first, dtype = self._names[0] + suffix, weights[self._names[0]].dtype
-        for name, weight in weights.items():
-            if weight.device != device:
-                raise RuntimeError(f"{own}: {name + suffix} is on {weight.device}, the input on {device}")
-            if weight.dtype != dtype:
-                raise ValueError(f"{own}: {name + suffix} is {weight.dtype} and {first} is {dtype}")
-        return weights
 
 
 def gate_shapes(I: int, H: int, gates: int, bias: bool) -> Shapes:

@@ -13,6 +13,7 @@ class TorchAttributes(nn.Module):
     """
 
     torch_layer: ClassVar[type[nn.RNNBase] | None] = None  # torch.nn's layer with the same equations
+    num_states: ClassVar[int] = 1
     proj_size: int  # width of the projected state, 0 for no projection
     _names: list[str]  # parameters of one layer and direction
     _suffixes: list[str]  # one for each layer and direction
@@ -41,6 +42,15 @@ class TorchAttributes(nn.Module):
 
     def flatten_parameters(self) -> None:
         """Do nothing: there is no flat buffer of weights here."""
+
+    def extra_repr(self) -> str:
+        """Return the arguments that differ from the defaults."""
+        defaults = {
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
+            "backend": "auto", "recompute": False, "zoneout": (0.0,) * self.num_states,
+        }  # fmt: skip
+        words = [f"{name}={getattr(self, name)!r}" for name, usual in defaults.items() if getattr(self, name) != usual]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *words])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or copied layer; one from before `proj_size` and `zoneout` has none."""

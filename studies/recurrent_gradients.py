@@ -24,6 +24,7 @@ from datamodules.step_stream import step_generator
 from datamodules.toy_tasks import BinaryPalindrome
 from kernels import LSTM, RNN, PeepholeLSTM, RecurrentLayer
 from kernels.reference import project
+from kernels.stack import equations
 from lightning_modules.callbacks.colours import COLOURS, LINES
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
@@ -79,7 +80,7 @@ def gradient_norms(network: RecurrentClassifier, tokens: Tensor, labels: Tensor)
         labels: their classes [B].
     """
     layer = layer_of(network)
-    step, projection = layer.equations(layer.weights("_l0"))
+    step, projection = equations(layer, layer.weights("_l0"))
     zeros = network.head.weight.new_zeros(len(tokens), layer.hidden_size, requires_grad=True)
     state, steps = (zeros,) * layer.num_states, []
     with torch.enable_grad():
