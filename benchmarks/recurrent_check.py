@@ -12,6 +12,7 @@ for ever: give it a time limit. Returns 1 if something was wrong, 2 if nothing c
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,12 +29,14 @@ from kernels.triton import available
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     **recurrent_cases.CELLS,
     "slstm": lambda I, H, **options: SLSTM(I, H, num_heads=1 if H % 4 else 4, **options),
+    **{f"{name}_zoneout": partial(recurrent_cases.CELLS[name], zoneout=0.3) for name in ("lstm", "gru", "rnn")},
 }
 TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
 STEPS = 4  # of those that are timed
 REPEATS = 20
 OTHER_FUNCTION = {
     "rnn": {"nonlinearity": "relu"},
+    "rnn_zoneout": {"nonlinearity": "relu"},
     "peephole_full": {"candidate": "tanh"},
     "peephole_diagonal": {"candidate": "sigmoid"},
     "slstm": {"forget_gate": "exp"},
@@ -51,6 +54,7 @@ class Check(NamedTuple):
         options: further ones of the layer.
         repeats: runs that must give the same, to the bit.
         resets: whether rows start anew inside the sequence.
+        evaluation: whether the layer is evaluated, so that zoneout takes its expectation.
     """
 
     shape: Shape
@@ -60,6 +64,7 @@ class Check(NamedTuple):
     options: dict[str, Any] | None = None
     repeats: int = 0
     resets: bool = False
+    evaluation: bool = False
 
 
 SMALL = (
@@ -76,6 +81,7 @@ def checks(cell: str) -> tuple[Check, ...]:
     other: dict[str, Any] | None = OTHER_FUNCTION.get(cell)
     return (
         *SMALL,
+        *([SMALL[-1]._replace(evaluation=True)] if cell.endswith("zoneout") else []),
         Check(Shape(1, 1, 4, 16, True), states=True),
         Check(Shape(40, 6, 8, 200, True), ragged=True, states=True, options=other),
         Check(Shape(9, 5, 8, 37, False), ragged=True, states=True, options=both_ways),
@@ -104,6 +110,7 @@ class Problem:
         (B, T, I, H, tokens), self.check = check.shape, check
         self.dtype = LOW.get(precision, torch.float32) if device == "cuda" else torch.float32
         self.layer = CELLS[cell](I, H, device=device, **check.options or {}).to(self.dtype)
+        self.layer.train(not check.evaluation)
         D = self.layer.num_layers * (2 if self.layer.bidirectional else 1)
         self.ids = torch.randint(0, 3, (T, B), device=device)
         self.inputs = torch.randn(*((3, I) if tokens else (T, B, I)), device=device).to(self.dtype)
@@ -120,6 +127,7 @@ class Problem:
         given: Any = (states[0] if len(states) == 1 else tuple(states)) if check.states else None
         output: Literal["last", "sequence"] = "last" if check.last else "sequence"
         parts: dict[str, Any] = {"lengths": self.lengths, "resets": self.resets, "output": output}
+        torch.manual_seed(2)  # of zoneout
         with forced(backend):
             if check.shape.tokens:
                 out, final = layer.forward_ids(self.ids, leaf, given, **parts)
@@ -170,7 +178,7 @@ def main() -> int:
             fine, found = False, fault_of(failure)
         good &= fine
         what = [f"{name} {value}" for name, value in zip("BTIH", check.shape, strict=False)]
-        what += [word for word in ("ragged", "resets", "states", "last") if getattr(check, word)]
+        what += [word for word in ("ragged", "resets", "evaluation", "states", "last") if getattr(check, word)]
         what += ["tokens"] * check.shape.tokens + [f"{name}={value}" for name, value in (check.options or {}).items()]
         print(
             f"{'ok' if fine else 'WRONG'}: {options.cell}, {options.precision}, {', '.join(what)}: {found}", flush=True

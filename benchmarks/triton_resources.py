@@ -38,6 +38,9 @@ LAYERS: dict[str, Callable[..., RecurrentLayer]] = {
     "peephole": PeepholeLSTM,
     "slstm": SLSTM,
     "slstm_exp": functools.partial(SLSTM, forget_gate="exp"),
+    "lstm_zoneout": functools.partial(LSTM, zoneout=0.1),
+    "gru_zoneout": functools.partial(GRU, zoneout=0.1),
+    "rnn_zoneout": functools.partial(RNN, zoneout=0.1),
     "diagonal": functools.partial(PeepholeLSTM, peephole="diagonal"),
 }
 DEVICES = {80: plan.Device(108, 163 << 10), 86: plan.Device(82, 99 << 10), 90: plan.Device(132, 227 << 10)}

@@ -44,7 +44,7 @@ class Cell(NamedTuple):
             `projected` is W x + b [B, G] and `weights` begin with the recurrent one; returns the states after it.
         scripted: the TorchScript loops.
         native: torch's own operator, where torch has the same equations.
-        triton: the GPU kernels; the function imports triton when it is called.
+        triton: the GPU kernels; the function imports triton when it is called. Of a cell with `zoneout` they have it.
         triton_checked: whether these have run on a GPU; "auto" takes no others.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
         onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
@@ -65,9 +65,11 @@ class Cell(NamedTuple):
     zoneout: "ScriptedCell | None" = None
 
     def with_zoneout(self) -> "Cell":
-        """Return the cell with zoneout, which neither torch's own operators nor the GPU kernels have."""
-        name = f"{self.name} with zoneout"
-        return self._replace(name=name, scripted=self.zoneout, native=None, triton=None, onednn=False, onnx=False)
+        """Return the cell with zoneout, which torch's own operators lack, and no GPU has run the kernels with."""
+        return self._replace(
+            name=f"{self.name} with zoneout", scripted=self.zoneout, native=None, triton_checked=False, onednn=False,
+            onnx=False,
+        )  # fmt: skip
 
     def implementation(self, backend: str) -> Implementation:
         """Return the function of a backend that the cell has."""

@@ -139,9 +139,8 @@ def _remarks(backend: str, case: Case) -> str:
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
     if case.cuda and not _kernels_have_run(case) and case.cell.triton is not None:
-        checked = case.cell.triton_checked
-        what = "have not run on a GPU with resets" if checked else "of this cell have not run on a GPU"
-        remark = f"; the Triton kernels {what}; backend='triton' asks for them"
+        lacking = "with resets" if case.cell.triton_checked else f"for this cell, {case.cell.name}"
+        remark = f"; the Triton kernels have not run on a GPU {lacking}; backend='triton' asks for them"
     elif case.cuda and case.cell.triton is not None:
         remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")

@@ -77,6 +77,14 @@ def kernel_resets(resets: Tensor | None) -> Tensor | None:
     return None if resets is None else pad(resets.to(torch.int8), (0, 0, 0, 1))
 
 
+def kernel_zoneout(stays: Tensor) -> Tensor:
+    """Return how much of a state stays [T, B, H], as `zoneout.draw` returns it, as the time loops take it.
+
+    That is a mask as it is, and a probability, of which every element is the same, in float32 [1].
+    """
+    return stays if stays.dtype == torch.uint8 else stays[0, 0, :1].float()
+
+
 def add_recurrent(gates: Tensor, before: Tensor, weight: Tensor) -> None:
     """Add W s(t − 1) to the gates [T, B, G] of all steps; `before` [T, B, H] are these states, W is [G, H]."""
     gates.view(-1, len(weight)).addmm_(before.flatten(0, 1), weight.T)

@@ -12,6 +12,7 @@ from kernels.triton.bulk import (
     first_product,
     input_gradients,
     kernel_resets,
+    kernel_zoneout,
     last_gradient,
     project,
     project_all,
@@ -83,8 +84,7 @@ class TritonCell(FusedCell):
         if plan.programs > 1 and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
             factor_states = weight.new_empty(T + 1, B, H)
             factor_states[0] = round_to_tf32(initial[0]) if plan.precision == "tf32" else initial[0]
-        ends = tensors["lengths"], kernel_resets(tensors["resets"])
-        arguments = (weight, factor_states, *projection, self.vectors(tensors), *ends, initial)
+        arguments = (weight, factor_states, *projection, self.vectors(tensors), *self._marks(tensors), initial)
         launch(
             forward_kernel, plan, T, B, arguments, (states,), STEP=self.equations.forward, GATES=self.equations.gates,
             OPTION=self.equations.option in options.values(), FACTORS=self.equations.factors(H, reverse=False),
@@ -133,15 +133,19 @@ class TritonCell(FusedCell):
             weight = round_to_tf32(weight)
         added = tuple(grad for grad in grad_outputs if grad is not None)
         initial = tuple(tensors[name] for name in self.states[-self.states_read :])
-        ends = tensors["lengths"], kernel_resets(tensors["resets"])
         launch(
             backward_kernel, plan, T, B,
-            (weight, *gates, self.vectors(tensors), *ends, initial, states, added),
+            (weight, *gates, self.vectors(tensors), *self._marks(tensors), initial, states, added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
             DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
             GRAD_GATES=self.equations.grad_gates, OPTION=self.equations.option in options.values(),
             FACTORS=self.equations.factors(H, reverse=True),
         )  # fmt: skip
+
+    def _marks(self, tensors: Named) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, ...]]:
+        """Return lengths, resets and zoneout as the time loops take them."""
+        zoneout = tuple(kernel_zoneout(tensors[name]) for name in self.zoneout_names())
+        return tensors["lengths"], kernel_resets(tensors["resets"]), zoneout
 
     def _plan(self, weight: Tensor, B: int, reverse: bool) -> Plan:
         recurrent, size = self.equations.recurrent, weight_bytes(weight.dtype)

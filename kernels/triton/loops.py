@@ -3,7 +3,7 @@
 A program computes its part of the states for all steps. It reads the parts of the other programs of its group from
 memory, after all have written them; see plan.py. A row whose sequence has ended keeps its states; going back, it passes
 their gradients on unchanged. A row that starts anew enters a step with states of zero; going back, their gradients end
-there.
+there. With zoneout a part of each state stays as it was; going back, its gradient skips the step.
 
 Legend: B batch, T time, H hidden, V vocabulary.
 """
@@ -35,9 +35,9 @@ RUNS = ["B", "first_step", "end_step", "first_tile"]
 @triton.jit(do_not_specialize=RUNS)
 def forward_kernel(
     weight: tl.tensor, factor_states: tl.tensor, projected: tl.tensor, tokens: tl.tensor, vectors: tl.tuple,
-    lengths: tl.tensor, resets: tl.tensor, initial: tl.tuple, states: tl.tuple, counters: tl.tensor, B: tl.tensor,
-    first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, STEP: tl.constexpr, GATES: tl.constexpr,
-    OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
+    lengths: tl.tensor, resets: tl.tensor, zoneout: tl.tuple, initial: tl.tuple, states: tl.tuple, counters: tl.tensor,
+    B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor, STEP: tl.constexpr,
+    GATES: tl.constexpr, OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the states of some steps.
 
@@ -49,6 +49,8 @@ def forward_kernel(
         vectors: further parameters [H] of the cell.
         lengths: valid steps of each row [B] or None.
         resets: 1 where a row starts anew at a step, else 0 [T + 1, B], or None; no row does so at step T.
+        zoneout: for each state 1 where a unit stays as it was, else 0, uint8 [T, B, H], or the part of all units that
+            stays, float32 [1]; empty without zoneout.
         initial: states before step 0 [B, H].
         states: states of all steps [T, B, H], written. The first one is multiplied by the recurrent weight.
         counters: one for each group, zeros; each has a cache line of its own.
@@ -76,6 +78,7 @@ def forward_kernel(
         if tokens is not None:
             row = tl.load(tokens + row, mask=at.rows < B, other=0).to(tl.int64)
         x = load_gates(projected, row, at, GATES, plan)
+        stays = load_zoneout(zoneout, t, at)
         wait(at, t - first_step, plan)
         h = factor_states + t * at.step if factor_states is not None else before(initial[0], states[0], t, at)
         fresh = load_fresh(resets, t, at)
@@ -87,7 +90,7 @@ def forward_kernel(
             product = product if fresh is None else tl.where(fresh, 0.0, product)
             recurrent = recurrent + split_gates(product, FACTORS[k].outer, plan)
         x = [value.to(tl.float32) for value in x]  # after the wait, so that it does not delay the wait
-        new = STEP(x, recurrent, state, parameters, OPTION)
+        new = mix(STEP(x, recurrent, state, parameters, OPTION), state, stays)
         state = freeze(new, state, t < length if lengths is not None else None)
         tl.store(states[0] + t * at.step + at.own, state[0], mask=at.mask)
         if factor_states is not None:
@@ -100,10 +103,10 @@ def forward_kernel(
 @triton.jit(do_not_specialize=RUNS)
 def backward_kernel(
     weight: tl.tensor, gates: tl.tensor, extra: tl.tensor, vectors: tl.tuple, lengths: tl.tensor, resets: tl.tensor,
-    initial: tl.tuple, states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor, grad_states: tl.tuple,
-    counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor, first_tile: tl.tensor,
-    ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr, GRAD_GATES: tl.constexpr,
-    OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
+    zoneout: tl.tuple, initial: tl.tuple, states: tl.tuple, grad_outputs: tl.tuple, grad_gates: tl.tensor,
+    grad_states: tl.tuple, counters: tl.tensor, B: tl.tensor, first_step: tl.tensor, end_step: tl.tensor,
+    first_tile: tl.tensor, ACTIVATE: tl.constexpr, DIFFERENTIATE: tl.constexpr, GATES: tl.constexpr,
+    GRAD_GATES: tl.constexpr, OPTION: tl.constexpr, FACTORS: tl.constexpr, plan: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill the gradients of the gates, from the last step to the first.
 
@@ -117,7 +120,8 @@ def backward_kernel(
         grad_gates: gradients of the gates [T + 1, B, GRAD_GATES * H], written; those of step T are 0.
         grad_states: gradients of the states [B, H] after the last step. They become those before the first one, except
             for its recurrent product.
-        ACTIVATE: function(gates, states before, states after, vectors, OPTION) returns what DIFFERENTIATE needs.
+        ACTIVATE: function(gates, states before, states after, vectors, OPTION) returns what DIFFERENTIATE needs. With
+            zoneout the states after a step are mixed; a cell that needs the new ones computes them from the gates.
         DIFFERENTIATE: function(these values, gradients of the states, vectors, OPTION) returns the gradients of the
             gates, and of the states before the step without the recurrent product.
     """
@@ -139,6 +143,7 @@ def backward_kernel(
         for k in tl.static_range(len(states)):
             state = state + (load(before(initial[k], states[k], t, at) + at.own, at.mask),)
         fresh, fresh_after = load_fresh(resets, t, at), load_fresh(resets, t + 1, at)
+        stays = load_zoneout(zoneout, t, at)
         grad = grads[0]
         for k in tl.static_range(len(grad_outputs)):
             grad += load_float32(grad_outputs[k] + t * at.step + at.own, at.mask)
@@ -152,7 +157,9 @@ def backward_kernel(
         all_grads: tl.tuple = (grad,)
         for k in tl.static_range(1, len(grad_states)):
             all_grads = all_grads + (grads[k],)
-        gate_grads, new = DIFFERENTIATE(values, all_grads, parameters, OPTION)
+        staying, rest = divide(all_grads, stays)
+        gate_grads, new = DIFFERENTIATE(values, rest, parameters, OPTION)
+        new = add(new, staying)
         running = t < length if lengths is not None else None
         grads = clear(freeze(new, all_grads, running), fresh)
         for gate in tl.static_range(len(gate_grads)):
@@ -188,3 +195,52 @@ def freeze(new: tl.tuple, old: tl.tuple, running: tl.tensor) -> tl.tuple:
         value = new[k].to(old[k].dtype)
         kept = kept + (value if running is None else tl.where(running, value, old[k]),)
     return kept
+
+
+@triton.jit
+def load_zoneout(zoneout: tl.tuple, t: tl.tensor, at: Place) -> tl.tuple:
+    """Return how much of the program's part of each state stays as it was at step t; nothing without zoneout."""
+    stays: tl.tuple = ()
+    for k in tl.static_range(len(zoneout)):
+        if zoneout[k].dtype.element_ty == tl.uint8:
+            stays = stays + (tl.load(zoneout[k] + t * at.step + at.own, mask=at.mask, other=0),)
+        else:
+            stays = stays + (tl.load(zoneout[k]),)
+    return stays
+
+
+@triton.jit
+def mix(new: tl.tuple, old: tl.tuple, stays: tl.tuple) -> tl.tuple:
+    """Return the states after a step with zoneout, stays ⊙ old + (1 − stays) ⊙ new; without it the new ones."""
+    mixed: tl.tuple = ()
+    for k in tl.static_range(len(new)):
+        value = new[k]
+        if len(stays) > 0:
+            stay = stays[k].to(tl.float32)
+            value = value * (1.0 - stay) + old[k] * stay
+        mixed = mixed + (value,)
+    return mixed
+
+
+@triton.jit
+def divide(grads: tl.tuple, stays: tl.tuple) -> tl.tuple:
+    """Return the parts of the gradients after a step that skip it, and the rest, of the new states; (), all without."""
+    staying: tl.tuple = ()
+    rest: tl.tuple = ()
+    for k in tl.static_range(len(grads)):
+        if len(stays) > 0:
+            part = grads[k] * stays[k].to(tl.float32)
+            staying = staying + (part,)
+            rest = rest + (grads[k] - part,)
+        else:
+            rest = rest + (grads[k],)
+    return staying, rest
+
+
+@triton.jit
+def add(values: tl.tuple, parts: tl.tuple) -> tl.tuple:
+    """Return values with parts added, if there are any."""
+    total: tl.tuple = ()
+    for k in tl.static_range(len(values)):
+        total = total + (values[k] if len(parts) == 0 else values[k] + parts[k],)
+    return total

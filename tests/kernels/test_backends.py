@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def loops_and_cells(
     quick: list[tuple],
     slow: list[tuple],
     quick_cells: tuple[str, ...] = ("rnn_tanh", "gru", "lstm", "peephole_full", "peephole_diagonal"),
+    cells: Iterable[str] = CELLS,
 ) -> pytest.MarkDecorator:
     """Return the mark for every cell in the scripted and the Triton backend, and values for further arguments.
 
@@ -58,10 +59,12 @@ def loops_and_cells(
         quick: for the Triton backend.
         slow: for the Triton backend, with all cells.
         quick_cells: with which the quick ones are not slow; the others are the same cells with another function.
+        cells: all of them.
     """
-    cases = [of_cell(cell, "torchscript", cell, *values) for cell in CELLS for values in scripted]
-    cases += [triton(cell, *values, slow=cell not in quick_cells) for cell in TRITON for values in quick]
-    cases += [triton(cell, *values, slow=True) for cell in TRITON for values in slow]
+    cases = [of_cell(cell, "torchscript", cell, *values) for cell in cells for values in scripted]
+    with_kernels = [cell for cell in cells if cell in TRITON]
+    cases += [triton(cell, *values, slow=cell not in quick_cells) for cell in with_kernels for values in quick]
+    cases += [triton(cell, *values, slow=True) for cell in with_kernels for values in slow]
     return pytest.mark.parametrize(f"backend, cell, {names}", cases)
 
 

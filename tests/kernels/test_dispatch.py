@@ -116,7 +116,9 @@ def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytes
     assert choose("auto", case._replace(cell=SLSTM_CELL._replace(triton_checked=True))).backend == "triton"
     backend, reason = choose("auto", case)
     assert backend == "torchscript"
-    assert reason.endswith("the Triton kernels of this cell have not run on a GPU; backend='triton' asks for them")
+    assert reason.endswith(
+        "the Triton kernels have not run on a GPU for this cell, slstm; backend='triton' asks for them"
+    )
 
 
 def test_unknown_backends_are_listed() -> None:

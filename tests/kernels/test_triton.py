@@ -26,6 +26,8 @@ CASE = Case(
     B=256, H=256, dtype=torch.float32, device="cuda",
 )  # fmt: skip
 H100 = plan.Device(processors=132, memory=227 << 10)
+CHECKED_ON_GPUS = ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "slstm"]
+CHECKED_ON_GPUS += ["lstm_zoneout", "gru_zoneout", "rnn_zoneout"]
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
 
 
@@ -371,14 +373,14 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int, resets: list[
     result = subprocess.run([sys.executable, *words, *resets], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
-        len(result.stdout.splitlines()) == 2 + (7 * 2 + 2) * 4 * 3
+        len(result.stdout.splitlines()) == 2 + (10 * 2 + 2) * 4 * 3
     )  # the full peephole has two more for its output gate
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "slstm"])
+@pytest.mark.parametrize("cell", CHECKED_ON_GPUS)
 def test_equals_float64_on_a_gpu(cell: str, precision: str) -> None:
     """In a process with a time limit, because programs that fail to meet wait forever."""
     root = Path(kernels.__path__[0]).parent

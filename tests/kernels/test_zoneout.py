@@ -1,21 +1,26 @@
 """Zoneout: torch.nn's cells in a loop as its oracle, and every backend against the reference."""
 
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, as_torch, forced
+from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, as_torch, choose, forced
 from kernels.decode import Decoder
 from kernels.layer import RecurrentLayer
 from kernels.scripted import chunks
+from kernels.triton import available, plan
 from kernels.zoneout import draw
 from tests.kernels.all_cells import CELLS
-from tests.kernels.test_backends import assert_equal, results
+from tests.kernels.test_backends import DTYPES, assert_equal, loops_and_cells, results, triton
+from tests.kernels.test_dispatch import CASE
 
 ZONEOUT = {"rnn_tanh": 0.3, "rnn_relu": 0.3, "gru": 0.3, "lstm": (0.2, 0.4), "layer_norm_lstm": (0.4, 0.2)}
 every_cell = pytest.mark.parametrize("cell", ZONEOUT)
+every_backend = partial(loops_and_cells, quick_cells=("rnn_tanh", "gru", "lstm"), cells=ZONEOUT)
+COMBINATIONS = list(product([True, False], repeat=3))
 
 
 def make(cell: str, *sizes: int, **options: object) -> RecurrentLayer:
@@ -23,32 +28,46 @@ def make(cell: str, *sizes: int, **options: object) -> RecurrentLayer:
     return CELLS[cell](*sizes, **{"dtype": torch.float64, "zoneout": ZONEOUT[cell], **options})
 
 
-def both(layer: RecurrentLayer, *arguments: object, **options: object) -> list[dict[str, Tensor]]:
-    """Return the results and gradients of the reference and of the loops, with equal random numbers."""
-    found = []
-    for backend in ("reference", "torchscript"):
+def compare(
+    backend: str, cell: str, T: int, H: int, training: bool, resets: bool, tokens: bool, **options: object
+) -> None:
+    """Compare results and gradients with the reference's, with equal random numbers."""
+    dtype, found = DTYPES[backend], []
+    layer = make(cell, 2, H, dtype=dtype, **options).train(training)
+    states = [torch.randn(len(layer._suffixes), 3, H, dtype=dtype) for _ in range(layer.num_states)]
+    inputs = torch.randint(0, 5, (T, 3)) if tokens else torch.randn(T, 3, 2, dtype=dtype)
+    embedding = torch.randn(5, 2, dtype=dtype) if tokens else None
+    lengths, marks = torch.tensor([T, 2, T - 1]), torch.rand(T, 3) < 0.4 if resets else None
+    for each in (backend, "reference"):
         torch.manual_seed(1)
-        with forced(backend):
-            found.append(results(layer, *arguments, **options))
-    return found
+        with forced(each):
+            found.append(results(layer, inputs, embedding, states, lengths, resets=marks))
+    assert_equal(*found, 1e-11 if dtype == torch.float64 else 2e-4)
 
 
-@every_cell
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("resets", [True, False], ids=["resets", "whole"])
-@pytest.mark.parametrize("tokens", [True, False], ids=["tokens", "vectors"])
+@every_backend(
+    "training, resets, tokens",
+    COMBINATIONS,
+    quick=[(True, True, True), (False, True, True)],
+    slow=[values for values in COMBINATIONS if values[1:] != (True, True)],
+)
 def test_equals_reference(
-    cell: str, training: bool, resets: bool, tokens: bool, monkeypatch: pytest.MonkeyPatch
+    backend: str, cell: str, training: bool, resets: bool, tokens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 7)  # two steps of three rows
-    for recompute in (False, True):
-        layer = make(cell, 2, 4, num_layers=2, bidirectional=True, recompute=recompute).train(training)
-        states = [torch.randn(4, 3, 4, dtype=torch.float64) for _ in range(layer.num_states)]
-        inputs = torch.randint(0, 5, (5, 3)) if tokens else torch.randn(5, 3, 2, dtype=torch.float64)
-        embedding = torch.randn(5, 2, dtype=torch.float64) if tokens else None
-        lengths, marks = torch.tensor([5, 2, 4]), torch.rand(5, 3) < 0.4 if resets else None
-        expected, actual = both(layer, inputs, embedding, states, lengths, resets=marks)
-        assert_equal(actual, expected, 1e-11)
+    for recompute in (False, True) if backend == "torchscript" else (True,):
+        options = {"num_layers": 2, "bidirectional": True, "recompute": recompute}
+        compare(backend, cell, 5, 4, training, resets, tokens, **options)
+
+
+@every_backend("held", [], quick=[(8 << 10,)], slow=[(0,)])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_groups_of_programs_and_streamed_weights(
+    backend: str, cell: str, held: int, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RESIDENT_BYTES": held, "STREAMED_BLOCK_H": 16, "STREAMED_BLOCK_K": 16}.items():
+        monkeypatch.setattr(plan, name, value)
+    compare(backend, cell, 3, 37, training, resets=True, tokens=True)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +151,18 @@ def test_second_derivatives(cell: str) -> None:
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-@every_cell
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_autocast_stays_near_float32(cell: str, training: bool) -> None:
+@every_backend(
+    "dtype, training",
+    [("bfloat16", True), ("bfloat16", False)],
+    quick=[("bfloat16", True)],
+    slow=[("bfloat16", False), ("float16", True)],
+)
+def test_autocast_stays_near_float32(backend: str, cell: str, dtype: str, training: bool) -> None:
     layer, x, found = make(cell, 8, 16, dtype=torch.float32).train(training), torch.randn(6, 4, 8), []
     for enabled in (False, True):
         torch.manual_seed(1)
         layer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        with torch.autocast("cpu", getattr(torch, dtype), enabled=enabled), forced(backend):
             layer(x)[0].sum().backward()
         found.append([parameter.grad.clone() for parameter in layer.parameters()])
     for exact, low in zip(*found, strict=True):
@@ -147,11 +170,16 @@ def test_autocast_stays_near_float32(cell: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", [pytest.param(cell, marks=[] if cell == "lstm" else pytest.mark.slow) for cell in ZONEOUT]
+    ("backend", "cell"),
+    [
+        *(pytest.param("auto", cell, marks=[] if cell == "lstm" else pytest.mark.slow) for cell in ZONEOUT),
+        triton("lstm", slow=True),
+    ],
 )
-def test_compiles_into_one_node(cell: str) -> None:
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_compiles_into_one_node(backend: str, cell: str, training: bool) -> None:
     torch.compiler.reset()
-    layer, x = make(cell, 3, 4, dtype=torch.float32), torch.randn(5, 2, 3)
+    layer, x = make(cell, 3, 4, dtype=torch.float32, backend=backend).train(training), torch.randn(5, 2, 3)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     runs = []
     for module in (compiled, layer):
@@ -186,7 +214,10 @@ def test_decoding_takes_the_expectation(cell: str) -> None:
         (lambda: PeepholeLSTM(3, 4, zoneout=0.1, peephole="diagonal"), "PeepholeLSTM has no zoneout"),
         (lambda: LSTM(3, 4, proj_size=2, zoneout=0.1), "LSTM with proj_size has no zoneout"),
         (lambda: LSTM(3, 4, zoneout=0.1, backend="native"), "neither cuDNN nor oneDNN has these equations"),
-        (lambda: GRU(3, 4, zoneout=0.1, backend="triton")(torch.zeros(1, 1, 3)), "no kernels of this cell"),
+        (
+            lambda: LayerNormLSTM(3, 4, zoneout=0.1, backend="triton")(torch.zeros(1, 1, 3)),
+            "no kernels of this cell",
+        ),
     ],
 )
 def test_errors_name_what_is_wrong(make: object, message: str) -> None:
@@ -200,6 +231,18 @@ def test_zero_is_the_plain_layer(capsys: pytest.CaptureFixture[str]) -> None:
     assert repr(GRU(3, 4, zoneout=0.5)) == "GRU(3, 4, zoneout=(0.5,))"
     LSTM(3, 4, zoneout=0.5).explain(5, 2)
     assert "torchscript, the fastest that has these equations" in capsys.readouterr().out
+
+
+def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+    monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
+    for layer in (LSTM(3, 4, zoneout=0.1), GRU(3, 4, zoneout=0.1), RNN(3, 4, zoneout=0.1)):
+        case = CASE._replace(cell=layer._cell, device="cuda:0")
+        assert choose("triton", case).backend == "triton"
+        backend, reason = choose("auto", case)
+        assert backend == "torchscript"
+        assert "the Triton kernels have not run on a GPU for this cell" in reason
+        assert reason.endswith("with zoneout; backend='triton' asks for them")
 
 
 def test_torch_nn_has_no_such_layer() -> None:

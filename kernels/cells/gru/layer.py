@@ -11,9 +11,9 @@ from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:
-    from kernels.cells.gru.triton import TRITON
+    from kernels.cells.gru.triton import TRITON, ZONEOUT
 
-    return TRITON.run(given)
+    return (ZONEOUT if given.zoneout else TRITON).run(given)
 
 
 GRU_CELL = Cell(

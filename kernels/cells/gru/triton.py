@@ -103,7 +103,15 @@ class TritonGRU(TritonCell):
         }
 
 
+class TritonZoneoutGRU(TritonGRU):
+    """The GRU with zoneout."""
+
+    name = "triton_zoneout_gru"
+    has_zoneout = True
+
+
 TRITON = TritonGRU()
+ZONEOUT = TritonZoneoutGRU()
 
 
 def _input_bias(tensors: Named) -> Tensor | None:

@@ -13,9 +13,9 @@ from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:
-    from kernels.cells.lstm.triton import TRITON
+    from kernels.cells.lstm.triton import TRITON, ZONEOUT
 
-    return TRITON.run(given)
+    return (ZONEOUT if given.zoneout else TRITON).run(given)
 
 
 LSTM_CELL = Cell(

@@ -2,7 +2,8 @@
 
 The loops are in kernels/triton/loops.py. The tilde marks W x + b + W_hh h′, ′ the previous step, ∂ the gradient of a
 value, δ the gradient of a gate before its function. p = 0 without peepholes. Cells are float32. The backward pass
-computes the gates from the stored states and cells.
+computes the gates from the stored states and cells; with zoneout it computes the new cells from the gates, since the
+stored ones are mixed.
 """
 
 from collections.abc import Mapping
@@ -48,6 +49,13 @@ def lstm_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tu
         f += vectors[1] * c_before
         o += vectors[2] * c
     return tl.sigmoid(i), tl.sigmoid(f), candidate(g, TANH), tl.sigmoid(o), tanh(c), c_before
+
+
+@triton.jit
+def zoneout_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+    """Return i, f, g, o, tanh(c) of the new cell, before a part of c′ stays, and c′."""
+    i, f, g, o, c_before = tl.sigmoid(x[0]), tl.sigmoid(x[1]), candidate(x[2], TANH), tl.sigmoid(x[3]), before[0]
+    return i, f, g, o, tanh(g * i + c_before * f), c_before
 
 
 @triton.jit
@@ -99,7 +107,16 @@ class TritonLSTM(TritonCell):
         return gradients
 
 
+class TritonZoneoutLSTM(TritonLSTM):
+    """The LSTM with zoneout of h and c, without peepholes."""
+
+    name = "triton_zoneout_lstm"
+    has_zoneout = True
+    equations = TritonLSTM.equations._replace(activate=zoneout_activate)
+
+
 TRITON = TritonLSTM()
+ZONEOUT = TritonZoneoutLSTM()
 
 
 def _grad_peephole(grad_gates: Tensor, cells: Tensor, tensors: Named) -> Tensor:

@@ -12,9 +12,9 @@ from kernels.layer import RecurrentLayer, Shapes, gate_shapes
 
 
 def _triton(given: Given) -> Results:
-    from kernels.cells.rnn.triton import TRITON
+    from kernels.cells.rnn.triton import TRITON, ZONEOUT
 
-    return TRITON.run(given)
+    return (ZONEOUT if given.zoneout else TRITON).run(given)
 
 
 RNN_CELL = Cell(

@@ -27,6 +27,12 @@ def rnn_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tup
 
 
 @triton.jit
+def zoneout_activate(x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
+    """Return the new h, before a part of h′ stays."""
+    return (tanh(x[0]) if TANH else tl.where(x[0] < 0.0, 0.0, x[0]),)
+
+
+@triton.jit
 def rnn_differentiate(values: tl.tuple, grads: tl.tuple, vectors: tl.tuple, TANH: tl.constexpr) -> tl.tuple:
     """Return δ and 0, as h′ has no other gradient than δ W_hh.
 
@@ -46,9 +52,19 @@ class TritonRNN(TritonCell):
     step = staticmethod(rnn_step)
     equations = Equations(rnn_forward, rnn_activate, rnn_differentiate, gates=1, recurrent=(1,), grad_gates=1)
 
-    def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, None]:
+    def gates(self, tensors: Named, hidden: Tensor, h_before: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return h: its gradient is a function of it."""
         return hidden, None
 
 
+class TritonZoneoutRNN(TritonRNN):
+    """Elman's network with zoneout. The stored states are mixed, so the backward pass computes the new ones."""
+
+    name = "triton_zoneout_rnn"
+    has_zoneout = True
+    equations = TritonRNN.equations._replace(activate=zoneout_activate)
+    gates = TritonCell.gates
+
+
 TRITON = TritonRNN()
+ZONEOUT = TritonZoneoutRNN()
