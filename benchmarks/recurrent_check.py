@@ -22,13 +22,14 @@ from benchmarks import recurrent_cases
 from benchmarks.cuda_timing import works
 from benchmarks.recurrent import fault_of
 from benchmarks.recurrent_cases import BOUND, LOW, SHAPES, Shape, error
-from kernels import SLSTM, forced
+from kernels import LSTM, SLSTM, forced
 from kernels.layer import RecurrentLayer
 from kernels.triton import available
 
 CELLS: dict[str, Callable[..., RecurrentLayer]] = {
     **recurrent_cases.CELLS,
     "slstm": lambda I, H, **options: SLSTM(I, H, num_heads=1 if H % 4 else 4, **options),
+    "lstm_projected": lambda I, H, **options: LSTM(I, H, proj_size=H // 2, **options),
     **{f"{name}_zoneout": partial(recurrent_cases.CELLS[name], zoneout=0.3) for name in ("lstm", "gru", "rnn")},
 }
 TIMED = ("palindrome", "palindrome, vectors", "palindrome20, vectors", "book", "large", "wide")
@@ -114,7 +115,8 @@ class Problem:
         D = self.layer.num_layers * (2 if self.layer.bidirectional else 1)
         self.ids = torch.randint(0, 3, (T, B), device=device)
         self.inputs = torch.randn(*((3, I) if tokens else (T, B, I)), device=device).to(self.dtype)
-        self.states = [torch.randn(D, B, H, device=device).to(self.dtype) for _ in range(self.layer.num_states)]
+        widths = self.layer.state_widths
+        self.states = [torch.randn(D, B, width, device=device).to(self.dtype) for width in widths]
         if isinstance(self.layer, SLSTM):
             self.states[2] = self.states[2].abs() + 0.5  # normalisers are positive
         self.resets = torch.rand(T, B, device=device) < 0.2 if check.resets else None

@@ -48,7 +48,7 @@ def loops_and_cells(
     scripted: list[tuple],
     quick: list[tuple],
     slow: list[tuple],
-    quick_cells: tuple[str, ...] = ("rnn_tanh", "gru", "lstm", "peephole_full", "peephole_diagonal"),
+    quick_cells: tuple[str, ...] = ("rnn_tanh", "gru", "lstm", "lstm_projected", "peephole_full", "peephole_diagonal"),
     cells: Iterable[str] = CELLS,
 ) -> pytest.MarkDecorator:
     """Return the mark for every cell in the scripted and the Triton backend, and values for further arguments.

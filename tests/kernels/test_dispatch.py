@@ -12,6 +12,7 @@ from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
 from kernels.cells.gru.layer import GRU_CELL
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import FULL_CELL
+from kernels.cells.projected_lstm.cell import PROJECTED_CELL
 from kernels.cells.rnn.layer import RNN_CELL
 from kernels.cells.slstm.layer import SLSTM_CELL
 from kernels.dispatch import Case
@@ -111,14 +112,15 @@ def test_torch_runs_its_lstm_where_it_is_said_to(dtype: torch.dtype, learning: b
 def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
-    case = CASE._replace(cell=SLSTM_CELL, device="cuda:0")
-    assert choose("triton", case).backend == "triton"
-    assert choose("auto", case._replace(cell=SLSTM_CELL._replace(triton_checked=True))).backend == "triton"
-    backend, reason = choose("auto", case)
-    assert backend == "torchscript"
-    assert reason.endswith(
-        "the Triton kernels have not run on a GPU for this cell, slstm; backend='triton' asks for them"
-    )
+    for cell in (SLSTM_CELL, PROJECTED_CELL):  # cuDNN has the projection, but cannot recompute
+        case = CASE._replace(cell=cell, device="cuda:0", recompute=True)
+        assert choose("triton", case).backend == "triton"
+        assert choose("auto", case._replace(cell=cell._replace(triton_checked=True))).backend == "triton"
+        backend, reason = choose("auto", case)
+        assert backend == "torchscript"
+        remark = f"the Triton kernels have not run on a GPU for this cell, {cell.name}; backend='triton' asks for them"
+        assert reason.endswith(remark)
+    assert choose("auto", case._replace(recompute=False)) == ("native", "cuDNN has these equations")
 
 
 def test_unknown_backends_are_listed() -> None:

@@ -27,7 +27,7 @@ CASE = Case(
 )  # fmt: skip
 H100 = plan.Device(processors=132, memory=227 << 10)
 CHECKED_ON_GPUS = ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "slstm"]
-CHECKED_ON_GPUS += ["lstm_zoneout", "gru_zoneout", "rnn_zoneout"]
+CHECKED_ON_GPUS += ["lstm_projected", "lstm_zoneout", "gru_zoneout", "rnn_zoneout"]
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
 
 
