@@ -27,7 +27,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from kernels import GRU, LSTM, RNN, SLSTM, PeepholeLSTM
+from kernels import GRU, LSTM, RNN, SLSTM, LayerNormLSTM, PeepholeLSTM
 from kernels.layer import RecurrentLayer
 from kernels.triton import available, plan
 
@@ -36,11 +36,13 @@ LAYERS: dict[str, Callable[..., RecurrentLayer]] = {
     "gru": GRU,
     "rnn": RNN,
     "peephole": PeepholeLSTM,
+    "layer_norm_lstm": LayerNormLSTM,
     "slstm": SLSTM,
     "slstm_exp": functools.partial(SLSTM, forget_gate="exp"),
     "lstm_zoneout": functools.partial(LSTM, zoneout=0.1),
     "gru_zoneout": functools.partial(GRU, zoneout=0.1),
     "rnn_zoneout": functools.partial(RNN, zoneout=0.1),
+    "layer_norm_lstm_zoneout": functools.partial(LayerNormLSTM, zoneout=0.1),
     "diagonal": functools.partial(PeepholeLSTM, peephole="diagonal"),
 }
 DEVICES = {80: plan.Device(108, 163 << 10), 86: plan.Device(82, 99 << 10), 90: plan.Device(132, 227 << 10)}
@@ -90,7 +92,7 @@ class _Driver:
 def rows(
     capability: int, layers: list[str], dtypes: list[str], sizes: list[int], B: int, resets: bool
 ) -> Iterator[Row]:
-    """Yield the needs of the kernels of both passes of each layer."""
+    """Yield the needs of the kernels of both passes of each layer, at the sizes that it has."""
     compiled: list[tuple[str, Any]] = []
 
     def compile_only(kernel: Any, grid: tuple[int, ...]) -> Any:
@@ -108,6 +110,8 @@ def rows(
             torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
             for H in sizes:
                 layer: RecurrentLayer = LAYERS[name](8, H, dtype=DTYPES[dtype], backend="triton")
+                if H > plan.MAX_ROW and isinstance(layer, LayerNormLSTM):
+                    continue
                 marks = torch.zeros(1, B, dtype=torch.bool) if resets else None
                 layer(torch.zeros(1, B, 8, dtype=DTYPES[dtype]), resets=marks)[0].sum().backward()
                 for kernel, result in dict(compiled).items():

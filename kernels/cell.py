@@ -47,6 +47,7 @@ class Cell(NamedTuple):
         triton: the GPU kernels; the function imports triton when it is called. Of a cell with `zoneout` they have it.
         triton_checked: whether these have run on a GPU; "auto" takes no others.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
+        whole_rows: whether the GPU kernels sum over all units of a row, so that one program must have them all.
         onednn: whether oneDNN has the cell, so that the native operator on a CPU is oneDNN's.
         onnx: whether ONNX has an operator with these equations; see `kernels/onnx.py`.
         zoneout: the TorchScript loops with zoneout; None if it is not offered.
@@ -60,6 +61,7 @@ class Cell(NamedTuple):
     triton: Implementation | None = None
     triton_checked: bool = True
     serial_gates: int = 1
+    whole_rows: bool = False
     onednn: bool = False
     onnx: bool = False
     zoneout: "ScriptedCell | None" = None

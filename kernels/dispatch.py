@@ -118,9 +118,7 @@ def _lack(backend: str, case: Case) -> str | None:
     if backend == "triton" and case.cell.triton is None:
         return "it has no kernels of this cell"
     if backend == "triton":
-        return available.refusal(case.dtype, case.device) or plan.refusal(
-            case.cell.serial_gates, case.H, case.dtype, case.device
-        )
+        return available.refusal(case.dtype, case.device) or plan.refusal(*_planned(case))
     if backend == "torchscript":
         return _loops_lack(case)
     if backend == "native" and case.resets:
@@ -138,11 +136,11 @@ def _remarks(backend: str, case: Case) -> str:
         return ""
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
-    if case.cuda and not _kernels_have_run(case) and case.cell.triton is not None:
+    if case.cuda and case.cell.triton is not None:
         lacking = "with resets" if case.cell.triton_checked else f"for this cell, {case.cell.name}"
         remark = f"; the Triton kernels have not run on a GPU {lacking}; backend='triton' asks for them"
-    elif case.cuda and case.cell.triton is not None:
-        remark = f"; backend='triton' cannot run here: {_lack('triton', case)}"
+        if triton_lack := _lack("triton", case):
+            remark = f"; backend='triton' cannot run here: {triton_lack}"
     return remark + (f", though unscripted: {refusal}" if (refusal := script.refusal()) else "")
 
 
@@ -192,7 +190,12 @@ def _kernels_have_run(case: Case) -> bool:
 def _stays_on_chip(case: Case) -> bool:
     """Return whether the Triton kernels can run a case and keep its recurrent weights on the chip for all steps."""
     runs = _kernels_have_run(case) and _lack("triton", case) is None
-    return runs and not plan.streams(case.cell.serial_gates, case.H, case.dtype, case.device)
+    return runs and not plan.streams(*_planned(case))
+
+
+def _planned(case: Case) -> tuple[int, int, torch.dtype, str, bool]:
+    """Return what `plan` asks to know of a case."""
+    return case.cell.serial_gates, case.H, case.dtype, case.device, case.cell.whole_rows
 
 
 def exporting_to_onnx() -> bool:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from kernels.fused import FusedCell
 from kernels.operator import Grads, Named, Results
+from kernels.triton import bulk
 from kernels.triton.bulk import (
     add_recurrent,
     first_product,
-    input_gradients,
     kernel_resets,
     kernel_zoneout,
     last_gradient,
@@ -53,6 +53,7 @@ class TritonCell(FusedCell):
 
     equations: ClassVar[Equations]
     states_read: ClassVar[int] = 1  # number of states, the last ones, that the equations of the backward pass read
+    whole_rows: ClassVar[bool] = False  # whether the equations sum over all units, so that a program must have them all
 
     def count_results(self) -> int:
         """Count outputs, last states and all values of the other states."""
@@ -66,13 +67,13 @@ class TritonCell(FusedCell):
 
     def forward(self, tensors: Named, options: Named) -> Results:
         """Return the first state of all steps [T, B, H], all last states [B, H], and the other states of all steps."""
-        states = self.run_forward(tensors, options, tensors["weight_hh"], project(tensors))
+        states = self.run_forward(tensors, options, tensors["weight_hh"], self.projection(tensors))
         return states[0], *(state[-1].clone() for state in states), *states[1:]
 
     def run_forward(
         self, tensors: Named, options: Named, weight: Tensor, projection: tuple[Tensor, Tensor | None]
     ) -> tuple[Tensor, ...]:
-        """Return the states of all steps [T, B, H], with a recurrent weight [G, H] and the result of `project`."""
+        """Return the states of all steps [T, B, H], with a recurrent weight [G, H] and the result of `projection`."""
         initial = tuple(tensors[name] for name in self.states)
         T, (B, H) = len(tensors["inputs"]), initial[0].shape
         states = tuple(state.new_empty(T, B, H) for state in initial)
@@ -81,7 +82,8 @@ class TritonCell(FusedCell):
         plan, factor_states = self._plan(weight, B, reverse=False), None
         if plan.precision == "tf32" and plan.resident_blocks == 0:
             weight = round_to_tf32(weight)  # once, not in every step
-        if plan.programs > 1 and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
+        from_memory = plan.programs > 1 or plan.resident_blocks == 0  # where `multiply` reads the state
+        if from_memory and (initial[0].dtype != weight.dtype or plan.precision == "tf32"):
             factor_states = weight.new_empty(T + 1, B, H)
             factor_states[0] = round_to_tf32(initial[0]) if plan.precision == "tf32" else initial[0]
         arguments = (weight, factor_states, *projection, self.vectors(tensors), *self._marks(tensors), initial)
@@ -103,10 +105,11 @@ class TritonCell(FusedCell):
         gates, read = self.gates(tensors, hidden, h_before), (results[0], *results[count + 1 :])[-self.states_read :]
         self.run_backward(tensors, options, weight, gates, read, (grads[0],), grad_gates, grad_states)
         grad_gates = grad_gates[:T]
-        recurrent = grad_gates[..., self.equations.first * H :]
+        first = self.equations.first
+        recurrent = grad_gates[..., first * H : (first + sum(self.equations.recurrent)) * H]
         found = {
             **dict(zip(self.states, grad_states, strict=True)),
-            **input_gradients(grad_gates[..., : len(tensors["weight_ih"])], tensors, wanted["inputs"]),
+            **self.input_gradients(grad_gates, tensors, wanted["inputs"]),
             "weight_hh": recurrent_gradient(recurrent, h_before),
             "gates": grad_gates,
         }
@@ -137,7 +140,7 @@ class TritonCell(FusedCell):
             backward_kernel, plan, T, B,
             (weight, *gates, self.vectors(tensors), *self._marks(tensors), initial, states, added),
             (grad_gates, grad_states), reverse=True, ACTIVATE=self.equations.activate,
-            DIFFERENTIATE=self.equations.differentiate, GATES=self.equations.gates,
+            DIFFERENTIATE=self.equations.differentiate, GATES=gates[0].shape[2] // H,
             GRAD_GATES=self.equations.grad_gates, OPTION=self.equations.option in options.values(),
             FACTORS=self.equations.factors(H, reverse=True),
         )  # fmt: skip
@@ -150,7 +153,11 @@ class TritonCell(FusedCell):
     def _plan(self, weight: Tensor, B: int, reverse: bool) -> Plan:
         recurrent, size = self.equations.recurrent, weight_bytes(weight.dtype)
         limits = device_limits(weight.device)
-        return make_plan(sum(recurrent), weight.shape[1], B, size, reverse, limits, min(recurrent))
+        return make_plan(sum(recurrent), weight.shape[1], B, size, reverse, limits, min(recurrent), self.whole_rows)
+
+    def projection(self, tensors: Named) -> tuple[Tensor, Tensor | None]:
+        """Return what the gates get from the inputs, and the tokens that select its rows or None; see `project`."""
+        return project(tensors)
 
     def vectors(self, tensors: Named) -> tuple[Tensor, ...]:
         """Return further parameters [H]."""
@@ -164,3 +171,10 @@ class TritonCell(FusedCell):
         gates = project_all(tensors, tensors["weight_hh"].dtype)
         add_recurrent(gates, h_before, tensors["weight_hh"])
         return gates, None
+
+    def input_gradients(self, grad_gates: Tensor, tensors: Named, wanted: bool) -> dict[str, Any]:
+        """Return the gradients of inputs, if `wanted`, embedding, weight_ih and bias by name.
+
+        `grad_gates` is what the backward kernel has stored [T, B, grad_gates · H].
+        """
+        return bulk.input_gradients(grad_gates[..., : len(tensors["weight_ih"])], tensors, wanted)

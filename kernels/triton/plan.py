@@ -27,6 +27,7 @@ MAX_SUM = 1024  # terms of a sum that are loaded at a time; more do not fit into
 MAX_RESIDENT_BLOCKS = 4  # blocks are halved until there are so many; with an odd H there may be one more
 STREAMED_BLOCK_H, STREAMED_BLOCK_K = 32, 64
 SPLIT_SUMS = 64  # sums of one thread, at most, where each warp computes a part of every sum
+MAX_ROW = 512  # units of a program that computes whole rows
 BLOCKS_B = (16, 32)
 COUNTER_STRIDE = 32  # int32 between the counters of two groups, so that each has a cache line of its own
 PRECISION = {2: "ieee", 4: "tf32", 8: "tf32x3"}  # of tl.dot, by the bytes of a weight on the chip
@@ -67,7 +68,10 @@ def shared_bytes(gates: int, size: int, reverse: bool, BLOCK_B: int, BLOCK_H: in
 
 
 @functools.cache  # every pass of a layer asks
-def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Device, summed: int | None = None) -> Plan:
+def make_plan(
+    gates: int, H: int, B: int, size: int, reverse: bool, device: Device, summed: int | None = None,
+    whole_rows: bool = False,
+) -> Plan:  # fmt: skip
     """Return how to divide a pass.
 
     The batch size decides BLOCK_B and, for a group, BLOCK_H: a small batch gets more and smaller programs, so that no
@@ -81,6 +85,7 @@ def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Devi
         reverse: whether this is the backward pass. It multiplies the gradients of all gates, not one state.
         device: the device that runs it.
         summed: number of gates in the shortest sum of the backward pass; all gates if None.
+        whole_rows: whether one program computes whole rows. It multiplies gate by gate.
 
     Raises:
         ValueError: if the layer is too large for the device.
@@ -89,18 +94,24 @@ def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Devi
 
     def fits(BLOCK_H: int, BLOCK_K: int, blocks: int, BLOCK_B: int = BLOCKS_B[0]) -> bool:
         resident = gates * BLOCK_H * BLOCK_K * size * blocks
-        needed = shared_bytes(gates, size, reverse, BLOCK_B, BLOCK_H, BLOCK_K, blocks)
+        at_once = 1 if whole_rows and not blocks else gates
+        needed = shared_bytes(at_once, size, reverse, BLOCK_B, BLOCK_H, BLOCK_K, blocks)
         loaded = BLOCK_K * (gates if reverse else 1)
         return resident <= RESIDENT_BYTES and needed <= device.memory and (loaded <= MAX_SUM or not blocks)
 
+    if whole_rows and H > MAX_ROW:
+        raise ValueError(
+            f"H={H} is too large: one program computes whole rows of this cell, of at most {MAX_ROW} units"
+        )
+    least = width if whole_rows else MIN_BLOCK_H
     BLOCK_H, BLOCK_K, blocks = width, width, 1
-    while BLOCK_H > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
+    while least < BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
         BLOCK_H //= 2
-    while blocks < MAX_RESIDENT_BLOCKS and not fits(BLOCK_H, BLOCK_K, blocks):
+    while not whole_rows and blocks < MAX_RESIDENT_BLOCKS and not fits(BLOCK_H, BLOCK_K, blocks):
         BLOCK_K //= 2
         blocks = -(-H // BLOCK_K)
     if not fits(BLOCK_H, BLOCK_K, blocks) or device.processors * BLOCK_H < H:
-        BLOCK_H, BLOCK_K, blocks = min(STREAMED_BLOCK_H, width), min(STREAMED_BLOCK_K, width), 0
+        BLOCK_H, BLOCK_K, blocks = max(least, min(STREAMED_BLOCK_H, width)), min(STREAMED_BLOCK_K, width), 0
     while device.processors * BLOCK_H < H:
         BLOCK_H *= 2
     while BLOCK_K > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
@@ -109,13 +120,14 @@ def make_plan(gates: int, H: int, B: int, size: int, reverse: bool, device: Devi
     while H > BLOCK_H >= 2 * SPREAD_BLOCK_H and 2 * tiles * -(-H // BLOCK_H) <= device.processors:
         BLOCK_H //= 2
     programs = -(-H // BLOCK_H)
-    split_own_state = programs == 1 and blocks != 1  # a program alone keeps its state in one block
+    split_own_state = programs == 1 and blocks != 1 and not whole_rows  # a program alone keeps its state in one block
     if split_own_state or not fits(BLOCK_H, BLOCK_K, blocks):
         memory = f"{device.processors} processors of {device.memory >> 10} KiB"
         raise ValueError(f"H={H} is too large for a device with {memory}")
     if gates * H * H >= 1 << 31:
         raise ValueError(f"H={H} is too large: its kernels index recurrent weights with 32 bits")
-    fitting = [rows for rows in BLOCKS_B if fits(BLOCK_H, BLOCK_K, blocks, rows)]
+    heights = BLOCKS_B[:1] if whole_rows else BLOCKS_B  # registers hold no more
+    fitting = [rows for rows in heights if fits(BLOCK_H, BLOCK_K, blocks, rows)]
     BLOCK_B = next((rows for rows in fitting if -(-B // rows) * programs <= device.processors), fitting[-1])
     warps = 4 if BLOCK_H <= 32 else 8
     plan = Plan(H, BLOCK_B, BLOCK_H, BLOCK_K, programs, blocks, warps, PRECISION[size], warps)
@@ -134,25 +146,26 @@ def _split_fits(plan: Plan, gates: int, size: int, reverse: bool, device: Device
     return sums <= 32 * SPLIT_SUMS and exchanged <= device.memory
 
 
-def refusal(gates: int, H: int, dtype: torch.dtype, device: str) -> str | None:
+def refusal(gates: int, H: int, dtype: torch.dtype, device: str, whole_rows: bool = False) -> str | None:
     """Return in one sentence why a layer does not fit a device, such as "cuda:0"; None if it does."""
-    return _misfit(gates, H, weight_bytes(dtype), device_limits(torch.device(device)))
+    return _misfit(gates, H, weight_bytes(dtype), device_limits(torch.device(device)), whole_rows)
 
 
 @functools.cache  # every call of a layer asks
-def _misfit(gates: int, H: int, size: int, device: Device) -> str | None:
+def _misfit(gates: int, H: int, size: int, device: Device, whole_rows: bool) -> str | None:
     try:
         for reverse in (False, True):
-            make_plan(gates, H, 1, size, reverse, device)
+            make_plan(gates, H, 1, size, reverse, device, None, whole_rows)
     except ValueError as reason:
         return str(reason)
     return None
 
 
-def streams(gates: int, H: int, dtype: torch.dtype, device: str) -> bool:
+def streams(gates: int, H: int, dtype: torch.dtype, device: str, whole_rows: bool = False) -> bool:
     """Return whether a layer that fits a device reads its recurrent weights again in every step of a pass."""
     size, limits = weight_bytes(dtype), device_limits(torch.device(device))
-    return any(make_plan(gates, H, 1, size, reverse, limits).resident_blocks == 0 for reverse in (False, True))
+    plans = [make_plan(gates, H, 1, size, reverse, limits, None, whole_rows) for reverse in (False, True)]
+    return any(own.resident_blocks == 0 for own in plans)
 
 
 refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see `available._unfit`

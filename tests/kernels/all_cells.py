@@ -106,7 +106,7 @@ CELLS: dict[str, Callable[..., RecurrentLayer]] = {
 }
 KINDS = [RNN, GRU, LSTM, PeepholeLSTM, LayerNormLSTM, SLSTM, Leaky]
 NATIVE = ("rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_projected")
-TRITON = tuple(name for name in CELLS if name not in ("leaky", "layer_norm_lstm"))
+TRITON = tuple(name for name in CELLS if name != "leaky")
 NO_TRITON = available.refusal(torch.float32, "cpu")  # why its interpreter cannot run the kernels here
 
 

@@ -35,6 +35,7 @@ one_cell = pytest.mark.parametrize(  # the others are slow
     "cell", [pytest.param(cell, marks=[] if cell == "lstm" else pytest.mark.slow) for cell in TRITON]
 )
 DTYPES = {"torchscript": torch.float64, "native": torch.float64, "triton": torch.float32}
+QUICK = ("rnn_tanh", "gru", "lstm", "lstm_projected", "peephole_full", "peephole_diagonal")
 
 
 def triton(*values: object, slow: bool = False) -> object:
@@ -48,7 +49,7 @@ def loops_and_cells(
     scripted: list[tuple],
     quick: list[tuple],
     slow: list[tuple],
-    quick_cells: tuple[str, ...] = ("rnn_tanh", "gru", "lstm", "lstm_projected", "peephole_full", "peephole_diagonal"),
+    quick_cells: tuple[str, ...] = QUICK,
     cells: Iterable[str] = CELLS,
 ) -> pytest.MarkDecorator:
     """Return the mark for every cell in the scripted and the Triton backend, and values for further arguments.
@@ -152,6 +153,7 @@ def compare(
     [(ragged, T, B) for ragged in (False, True) for T, B in ((5, 3), (1, 1), (1, 4), (2, 1))],
     quick=[(True, 5, 3)],
     slow=[(False, 5, 3), *((ragged, T, B) for ragged in (False, True) for T, B in ((1, 1), (1, 4), (2, 1), (6, 40)))],
+    quick_cells=(*QUICK, "layer_norm_lstm"),
 )
 def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool, tokens: bool, output: str) -> None:
     compare(cell, T, B, 3, 5, DTYPES[backend], ragged, tokens, output, backend)
@@ -162,12 +164,14 @@ def test_equals_reference(cell: str, backend: str, T: int, B: int, ragged: bool,
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_drawn_shapes(cell: str, backend: str, data: st.DataObject) -> None:
-    T, B, I, H = (data.draw(st.integers(1, 9), label=name) for name in "TBIH")
+    normalised = cell == "layer_norm_lstm"  # a norm of few units magnifies rounding
+    least = {"H": 4} if normalised and backend == "triton" else {}  # which has no float64
+    T, B, I, H = (data.draw(st.integers(least.get(name, 1), 9), label=name) for name in "TBIH")
     ragged, tokens, bias, bidirectional, recompute, resets = (data.draw(st.booleans()) for _ in range(6))
     output = data.draw(st.sampled_from(["sequence", "last"]))
     options = {"bias": bias, "bidirectional": bidirectional, "recompute": recompute}
     options["num_layers"] = data.draw(st.integers(1, 2))
-    dtype = torch.float64 if cell == "layer_norm_lstm" else torch.float32  # a norm of few units magnifies rounding
+    dtype = torch.float64 if normalised and backend != "triton" else torch.float32
     compare(cell, T, B, I, H, dtype, ragged, tokens, output, backend, resets=resets, **options)
 
 
@@ -508,7 +512,7 @@ def test_a_large_batch_takes_several_launches(cell: str, backend: str, monkeypat
     compare(cell, 2, 70, 3, 37, torch.float32, False, False, "last", backend)
 
 
-@loops_and_cells("ragged", [], quick=[(False,)], slow=[(True,)])
+@loops_and_cells("ragged", [], quick=[(False,)], slow=[(True,)], quick_cells=(*QUICK, "layer_norm_lstm"))
 def test_weights_that_do_not_fit_are_read_in_blocks(
     cell: str, backend: str, ragged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +525,8 @@ def test_weights_that_do_not_fit_are_read_in_blocks(
 @pytest.mark.parametrize("backend", [triton()])
 def test_weights_are_held_in_pieces(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all states of a step do not fit beside them."""
+    if cell == "layer_norm_lstm":
+        pytest.skip("one program has whole rows, and multiplies its state in one piece")
     monkeypatch.setattr(plan, "RESIDENT_BYTES", 0)
     streamed = plan.make_plan
     monkeypatch.setattr(plan, "make_plan", lambda *case: streamed(*case)._replace(resident_blocks=2))

@@ -9,7 +9,9 @@ import torch
 
 import kernels
 from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
+from kernels.cell import Cell
 from kernels.cells.gru.layer import GRU_CELL
+from kernels.cells.layer_norm_lstm.layer import LAYER_NORM_CELL
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import FULL_CELL
 from kernels.cells.projected_lstm.cell import PROJECTED_CELL
@@ -109,18 +111,18 @@ def test_torch_runs_its_lstm_where_it_is_said_to(dtype: torch.dtype, learning: b
                     module(x)
 
 
-def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", [SLSTM_CELL, LAYER_NORM_CELL, PROJECTED_CELL], ids=lambda cell: cell.name)
+def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
-    for cell in (SLSTM_CELL, PROJECTED_CELL):  # cuDNN has the projection, but cannot recompute
-        case = CASE._replace(cell=cell, device="cuda:0", recompute=True)
-        assert choose("triton", case).backend == "triton"
-        assert choose("auto", case._replace(cell=cell._replace(triton_checked=True))).backend == "triton"
-        backend, reason = choose("auto", case)
-        assert backend == "torchscript"
-        remark = f"the Triton kernels have not run on a GPU for this cell, {cell.name}; backend='triton' asks for them"
-        assert reason.endswith(remark)
-    assert choose("auto", case._replace(recompute=False)) == ("native", "cuDNN has these equations")
+    case = CASE._replace(cell=cell, device="cuda:0", recompute=True)  # cuDNN has the projection, but cannot recompute
+    assert choose("triton", case).backend == "triton"
+    assert choose("auto", case._replace(cell=cell._replace(triton_checked=True))).backend == "triton"
+    backend, reason = choose("auto", case)
+    assert backend == "torchscript"
+    assert reason.endswith(f"have not run on a GPU for this cell, {cell.name}; backend='triton' asks for them")
+    if cell is PROJECTED_CELL:
+        assert choose("auto", case._replace(recompute=False)) == ("native", "cuDNN has these equations")
 
 
 def test_unknown_backends_are_listed() -> None:

@@ -1,6 +1,8 @@
 """The Triton backend: when it can run, how it divides a layer. test_backends.py compares its results."""
 
+import copy
 import importlib
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +16,8 @@ import pytest
 import torch
 
 import kernels
-from kernels import GRU, LSTM, RNN, PeepholeLSTM, choose, forced
+from kernels import GRU, LSTM, RNN, LayerNormLSTM, PeepholeLSTM, choose, forced
+from kernels.cells.layer_norm_lstm.layer import LAYER_NORM_CELL
 from kernels.cells.lstm.layer import LSTM_CELL
 from kernels.cells.peephole_lstm.layer import DIAGONAL_CELL
 from kernels.dispatch import Case
@@ -26,8 +29,8 @@ CASE = Case(
     B=256, H=256, dtype=torch.float32, device="cuda",
 )  # fmt: skip
 H100 = plan.Device(processors=132, memory=227 << 10)
-CHECKED_ON_GPUS = ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "slstm"]
-CHECKED_ON_GPUS += ["lstm_projected", "lstm_zoneout", "gru_zoneout", "rnn_zoneout"]
+CHECKED_ON_GPUS = ["lstm", "gru", "rnn", "peephole_full", "peephole_diagonal", "layer_norm_lstm", "slstm"]
+CHECKED_ON_GPUS += ["lstm_projected", "lstm_zoneout", "gru_zoneout", "rnn_zoneout", "layer_norm_lstm_zoneout"]
 needs_triton = pytest.mark.skipif(available.refusal(torch.float32, "cpu") is not None, reason="triton cannot run here")
 
 
@@ -313,15 +316,15 @@ def test_factors_are_rounded_to_tf32(held: int, monkeypatch: pytest.MonkeyPatch)
 
 
 @needs_triton
-@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")  # the interpreter's
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in:RuntimeWarning")  # the interpreter's
+@pytest.mark.parametrize("layer", [LSTM, LayerNormLSTM, RNN])
 def test_an_infinite_state_stays_alone(layer: Callable[..., RecurrentLayer]) -> None:
     """A program also has units beyond H, whose values must not reach those below H."""
     torch.manual_seed(0)
     cell = layer(2, 33)
     state = torch.zeros(1, 2, 33)
     state[0, 0, 3] = torch.inf
-    given = (state, torch.zeros_like(state)) if layer is LSTM else state
+    given = state if layer is RNN else (state, torch.zeros_like(state))
     found = {}
     for backend in ("reference", "triton"):
         with forced(backend):
@@ -351,6 +354,66 @@ def test_gradients_are_the_same_every_time() -> None:
     assert all(torch.equal(once, again) for once, again in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_one_program_computes_whole_rows_of_a_layer_with_norms(size: int) -> None:
+    for device, reverse in itertools.product((H100, plan.Device(82, 99 << 10)), (False, True)):
+        for H in (1, 16, 37, 128, 256, *([300, 512] if device == H100 else [])):
+            own = plan.make_plan(4, H, 10_000, size, reverse, device, 1, whole_rows=True)
+            assert (own.programs, own.BLOCK_B) == (1, 16)
+            assert own.BLOCK_H >= H
+            assert own.resident_blocks == 0 or own.BLOCK_K == own.BLOCK_H
+            gates = 4 if own.resident_blocks else 1  # multiplied together
+            sizes = (own.BLOCK_B, own.BLOCK_H, own.BLOCK_K, own.resident_blocks)
+            assert plan.shared_bytes(gates, size, reverse, *sizes) <= device.memory
+
+
+def test_rows_that_are_too_wide_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
+    message = "H=513 is too large: one program computes whole rows of this cell, of at most 512 units"
+    layer = LayerNormLSTM(2, 513, backend="triton")
+    with pytest.raises(ValueError, match=f"cannot run here: {message}; use 'auto' or 'torchscript'"):
+        layer(torch.zeros(1, 1, 2))
+    monkeypatch.setattr(plan, "device_limits", lambda device: H100)
+    backend, reason = choose("auto", CASE._replace(cell=LAYER_NORM_CELL, H=513))
+    assert backend == "torchscript"
+    assert reason.endswith(f"backend='triton' cannot run here: {message}")
+    layer.backend = "auto"
+    layer.explain(1, 1)
+    assert "torchscript" in capsys.readouterr().out
+
+
+@needs_triton
+@pytest.mark.parametrize(("held", "T", "B", "H"), [(128, 3, 20, 50), (0, 2, 3, 130)], ids=["resident", "streamed"])
+def test_norms_are_as_exact_as_torchs(held: int, T: int, B: int, H: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the mean of a row is many standard deviations, so that its variance could be lost."""
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", held << 10)
+    torch.manual_seed(0)
+    layer, x = LayerNormLSTM(2, H), torch.randn(T, B, 2)
+    layer.weight_hh_l0.data += 1
+    states, found = (torch.rand(1, B, H), torch.randn(1, B, H) + 100), []
+    for backend, dtype in (("reference", torch.float64), ("reference", torch.float32), ("triton", torch.float32)):
+        own, leaf = copy.deepcopy(layer).to(dtype), x.to(dtype).requires_grad_()
+        with forced(backend):
+            out, _ = own(leaf, tuple(state.to(dtype) for state in states))
+        found.append([out, *torch.autograd.grad(out.pow(2).sum(), [leaf, *own.parameters()])])
+    for exact, theirs, ours in zip(*found, strict=True):
+        assert (ours - exact).norm() <= 2 * (theirs - exact).norm()
+
+
+@needs_triton
+@pytest.mark.usefixtures("tf32")
+def test_states_in_memory_are_rounded_to_tf32_like_those_on_the_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layer, x, state = LayerNormLSTM(2, 50, backend="triton"), torch.randn(1, 3, 2), torch.randn(1, 3, 50)
+    on_chip, _ = layer(x, (state, state))
+    plan.make_plan.cache_clear()
+    monkeypatch.setattr(plan, "RESIDENT_BYTES", 0)
+    in_memory, _ = layer(x, (state, state))
+    torch.testing.assert_close(in_memory, on_chip, rtol=1e-6, atol=1e-6)  # 4e-4 without rounding
+
+
 @needs_triton
 @pytest.mark.parametrize("resets", [[], pytest.param(["--resets"], marks=pytest.mark.slow)], ids=["plain", "resets"])
 def test_a_layer_compiles(resets: list[str]) -> None:
@@ -372,9 +435,8 @@ def test_kernels_compile_and_fit_a_device(capability: int, B: int, resets: list[
     words += ["--sizes", "37", "256", "768", "--dtypes", "fp32", "tf32", "bf16", "fp16"]
     result = subprocess.run([sys.executable, *words, *resets], capture_output=True, text=True, cwd=root)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (
-        len(result.stdout.splitlines()) == 2 + (10 * 2 + 2) * 4 * 3
-    )  # the full peephole has two more for its output gate
+    # The full peephole has two more for its output gate; layer norm is not for 768 units.
+    assert len(result.stdout.splitlines()) == 2 + ((10 * 2 + 2) * 3 + 2 * 2 * 2) * 4
 
 
 @pytest.mark.gpu

@@ -214,10 +214,6 @@ def test_decoding_takes_the_expectation(cell: str) -> None:
         (lambda: PeepholeLSTM(3, 4, zoneout=0.1, peephole="diagonal"), "PeepholeLSTM has no zoneout"),
         (lambda: LSTM(3, 4, proj_size=2, zoneout=0.1), "LSTM with proj_size has no zoneout"),
         (lambda: LSTM(3, 4, zoneout=0.1, backend="native"), "neither cuDNN nor oneDNN has these equations"),
-        (
-            lambda: LayerNormLSTM(3, 4, zoneout=0.1, backend="triton")(torch.zeros(1, 1, 3)),
-            "no kernels of this cell",
-        ),
     ],
 )
 def test_errors_name_what_is_wrong(make: object, message: str) -> None:
@@ -236,8 +232,8 @@ def test_zero_is_the_plain_layer(capsys: pytest.CaptureFixture[str]) -> None:
 def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "refusal", lambda dtype, device: None)
     monkeypatch.setattr(plan, "device_limits", lambda device: plan.Device(processors=132, memory=227 << 10))
-    for layer in (LSTM(3, 4, zoneout=0.1), GRU(3, 4, zoneout=0.1), RNN(3, 4, zoneout=0.1)):
-        case = CASE._replace(cell=layer._cell, device="cuda:0")
+    for kind in (LSTM, GRU, RNN, LayerNormLSTM):
+        case = CASE._replace(cell=kind(3, 4, zoneout=0.1)._cell, device="cuda:0")
         assert choose("triton", case).backend == "triton"
         backend, reason = choose("auto", case)
         assert backend == "torchscript"

@@ -2,16 +2,28 @@
 
 from torch import nn
 
-from kernels.cell import Cell
+from kernels.cell import Cell, Given
 from kernels.cells.layer_norm_lstm.reference import layer_norm_lstm_step
 from kernels.cells.layer_norm_lstm.scripted import SCRIPTED, ZONEOUT
 from kernels.layer import RecurrentLayer, Shapes
+from kernels.operator import Results
+
+
+def _triton(given: Given) -> Results:
+    from kernels.cells.layer_norm_lstm.triton import TRITON, ZONEOUT
+
+    return (ZONEOUT if given.zoneout else TRITON).run(given)
+
 
 LAYER_NORM_CELL = Cell(
     name="layer_norm_lstm",
     weights=("weight_ih", "weight_hh", "bias_ih", "gain_ih", "gain_hh", "gain_c", "bias", "bias_c"),
     step=layer_norm_lstm_step,
     scripted=SCRIPTED,
+    triton=_triton,
+    triton_checked=False,
+    serial_gates=4,
+    whole_rows=True,
     zoneout=ZONEOUT,
 )
 

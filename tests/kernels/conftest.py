@@ -1,0 +1,18 @@
+"""What the tests of the kernels share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kernels.triton import plan
+
+
+@pytest.fixture(autouse=True)
+def _plans_of_this_test() -> Iterator[None]:
+    """Forget the plans that are cached, since tests change the constants that they depend on."""
+    cached = plan.make_plan, plan._misfit
+    for function in cached:
+        function.cache_clear()
+    yield
+    for function in cached:
+        function.cache_clear()
