@@ -5,8 +5,8 @@
 It has six parts. Each runs in its own processes with a time limit, because programs that fail to meet wait forever:
 
 1. A small check with a group of programs. If it does not end, nothing else is tried.
-2. `benchmarks.recurrent_check` for every cell and precision, as many at a time as there are CPUs. What does not end is
-   timed last.
+2. `benchmarks.recurrent_check` for the cells that are measured, in every precision, as many at a time as there are
+   CPUs. What does not end is timed last.
 3. `benchmarks.recurrent` for the cells and precisions about which something is claimed, one at a time. After a failure
    it continues with the next shape.
 4. The small check under compute-sanitizer, if that is installed.

@@ -20,6 +20,7 @@ from tests.kernels.test_dispatch import CASE
 ZONEOUT = {"rnn_tanh": 0.3, "rnn_relu": 0.3, "gru": 0.3, "lstm": (0.2, 0.4), "layer_norm_lstm": (0.4, 0.2)}
 every_cell = pytest.mark.parametrize("cell", ZONEOUT)
 every_backend = partial(loops_and_cells, quick_cells=("rnn_tanh", "gru", "lstm"), cells=ZONEOUT)
+one_quick = partial(every_backend, quick_cells=("lstm",))
 COMBINATIONS = list(product([True, False], repeat=3))
 
 
@@ -60,7 +61,7 @@ def test_equals_reference(
         compare(backend, cell, 5, 4, training, resets, tokens, **options)
 
 
-@every_backend("held", [], quick=[(8 << 10,)], slow=[(0,)])
+@one_quick("held", [], quick=[(8 << 10,)], slow=[(0,)])
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_groups_of_programs_and_streamed_weights(
     backend: str, cell: str, held: int, training: bool, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +152,7 @@ def test_second_derivatives(cell: str) -> None:
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-@every_backend(
+@one_quick(
     "dtype, training",
     [("bfloat16", True), ("bfloat16", False)],
     quick=[("bfloat16", True)],
