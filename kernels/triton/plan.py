@@ -3,7 +3,7 @@
 The batch is cut into tiles of BLOCK_B rows. A group of programs computes all steps of one tile. Each program of the
 group owns BLOCK_H of the H units, with all their gates, and keeps its rows of the recurrent weights on the chip. A
 small layer needs one program for a tile; a larger layer needs as many as hold its weights. Weights that still do not
-fit are streamed: read again in every step.
+fit are streamed: read again in every step. A cell that sums over all units of a row always has one program for a tile.
 
 All programs of a group must run at the same time, because in every step they wait for each other. So a group never has
 more programs than the device has multiprocessors.
@@ -130,6 +130,8 @@ def make_plan(
     fitting = [rows for rows in heights if fits(BLOCK_H, BLOCK_K, blocks, rows)]
     BLOCK_B = next((rows for rows in fitting if -(-B // rows) * programs <= device.processors), fitting[-1])
     warps = 4 if BLOCK_H <= 32 else 8
+    if whole_rows and BLOCK_H > 256:
+        warps = 16  # with 8 it takes twice as long to compile, and spills more where there are lengths and resets
     plan = Plan(H, BLOCK_B, BLOCK_H, BLOCK_K, programs, blocks, warps, PRECISION[size], warps)
     length = BLOCK_K * (summed or gates if reverse else 1)  # of a sum
     alone = programs == 1 and not reverse  # its state stays in one piece
