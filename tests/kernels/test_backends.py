@@ -497,7 +497,10 @@ torch.testing.assert_close(torch.export.load("lstm.pt2").module()(x)[0], expecte
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-@loops_and_cells("held", [], quick=[(8 << 10,)], slow=[(4 << 10,), (16 << 10,), (32 << 10,)])
+@loops_and_cells(
+    "held", [], quick=[(8 << 10,)], slow=[(4 << 10,), (16 << 10,), (32 << 10,)],
+    quick_cells=(*QUICK, "layer_norm_lstm"),
+)  # fmt: skip
 def test_groups_of_programs(cell: str, backend: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs own some units each, groups of them some rows."""
     monkeypatch.setattr(plan, "RESIDENT_BYTES", held)
