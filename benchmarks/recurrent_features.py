@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from benchmarks.recurrent import time_in_turn
 from kernels import GRU, LSTM, RNN, SLSTM, LayerNormLSTM, forced
 from kernels.layer import RecurrentLayer
+from kernels.scripted.chunks import chunk_steps
 
 SHAPES = ((100, 32, 64, 128), (41, 256, 64, 256))  # T, B, I, H
 ROLLOUTS = ((128, 128, 64, 256), (128, 8, 64, 128))  # the same, of reinforcement learning
@@ -98,6 +99,7 @@ def layer_norm() -> Iterator[Comparison]:
             "our LSTM, auto": training_pass(lstm, x),
             "our LSTM, torchscript": training_pass(lstm, x, "torchscript"),
             "eager loop": training_pass(layer, x, "reference"),
+            "its products alone": products(T, B, I, H),
         }
         yield Comparison((T, B, I, H), "LayerNormLSTM", training_pass(layer, x), others)
 
@@ -117,7 +119,33 @@ def projection() -> Iterator[Comparison]:
     for T, B, I, H in SHAPES:
         x, layer, theirs = torch.randn(T, B, I), LSTM(I, H, proj_size=H // 2), nn.LSTM(I, H, proj_size=H // 2)
         theirs.load_state_dict(layer.state_dict())
-        yield Comparison((T, B, I, H), "LSTM", training_pass(layer, x), {"torch.nn": training_pass(theirs, x)})
+        others = {"torch.nn": training_pass(theirs, x), "its products alone": products(T, B, I, H, H // 2)}
+        yield Comparison((T, B, I, H), "LSTM", training_pass(layer, x), others)
+
+
+def products(T: int, B: int, I: int, H: int, P: int = 0) -> Callable[[], object]:
+    """Return a pass of nothing but an LSTM's matrix products, in the shapes in which the scripted loops run them.
+
+    With P they are those of an LSTM with a projection. No backend can be faster without faster products.
+    """
+    k, G, R = chunk_steps(T, B), 4 * H, P or H
+    weight_ih, weight_hh, weight_hr = (torch.randn(shape) / H for shape in ((G, I), (G, R), (R, H)))
+    recurrent, projection = weight_hh.T.contiguous(), weight_hr.T.contiguous()
+    x, h, m, gates = (torch.randn(k * B, width) for width in (I, R, H, G))
+    step, h_new, m_new = (torch.empty(B, width) for width in (G, R, H))
+
+    def run() -> None:
+        for t in range(0, T, k):
+            torch.mm(x, weight_ih.T, out=gates)
+            for _ in range(min(k, T - t)):
+                torch.mm(h[:B], recurrent, out=step)  # forward
+                torch.mm(step, weight_hh, out=h_new)  # backward
+                if P:
+                    torch.mm(m[:B], projection, out=h_new)
+                    torch.mm(h_new, weight_hr, out=m_new)
+            _ = gates @ weight_ih, gates.T @ x, gates.T @ h, h.T @ m if P else None
+
+    return run
 
 
 def slstm(T: int, B: int, I: int, H: int) -> Iterator[Comparison]:

@@ -7,7 +7,8 @@ gate gradients go into the weights' gradients, so that those of all steps [T, B,
 Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
 """
 
-import itertools
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,22 +109,23 @@ class Resets:
     """
 
     def __init__(self, resets: Tensor | None) -> None:
-        self.offsets: list[int] = []  # where each step's part of `places` begins, and the end of the last one
+        self.steps: list[int] = []  # the step of every mark, in order
         if resets is None:
             return
-        (T, self.B), self.places = resets.shape, resets.flatten().nonzero().squeeze(1)
-        steps = torch.arange(T + 1, device=resets.device) * self.B
-        self.offsets = torch.searchsorted(self.places, steps).tolist()
+        self.B, self.places = resets.shape[1], resets.flatten().nonzero().squeeze(1)
+        self.steps = [place // self.B for place in self.places.tolist()]
 
     def chunk(self, t: int, end: int) -> tuple[Starts, Tensor | None]:
         """Return `resets` and `reset_places` of the chunk of steps t … end − 1, as in `ForwardChunk`."""
-        if not self.offsets or self.offsets[t] == self.offsets[end]:
+        first, last = bisect_left(self.steps, t), bisect_left(self.steps, end)
+        if first == last:
             return Starts([], []), None
-        places = self.places[self.offsets[t] : self.offsets[end]] - t * self.B
-        counts = [b - a for a, b in itertools.pairwise(self.offsets[t : end + 1])]
-        order = itertools.count()
-        index = [next(order) if count else -1 for count in counts]
-        return Starts(index, list((places % self.B).split([count for count in counts if count]))), places
+        counts = Counter(self.steps[first:last])  # in the order of the steps
+        pieces = [-1] * (end - t)
+        for piece, step in enumerate(counts):
+            pieces[step - t] = piece
+        places = self.places[first:last] - t * self.B
+        return Starts(pieces, list((places % self.B).split(list(counts.values())))), places
 
 
 class Zoneout:

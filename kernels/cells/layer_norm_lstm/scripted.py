@@ -48,7 +48,7 @@ def forward_loop(chunk: ForwardChunk, epsilon: float = EPSILON) -> None:
         normal_x = torch.native_layer_norm(chunk.gates[0][t], [4 * H], gain_x, bias, epsilon)[0]
         normal_h = torch.native_layer_norm(sums, [4 * H], gain_h, None, epsilon)[0]
         torch.add(normal_x, normal_h, out=gate).sigmoid_()
-        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        i, f, s, o = gate.chunk(4, 1)
         h_new, c_new = hidden[t], torch.addcmul(i, f, c, out=cells[t]).addcmul_(i, s, value=-2.0)
         v = torch.native_layer_norm(c_new, [H], gain_c, bias_c, epsilon)[0].sigmoid_()
         if h_new.dtype == o.dtype:
@@ -78,7 +78,8 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
     for t in range(cells.shape[0] - 1, -1, -1):
         x, sums, gate, c = chunk.gates[0][t], chunk.gates[1][t], chunk.gates[2][t], cells[t]
         c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
-        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        i, f, s, o = gate.chunk(4, 1)
+        grad_i, grad_f, grad_s, grad_o = grad.chunk(4, 1)
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
         if grad_cells is not None:
@@ -89,7 +90,7 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
             split_gradient(grad_c, chunk.zoneout, 1, t, chunk.scratch[3])
         v, mean, scale = torch.native_layer_norm(c, [H], gain_c, bias_c, epsilon)
         v.sigmoid_()
-        torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad[:, 3 * H :])
+        torch.addcmul(grad_h, grad_h, v, value=-2.0, out=grad_o)
         torch.mul(grad_h, o, out=grad_n)
         torch.ops.aten.sigmoid_backward(grad_n, v, grad_input=grad_n)
         grad_sums, grad_gain, grad_bias = torch.ops.aten.native_layer_norm_backward(
@@ -98,9 +99,9 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
         grad_c.add_(grad_sums, alpha=-2.0)
         chunk.grad_extra[3].add_(grad_gain)
         chunk.grad_extra[4].add_(grad_bias)
-        torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad[:, :H])
-        torch.mul(grad_c, c_before, out=grad[:, H : 2 * H])
-        torch.mul(grad_c, i, out=grad[:, 2 * H : 3 * H])
+        torch.addcmul(grad_c, grad_c, s, value=-2.0, out=grad_i)
+        torch.mul(grad_c, c_before, out=grad_f)
+        torch.mul(grad_c, i, out=grad_s)
         grad_c.mul_(f)
         torch.ops.aten.sigmoid_backward(grad, gate, grad_input=grad)
         _, mean, scale = torch.native_layer_norm(sums, [4 * H], None, None, epsilon)
@@ -119,8 +120,9 @@ def backward_loop(chunk: BackwardChunk, epsilon: float = EPSILON) -> None:
             grad, x, [4 * H], mean, scale, gain_x, None, [True, True, False]
         )
         chunk.grad_extra[0].add_(grad_gain)
-        for filled in chunk.grad_gates:
-            filled[t, :, : 4 * H].copy_(grad_sums)
+        chunk.grad_gates[0][t, :, : 4 * H].copy_(grad_sums)
+        if grad_sums.dtype != weight.dtype:
+            chunk.grad_gates[1][t, :, : 4 * H].copy_(grad_sums)
         stop_gradient(grad_h, chunk.resets, t)
         stop_gradient(grad_c, chunk.resets, t)
 

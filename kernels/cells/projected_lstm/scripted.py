@@ -30,12 +30,12 @@ def forward_loop(chunk: ForwardChunk) -> None:
     """Fill the states h and c; turn `gates` from W x + b into i, f, s, o. `weights` are W_hhᵀ and W_hr."""
     hidden, cells, h, c = chunk.states[0], chunk.states[1], chunk.before[0], chunk.before[1]
     gates, weight_t, product, v = chunk.gates[0], chunk.weights[0], chunk.scratch[0], chunk.scratch[1]
-    projection_t, H = chunk.weights[1].to(weight_t.dtype).t(), cells.shape[2]
+    projection_t = chunk.weights[1].to(weight_t.dtype).t()
     for t in range(hidden.shape[0]):
         gate, h, c = gates[t], entering(h, chunk.resets, t), entering(c, chunk.resets, t)
         add_product(gate, h, weight_t, product)
         gate.sigmoid_()
-        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
+        i, f, s, o = gate.chunk(4, 1)
         c = torch.addcmul(i, f, c, out=cells[t]).addcmul_(i, s, value=-2.0)
         torch.add(c, c, alpha=-3.0, out=v).sigmoid_()  # of −2c
         torch.addcmul(o, o, v, value=-2.0, out=v)
@@ -56,9 +56,8 @@ def backward_loop(chunk: BackwardChunk) -> None:
     for t in range(cells.shape[0] - 1, -1, -1):
         gate, grad = gates[t], grad_gates[t][:, : 4 * H]
         c_before = entering(cells[t - 1] if t > 0 else first_c, chunk.resets, t)
-        i, f, s, o = gate[:, :H], gate[:, H : 2 * H], gate[:, 2 * H : 3 * H], gate[:, 3 * H :]
-        grad_i, grad_f = grad[:, :H], grad[:, H : 2 * H]
-        grad_s, grad_o = grad[:, 2 * H : 3 * H], grad[:, 3 * H :]
+        i, f, s, o = gate.chunk(4, 1)
+        grad_i, grad_f, grad_s, grad_o = grad.chunk(4, 1)
         if grad_hidden is not None:
             grad_h.add_(grad_hidden[t])
         if grad_cells is not None:
