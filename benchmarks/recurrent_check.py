@@ -44,10 +44,8 @@ OTHER_FUNCTION = {
     "peephole_diagonal": {"candidate": "sigmoid"},
     "slstm": {"forget_gate": "exp"},
 }
-NORMALISED = (
-    "layer_norm_lstm",
-    "layer_norm_lstm_zoneout",
-)  # norms magnify rounding: more than `BOUND`, but no more than in the equations
+# Norms magnify rounding: the error of these may exceed `BOUND`, but not that of the equations in the same precision.
+NORMALISED = ("layer_norm_lstm", "layer_norm_lstm_zoneout")
 
 
 class Check(NamedTuple):

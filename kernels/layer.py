@@ -33,9 +33,9 @@ Shapes = dict[str, tuple[int, ...]]
 class RecurrentLayer(TorchAttributes):
     """Base class of the recurrent layers.
 
-    A subclass defines its parameters by `shapes`, its equations by `step`, and the number of its states. Stacked
-    layers, both directions, dropout, variable lengths, tokens and packed sequences are inherited. A subclass with
-    hand-written loops or kernels has a `cell` instead of a `step`.
+    A subclass defines its parameters by `shapes`, its equations by `step`, and how many states it has by `num_states`.
+    Stacked layers, both directions, dropout, variable lengths, tokens and packed sequences are inherited. A subclass
+    with hand-written loops or kernels has a `cell` instead of a `step`.
 
     Args:
         input_size: width I of an input vector.

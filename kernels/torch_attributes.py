@@ -13,7 +13,7 @@ class TorchAttributes(nn.Module):
     """
 
     torch_layer: ClassVar[type[nn.RNNBase] | None] = None  # torch.nn's layer with the same equations
-    num_states: ClassVar[int] = 1
+    num_states: ClassVar[int] = 1  # tensors in the state of a cell: 1 for h, 2 for h and c
     proj_size: int  # width of the projected state, 0 for no projection
     _names: list[str]  # parameters of one layer and direction
     _suffixes: list[str]  # one for each layer and direction

@@ -7,7 +7,7 @@ takes the expectation, p times the state before plus 1 − p times the new one.
 import torch
 from torch import Tensor
 
-STEPS = 1 << 16  # a probability is rounded to a multiple of 1 / STEPS, since each 64-bit draw gives four numbers
+STEPS = 1 << 16  # a probability is rounded to a multiple of 1 / STEPS below 1: each 64-bit draw gives four numbers
 
 
 def draw(probability: float, training: bool, T: int, state: Tensor) -> Tensor:
@@ -29,4 +29,5 @@ def draw(probability: float, training: bool, T: int, state: Tensor) -> Tensor:
         return torch.full((1, 1, 1), probability, dtype=dtype, device=state.device).expand(T, B, H)
     words = torch.randint(-(1 << 63), (1 << 63) - 1, ((T * B * H + 3) // 4,), device=state.device)
     numbers = words.view(torch.int16)[: T * B * H].view(T, B, H)
-    return (numbers < round(probability * STEPS) - STEPS // 2).view(torch.uint8)
+    staying = min(round(probability * STEPS), STEPS - 1)  # of STEPS numbers; the bound is an int16, as they are
+    return (numbers < staying - STEPS // 2).view(torch.uint8)

@@ -106,7 +106,7 @@ def test_h_and_c_have_probabilities_of_their_own() -> None:
     assert abs((c == c_0).float().mean() - 0.6) < 0.05
 
 
-@pytest.mark.parametrize("p", [0.05, 0.5, 0.999])
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.999, 0.999996])
 def test_drawn_units_stay_with_the_probability(p: float) -> None:
     torch.manual_seed(0)
     stays = draw(p, True, 33, torch.empty(7, 501)).double()
