@@ -49,8 +49,6 @@ def pair(ours: type[RecurrentLayer], theirs: type[nn.RNNBase], options: dict, ba
     """Return a layer and torch.nn's, with the same weights, loaded strictly from one to the other and back."""
     if backend == "triton" and options.get("dtype") == torch.float64:
         pytest.skip("the Triton backend has no float64")
-    if backend == "triton" and options.get("proj_size"):
-        pytest.skip("the Triton backend has no projection")
     torch.manual_seed(0)
     twin, layer = theirs(3, 5, **options), ours(3, 5, backend=backend, **options)
     layer.load_state_dict(twin.state_dict())
@@ -231,11 +229,6 @@ def test_autocast_returns_torch_nns_dtypes(ours: type[RecurrentLayer], theirs: t
             lambda: LSTM(3, 5, proj_size=2)(torch.zeros(4, 2, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))),
             RuntimeError,
             r"of hx to be \[1, 2, 2\], \[1, 2, 5\], got \[1, 2, 5\], \[1, 2, 5\]",
-        ),
-        (
-            lambda: LSTM(3, 5, proj_size=2, backend="triton")(torch.zeros(4, 2, 3)),
-            ValueError,
-            "no kernels of this cell",
         ),
         (lambda: LSTM(3, 0), ValueError, "hidden_size must be positive, got 0"),
         (
