@@ -1,6 +1,6 @@
 """Errors for wrong arguments of a layer, with the types and, where torch.nn has them, the words of torch.nn."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ def check_sizes(name: str, sizes: dict[str, Any], dropout: Any) -> None:
             raise TypeError(f"{name}: {argument} must be a whole number, got {value!r}")
         if value <= 0:
             raise ValueError(f"{name}: {argument} must be positive, got {value!r}")
-    if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+    if not _is_number(dropout) or not 0 <= dropout <= 1:
         raise ValueError(f"{name}: dropout must be a probability, got {dropout!r}")
 
 
@@ -42,7 +42,7 @@ def check_zoneout(layer: "RecurrentLayer", zoneout: Any) -> tuple[float, ...]:
     """
     name, count = type(layer).__name__, layer.num_states
     values = tuple(zoneout) if isinstance(zoneout, list | tuple) else (zoneout,) * count
-    right = all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p < 1 for p in values)
+    right = all(_is_number(p) and 0 <= p < 1 for p in values)
     if not right or len(values) != count:
         several = f", or {count} of them, one for each state" * (count > 1)
         raise ValueError(f"{name}: zoneout must be a probability below 1{several}, got {zoneout!r}")
@@ -156,6 +156,11 @@ def checked_weights(layer: "RecurrentLayer", suffix: str, device: torch.device) 
         if weight.dtype != dtype:
             raise ValueError(f"{own}: {name + suffix} is {weight.dtype} and {first} is {dtype}")
     return weights
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a real number, also one of numpy's, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_rank(layer: "RecurrentLayer", tensor: Tensor, ranks: set[int], name: str, shapes: str) -> None:

@@ -54,4 +54,4 @@ class TorchAttributes(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or copied layer; one from before `proj_size` and `zoneout` has none."""
-        super().__setstate__({"proj_size": 0, "zoneout": ()} | state)
+        super().__setstate__({"proj_size": 0, "zoneout": (0.0,) * self.num_states} | state)

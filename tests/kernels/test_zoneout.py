@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -229,6 +230,11 @@ def test_zero_is_the_plain_layer(capsys: pytest.CaptureFixture[str]) -> None:
     assert repr(GRU(3, 4, zoneout=0.5)) == "GRU(3, 4, zoneout=(0.5,))"
     LSTM(3, 4, zoneout=0.5).explain(5, 2)
     assert "torchscript, the fastest that has these equations" in capsys.readouterr().out
+
+
+def test_a_probability_may_be_a_number_of_numpy() -> None:
+    layer = LSTM(3, 4, num_layers=2, dropout=np.float32(0.5), zoneout=np.float32(0.25))
+    assert (layer.dropout, layer.zoneout) == (0.5, (0.25, 0.25))
 
 
 def test_kernels_that_have_not_run_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
