@@ -44,7 +44,7 @@ class Cell(NamedTuple):
             `projected` is W x + b [B, G] and `weights` begin with the recurrent one; returns the states after it.
         scripted: the TorchScript loops.
         native: torch's own operator, where torch has the same equations.
-        triton: the GPU kernels; the function imports triton when it is called. Of a cell with `zoneout` they have it.
+        triton: the GPU kernels; the function imports triton when it is called. A cell with `zoneout` has it here, too.
         triton_checked: whether these have run on a GPU; "auto" takes no others.
         serial_gates: number of gates whose recurrent product is inside the loop; the Triton backend plans by it.
         whole_rows: whether the GPU kernels sum over all units of a row, so that one program must have them all.

@@ -126,7 +126,7 @@ def _draw_zoneout(layer: "RecurrentLayer", T: int, state: State) -> tuple[Tensor
 
     Args:
         layer: has the probabilities.
-        T: number of steps; of an exported program that of a tensor's shape, since len() would fix it.
+        T: number of steps, from a tensor's shape: len() of a tensor would fix T in an exported program.
         state: the states before the first step.
     """
     if not any(layer.zoneout):

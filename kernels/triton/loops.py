@@ -157,7 +157,7 @@ def backward_kernel(
         all_grads: tl.tuple = (grad,)
         for k in tl.static_range(1, len(grad_states)):
             all_grads = all_grads + (grads[k],)
-        staying, rest = divide(all_grads, stays)
+        staying, rest = split_gradients(all_grads, stays)
         gate_grads, new = DIFFERENTIATE(values, rest, parameters, OPTION)
         new = add(new, staying)
         running = t < length if lengths is not None else None
@@ -223,8 +223,11 @@ def mix(new: tl.tuple, old: tl.tuple, stays: tl.tuple) -> tl.tuple:
 
 
 @triton.jit
-def divide(grads: tl.tuple, stays: tl.tuple) -> tl.tuple:
-    """Return the parts of the gradients after a step that skip it, and the rest, of the new states; (), all without."""
+def split_gradients(grads: tl.tuple, stays: tl.tuple) -> tl.tuple:
+    """Return the gradients of the parts that stay, which skip the step, and those of the new states.
+
+    Without zoneout the first are (), the others all.
+    """
     staying: tl.tuple = ()
     rest: tl.tuple = ()
     for k in tl.static_range(len(grads)):

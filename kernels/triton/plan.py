@@ -15,6 +15,7 @@ Legend: B batch, H hidden.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -90,7 +91,10 @@ def make_plan(
     Raises:
         ValueError: if the layer is too large for the device.
     """
-    width = max(MIN_BLOCK_H, 1 << (H - 1).bit_length())
+    if whole_rows and H > MAX_ROW:
+        raise ValueError(
+            f"H={H} is too large: one program computes whole rows of this cell, of at most {MAX_ROW} units"
+        )
 
     def fits(BLOCK_H: int, BLOCK_K: int, blocks: int, BLOCK_B: int = BLOCKS_B[0]) -> bool:
         resident = gates * BLOCK_H * BLOCK_K * size * blocks
@@ -99,26 +103,11 @@ def make_plan(
         loaded = BLOCK_K * (gates if reverse else 1)
         return resident <= RESIDENT_BYTES and needed <= device.memory and (loaded <= MAX_SUM or not blocks)
 
-    if whole_rows and H > MAX_ROW:
-        raise ValueError(
-            f"H={H} is too large: one program computes whole rows of this cell, of at most {MAX_ROW} units"
-        )
-    least = width if whole_rows else MIN_BLOCK_H
-    BLOCK_H, BLOCK_K, blocks = width, width, 1
-    while least < BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
-        BLOCK_H //= 2
-    while not whole_rows and blocks < MAX_RESIDENT_BLOCKS and not fits(BLOCK_H, BLOCK_K, blocks):
-        BLOCK_K //= 2
-        blocks = -(-H // BLOCK_K)
-    if not fits(BLOCK_H, BLOCK_K, blocks) or device.processors * BLOCK_H < H:
-        BLOCK_H, BLOCK_K, blocks = max(least, min(STREAMED_BLOCK_H, width)), min(STREAMED_BLOCK_K, width), 0
-    while device.processors * BLOCK_H < H:
-        BLOCK_H *= 2
-    while BLOCK_K > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):
-        BLOCK_K //= 2
-    tiles = -(-B // BLOCKS_B[0])
-    while H > BLOCK_H >= 2 * SPREAD_BLOCK_H and 2 * tiles * -(-H // BLOCK_H) <= device.processors:
-        BLOCK_H //= 2
+    width = max(MIN_BLOCK_H, 1 << (H - 1).bit_length())  # of a block of all units
+    if whole_rows:
+        BLOCK_H, BLOCK_K, blocks = (width, width, 1) if fits(width, width, 1) else _stream(width, width, fits)
+    else:
+        BLOCK_H, BLOCK_K, blocks = _divide_units(H, B, width, device.processors, fits)
     programs = -(-H // BLOCK_H)
     split_own_state = programs == 1 and blocks != 1 and not whole_rows  # a program alone keeps its state in one block
     if split_own_state or not fits(BLOCK_H, BLOCK_K, blocks):
@@ -138,6 +127,36 @@ def make_plan(
     if alone or length < 16 * warps or not _split_fits(plan, gates, size, reverse, device):
         return plan._replace(split_k=1)
     return plan
+
+
+def _divide_units(H: int, B: int, width: int, processors: int, fits: Callable[..., bool]) -> tuple[int, int, int]:
+    """Return BLOCK_H, BLOCK_K and resident_blocks for programs that share the units of a layer.
+
+    `width` is that of a block of all units; fits(BLOCK_H, BLOCK_K, resident_blocks) tells whether a program has room.
+    """
+    BLOCK_H, BLOCK_K, blocks = width, width, 1
+    while BLOCK_H > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, blocks):  # more programs
+        BLOCK_H //= 2
+    while blocks < MAX_RESIDENT_BLOCKS and not fits(BLOCK_H, BLOCK_K, blocks):  # the state in more blocks
+        BLOCK_K //= 2
+        blocks = -(-H // BLOCK_K)
+    if not fits(BLOCK_H, BLOCK_K, blocks) or processors * BLOCK_H < H:
+        BLOCK_H = min(STREAMED_BLOCK_H, width)
+        while processors * BLOCK_H < H:
+            BLOCK_H *= 2
+        BLOCK_H, BLOCK_K, blocks = _stream(BLOCK_H, width, fits)
+    tiles = -(-B // BLOCKS_B[0])
+    while H > BLOCK_H >= 2 * SPREAD_BLOCK_H and 2 * tiles * -(-H // BLOCK_H) <= processors:  # processors are idle
+        BLOCK_H //= 2
+    return BLOCK_H, BLOCK_K, blocks
+
+
+def _stream(BLOCK_H: int, width: int, fits: Callable[..., bool]) -> tuple[int, int, int]:
+    """Return BLOCK_H, BLOCK_K and resident_blocks for weights that are streamed; arguments as in `_divide_units`."""
+    BLOCK_K = min(STREAMED_BLOCK_K, width)
+    while BLOCK_K > MIN_BLOCK_H and not fits(BLOCK_H, BLOCK_K, 0):
+        BLOCK_K //= 2
+    return BLOCK_H, BLOCK_K, 0
 
 
 def _split_fits(plan: Plan, gates: int, size: int, reverse: bool, device: Device) -> bool:

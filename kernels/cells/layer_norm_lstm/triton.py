@@ -84,7 +84,7 @@ def gates_of(x: tl.tuple, sums: tl.tuple, vectors: tl.tuple) -> tuple[tl.tuple, 
 
 
 @triton.jit
-def shown(c: tl.tensor, vectors: tl.tuple) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+def tanh_of_norm(c: tl.tensor, vectors: tl.tuple) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
     """Return tanh(γ_c ⊙ norm(c) + b_c), norm(c) and its 1 / std."""
     share, _, _, _, _, gain_c, bias_c = vectors
     normal, scale = normalise((c,), share)
@@ -102,7 +102,7 @@ def layer_norm_lstm_forward(
     gates, _, _ = gates_of(x, recurrent, vectors)
     i, f, g, o = gates
     c = g * i + state[1] * f
-    tanh_n, _, _ = shown(c, vectors)
+    tanh_n, _, _ = tanh_of_norm(c, vectors)
     return tanh_n * o, c
 
 
@@ -110,9 +110,9 @@ def layer_norm_lstm_forward(
 def layer_norm_lstm_activate(
     x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr
 ) -> tl.tuple:  # fmt: skip
-    """Return what `gates_of` does, what `shown` does of c, and c′."""
+    """Return the results of `gates_of` and, for c, of `tanh_of_norm`; and c′."""
     gates, normal, scale = gates_of((x[0], x[1], x[2], x[3]), (x[4], x[5], x[6], x[7]), vectors)
-    tanh_n, normal_c, scale_c = shown(after[0], vectors)
+    tanh_n, normal_c, scale_c = tanh_of_norm(after[0], vectors)
     return gates, normal, scale, tanh_n, normal_c, scale_c, before[0]
 
 
@@ -120,9 +120,9 @@ def layer_norm_lstm_activate(
 def zoneout_activate(
     x: tl.tuple, before: tl.tuple, after: tl.tuple, vectors: tl.tuple, OPTION: tl.constexpr
 ) -> tl.tuple:  # fmt: skip
-    """Return the same, of the new c, before a part of c′ stays."""
+    """Return the same, for the new c, before a part of c′ stays."""
     gates, normal, scale = gates_of((x[0], x[1], x[2], x[3]), (x[4], x[5], x[6], x[7]), vectors)
-    tanh_n, normal_c, scale_c = shown(gates[2] * gates[0] + before[0] * gates[1], vectors)
+    tanh_n, normal_c, scale_c = tanh_of_norm(gates[2] * gates[0] + before[0] * gates[1], vectors)
     return gates, normal, scale, tanh_n, normal_c, scale_c, before[0]
 
 
