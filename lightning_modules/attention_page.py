@@ -10,6 +10,7 @@ from torch import Tensor
 
 LARGEST = 200  # texts on a page
 COLOUR = "0,114,178"  # blue of Okabe & Ito, which colour-blind readers can tell from white
+STRONGEST = 0.7  # opacity of the largest weight; dark words on it are still legible
 STYLE = """
 body { font: 16px/1.7 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
 body { color: #222; background: #fff; }
@@ -50,7 +51,7 @@ def attention_page(
         if known is not None and known[number] != predicted[number]:
             title += f' <small class="wrong">correct: {escape(known[number])}</small>'
         spans = [
-            f'<span style="background:rgba({COLOUR},{0.85 * shade:.3f}){";color:#fff" if shade > 0.6 else ""}" '
+            f'<span style="background:rgba({COLOUR},{STRONGEST * shade:.3f})" '
             f'title="{100 * weight:.2f} %">{escape(word)}</span>'
             for word, weight, shade in zip(words, weights, shades(weights), strict=True)
         ]
@@ -59,7 +60,8 @@ def attention_page(
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Attention</title>\n'
         f"<style>{STYLE}</style></head>\n<body><h1>What the network looks at</h1>\n"
-        "<p>The stronger the colour, the larger the word's attention weight; the strongest colour is "
-        "the text's largest weight. Point at a word to see its weight. The weights of a text sum to 100 %.</p>\n"
+        "<p>Above each text are the predicted class and its probability. The stronger the colour of a word, the larger "
+        "its attention weight; the strongest colour is the text's largest weight. Point at a word to see its weight. "
+        "The weights of a text sum to 100 %.</p>\n"
         f"{more}\n" + "\n".join(sections) + "\n</body></html>\n"
     )

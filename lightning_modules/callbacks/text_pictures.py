@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
-from lightning_modules.attention_page import shades
+from lightning_modules.attention_page import STRONGEST, shades
 from lightning_modules.callbacks.colours import colour
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
@@ -122,6 +122,6 @@ def draw_texts(texts: Sequence[Sequence[str]], attention: Tensor, titles: Sequen
             if shade is None:
                 plot.text(column, line, word, weight="bold", **font)
                 continue
-            plot.barh(line, len(word), 0.9, column, color=colour(0), alpha=0.85 * shade, linewidth=0)
-            plot.text(column, line, word, color="white" if shade > 0.6 else "black", **font)
+            plot.barh(line, len(word), 0.9, column, color=colour(0), alpha=STRONGEST * shade, linewidth=0)
+            plot.text(column, line, word, color="black", **font)
     return figure
