@@ -50,7 +50,8 @@ class LabelledTexts(EpochStreamDataModule):
         split_seed: seed of the split; it is separate, so that runs with other seeds have the same split.
 
     Raises:
-        DataError: if a file is missing or invalid, a split is empty, or a class has test texts only.
+        DataError: if a file is missing or invalid, a split is empty, a class has test texts only, or all texts have
+            one class.
     """
 
     batch_type = LabelledTextBatch
@@ -104,6 +105,8 @@ class LabelledTexts(EpochStreamDataModule):
                     f"{self.path or self.dataset} has {len(train) + len(unlabelled)} texts to train on and {len(test)} "
                     f"to test: with {labels}val_fraction {self.val_fraction:g} none is left for {split}"
                 )
+        if len(found := {text.label for text in texts}) == 1:
+            raise DataError(f"{self.path or self.dataset}: all texts have the class {found.pop()!r}; two are needed")
         return parts | ({"unlabelled": unlabelled} if unlabelled else {})
 
     @property
@@ -226,10 +229,10 @@ class LabelledTexts(EpochStreamDataModule):
         return [text.words[: self.max_words] for text in self.texts[split]]
 
     def columns(self) -> dict[str, list[str]]:
-        """Return the words of each text that is predicted and, if they are known, the classes."""
+        """Return each text that is predicted and, if they are known, the classes."""
         texts = self.texts[self.predicted]
         classes = {"class": [text.label for text in texts]} if self.predicted != "new" else {}
-        return {"text": [" ".join(text.words) for text in texts], **classes}
+        return {"text": [text.line or " ".join(text.words) for text in texts], **classes}
 
     @property
     def eval_batch_size(self) -> int:

@@ -13,11 +13,12 @@ from datamodules.text_lines import file_lines
 
 
 class Text(NamedTuple):
-    """A text: "train" or "test", the name of its class, its words."""
+    """A text: "train", "test" or "new", the name of its class, its words, and the line of a new one as it was given."""
 
     split: str
     label: str
     words: list[str]
+    line: str = ""
 
 
 PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # to train, to test
@@ -89,7 +90,7 @@ def read_lines(path: Path) -> list[Text]:
     Raises:
         DataError: if the file cannot be read or has no text.
     """
-    texts = [Text("new", "", words_of(line)) for line in file_lines(path) if line.strip()]
+    texts = [Text("new", "", words_of(line), line.strip()) for line in file_lines(path) if line.strip()]
     if not texts:
         raise DataError(f"{path} has no text: it is empty, or all its lines are blank")
     return texts

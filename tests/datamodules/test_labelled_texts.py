@@ -116,9 +116,10 @@ def test_too_few_labels_are_named(path: str) -> None:
         (["train\ta\tword"] * 3, "has 3 texts to train on and 0 to test: with val_fraction 0.1 none is left for val"),
         (["train\ta\tword"] * 9, "none is left for test"),
         (["test\ta\tword"], "has 0 texts to train on and 1 to test: .* none is left for train"),
+        ([*["train\ta\tword"] * 9, "test\ta\tword"], "few.tsv: all texts have the class 'a'; two are needed"),
     ],
 )
-def test_an_empty_split_is_refused(own_folder: Path, lines: list[str], message: str) -> None:
+def test_texts_that_cannot_be_learned_are_refused(own_folder: Path, lines: list[str], message: str) -> None:
     (own_folder / "few.tsv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=message):
         LabelledTexts(path="few.tsv").vocab_size  # noqa: B018

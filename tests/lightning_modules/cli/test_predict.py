@@ -64,7 +64,7 @@ def test_texts(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (status, err) == (0, "")
     assert [path.name for path in sorted(set(Path().rglob("*")) - before)] == ["mine.csv", "mine.html"]
     rows = table(Path("mine.csv"))
-    assert [row["text"] for row in rows] == ["cherry , so on", "< b > apple", "never seen"]
+    assert [row["text"] for row in rows] == ["Cherry, so on", "<b> apple", "never seen"]
     assert [row["predicted"] for row in rows[:2]] == ["c", "a"]
     for row in rows:
         assert sum(float(row[f"p({name})"]) for name in "abc") == pytest.approx(1, abs=1e-4)
