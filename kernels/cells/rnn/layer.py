@@ -37,7 +37,8 @@ class RNN(RecurrentLayer):
         hidden_size: width H of the state.
         num_layers: number of stacked layers L.
         nonlinearity: "tanh" or "relu".
-        *arguments: `bias` and the rest, as in `RecurrentLayer`. `recompute` makes no difference: only states are kept.
+        *arguments: `bias` and the rest, as in `RecurrentLayer`. Without zoneout only states
+            are kept, and `recompute` makes no difference.
         **options: as in `RecurrentLayer`.
 
     Raises:

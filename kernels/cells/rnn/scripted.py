@@ -100,7 +100,7 @@ class ScriptedRNN(ScriptedCell):
 
 
 class ZoneoutRNN(ScriptedRNN):
-    """Elman's network with zoneout, which the backward pass needs its new states for, and not only those after it."""
+    """Elman's network with zoneout. The stored states are mixed, so the gates are kept for the backward pass, too."""
 
     name = "zoneout_rnn"
     has_zoneout = True
