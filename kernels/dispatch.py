@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from kernels.cell import Cell
-from kernels.dtypes import autocast_is_on
+from kernels.dtypes import autocast_is_on, emulated
 from kernels.processor import onednn_has, onednn_is_on
 from kernels.scripted import script
 from kernels.triton import available, plan
@@ -136,6 +136,8 @@ def _remarks(backend: str, case: Case) -> str:
         return ""
     lack = None if case.recompute else _onednn_lack(case)
     remark = "" if lack is None else f": {lack}"
+    if emulated(case.dtype, case.device):
+        remark += f"; products are in float32, since this CPU has no instructions for {case.dtype}"
     if case.cuda and case.cell.triton is not None:
         lacking = "with resets" if case.cell.triton_checked else f"for this cell, {case.cell.name}"
         remark = f"; the Triton kernels have not run on a GPU {lacking}; backend='triton' asks for them"

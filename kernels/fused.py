@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from kernels.cell import Given
@@ -50,10 +51,14 @@ class FusedCell(ABC):
         """Return the names of the tensors of `Given.zoneout`."""
         return tuple(f"zoneout_{name}" for name in self.states) if self.has_zoneout else ()
 
+    def product_dtype(self, weight: Tensor) -> torch.dtype:
+        """Return the dtype of the products with a weight."""
+        return compute_dtype(weight)
+
     def run(self, given: Given) -> Results:
         """Cast the tensors to the dtypes of the products and of the sums, and run the operator."""
         weight_ih, weight_hh, bias, *others = given.weights
-        low = compute_dtype(weight_hh)
+        low = self.product_dtype(weight_hh)
         high = accumulation_dtype(low)
         inputs, embedding, weight_ih, bias = lower(given.inputs, given.embedding, weight_ih, bias, low)
         others = [None if tensor is None else tensor.to(high) for tensor in others]

@@ -22,11 +22,6 @@ def onednn_has(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-# torch.compile calls this once and traces nothing. The decorator torch.compiler.assume_constant_result does the same,
-# but imports the compiler, and triton with it.
-onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def computes(dtype: torch.dtype, device: str) -> bool:
     """Return whether a kind of device has instructions for products in 16 bits, which else take many times longer.
 
@@ -40,3 +35,9 @@ def computes(dtype: torch.dtype, device: str) -> bool:
     return onednn_has(dtype) and not (
         x86 and dtype == torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported()  # AMX comes with it
     )
+
+
+# torch.compile calls these once and traces nothing. The decorator torch.compiler.assume_constant_result does the same,
+# but imports the compiler, and triton with it.
+onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
+computes._dynamo_marked_constant = True  # type: ignore[attr-defined]

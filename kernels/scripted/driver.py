@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.dtypes import accumulation_dtype
+from kernels.dtypes import accumulation_dtype, scripted_dtype
 from kernels.fused import FusedCell
 from kernels.layout import last_rows, padding_after, rows_before_last, spread_last
 from kernels.operator import Grads, Named, Results
@@ -73,6 +73,10 @@ class ScriptedCell(FusedCell):
     returns_before_last: ClassVar[bool] = False
     forward_loop: ClassVar[Callable[..., None]]  # scripted, takes a `ForwardChunk`
     backward_loop: ClassVar[Callable[..., None]]  # scripted, takes a `BackwardChunk`
+
+    def product_dtype(self, weight: Tensor) -> torch.dtype:
+        """Return the dtype of the products with a weight; on some CPUs it is not the one asked for."""
+        return scripted_dtype(weight)
 
     def factor(self, options: Named) -> float:
         """Return the number by which the candidate's weights are multiplied for the forward loop."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kernels import processor
 from kernels.triton import plan
 
 
@@ -16,3 +17,9 @@ def _plans_of_this_test() -> Iterator[None]:
     yield
     for function in cached:
         function.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _products_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let loops multiply in the 16 bits that are asked for, also on a CPU which emulates them."""
+    monkeypatch.setattr(processor, "computes", lambda dtype, device: True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from kernels import LSTM, forced, unscripted
+from kernels import LSTM, forced, processor, unscripted
 from kernels.dtypes import lower
 from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
@@ -411,6 +411,39 @@ def test_operators_are_what_their_fakes_say(cell: str, backend: str, output: str
     assert len(operators.calls) >= 2
     for operator, arguments in operators.calls:
         torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+@every_cell
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_cpu_that_emulates_16_bits_multiplies_in_float32(
+    cell: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under autocast, and with weights in 16 bits; only the results are rounded to the dtypes of torch.nn's layers."""
+    torch.manual_seed(0)
+    layer, x = CELLS[cell](8, 16, backend="torchscript"), torch.randn(6, 4, 8)
+    layer, x = layer.to(dtype), x.to(dtype)
+    for name, weight in layer.named_parameters():
+        if name.startswith("bias_hh"):  # bias_ih + bias_hh would be rounded
+            torch.nn.init.zeros_(weight)
+    precise = copy.deepcopy(layer).float()
+
+    def run(module: RecurrentLayer, x: Tensor) -> list[Tensor]:
+        module.zero_grad()
+        out, states = module(x)
+        out.sum().backward()
+        return [out, *(states if isinstance(states, tuple) else [states]), *(each.grad for each in module.parameters())]
+
+    exact = run(precise, x.float())
+    with torch.autocast("cpu", dtype):
+        rounded = run(precise, x)
+    monkeypatch.setattr(processor, "computes", lambda dtype, device: False)
+    with torch.autocast("cpu", dtype):
+        ours = run(precise, x)
+    for found in (ours, run(layer, x)):
+        for mine, value in zip(found, exact, strict=True):
+            assert torch.equal(mine, value.to(mine.dtype))
+    assert [each.dtype for each in ours] == [each.dtype for each in rounded]
+    assert not all(torch.equal(*pair) for pair in zip(ours, rounded, strict=True))
 
 
 @every_cell

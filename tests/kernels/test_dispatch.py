@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kernels
-from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, unscripted
+from kernels import LSTM, PeepholeLSTM, choose, dispatch, forced, processor, unscripted
 from kernels.cell import Cell
 from kernels.cells.gru.layer import GRU_CELL
 from kernels.cells.layer_norm_lstm.layer import LAYER_NORM_CELL
@@ -71,6 +71,16 @@ def test_auto_asks_for_an_lstm_in_16_bits(has_bfloat16: bool) -> None:
         assert choose("auto", case._replace(dtype=torch.bfloat16)) == low
         assert choose("auto", case._replace(dtype=torch.float16)) == ("torchscript", lack.format("float16"))
         assert choose("auto", case._replace(cell=GRU_CELL, dtype=torch.bfloat16)) == ("torchscript", "the fastest here")
+
+
+@pytest.mark.usefixtures("loops_are_scripted")
+def test_what_a_cpu_emulates_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "computes", lambda dtype, device: dtype == torch.float16)
+    low, high = (choose("auto", CASE._replace(cell=GRU_CELL, dtype=dtype)) for dtype in (torch.bfloat16, torch.float16))
+    assert high == ("torchscript", "the fastest here")
+    assert (
+        low.reason == f"{high.reason}; products are in float32, since this CPU has no instructions for torch.bfloat16"
+    )
 
 
 def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from kernels.cell import Given, Results
 from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.cells.peephole_lstm.output_gate import output_operator, output_state
-from kernels.dtypes import compute_dtype, lower, without_autocast
+from kernels.dtypes import lower, scripted_dtype, without_autocast
 from kernels.layout import last_rows
 from kernels.operator import Named
 from kernels.reference import State, project
@@ -154,7 +154,7 @@ class ScriptedPeephole(ScriptedLSTMLike):
         With `last_only` the first of them is empty, and the output gate is computed for the last valid step only.
         """
         weight_ih, weight_ch, bias = given.weights
-        H, low, lengths, resets = weight_ch.shape[1], compute_dtype(weight_ch), given.lengths, given.resets
+        H, low, lengths, resets = weight_ch.shape[1], scripted_dtype(weight_ch), given.lengths, given.resets
         inputs, embedding, weight_ih, bias = lower(given.inputs, given.embedding, weight_ih, bias, low)
         (weight_x, weight_o), (weight_fi, weight_oc) = weight_ih.split([3 * H, H]), weight_ch.to(low).split([2 * H, H])
         bias_x, bias_o = (None, None) if bias is None else bias.split([3 * H, H])
