@@ -1,7 +1,8 @@
-"""Names of files, and small files written in one piece."""
+"""Names of files, folders for them, and small files written in one piece."""
 
 import hashlib
 import re
+import tempfile
 from pathlib import Path
 
 from lightning_modules.errors import UserError
@@ -22,6 +23,22 @@ def file_name(text: str) -> str:
         return name
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{content[: LONGEST - len(mark) - 1].decode(errors='ignore')}-{mark}"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it, and make sure that files can be written there.
+
+    Raises:
+        UserError: if it cannot be made, or no file can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"cannot write in the folder {folder}: {error.strerror}") from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from lightning_modules import files
 from lightning_modules.dotted_keys import flat
 from lightning_modules.errors import UserError
-from lightning_modules.files import write_whole
 from lightning_modules.options import LineParser
 
 Number = float | int | None  # None: there is no such number, as the step at which an unsolved task was solved
@@ -44,13 +44,10 @@ def make_folder(out: Path) -> None:
     """Make the folder of an analysis, and remove the summary.json of an earlier one.
 
     Raises:
-        UserError: if the folder cannot be made.
+        UserError: if the folder cannot be made, or no file can be written there.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "summary.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    files.make_folder(out)
+    (out / "summary.json").unlink(missing_ok=True)
 
 
 def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu") -> None:
@@ -66,7 +63,7 @@ def write_summary(out: Path, numbers: Mapping[str, Number], device: str = "cpu")
     from lightning_modules.environment import cpu_seconds, environment
 
     facts = dict(numbers) | {"cpu_seconds": round(cpu_seconds(), 1), "environment": environment(device)}
-    write_whole(out / "summary.json", json.dumps(facts, indent=2) + "\n")
+    files.write_whole(out / "summary.json", json.dumps(facts, indent=2) + "\n")
 
 
 def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -99,7 +96,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, text.getvalue())
+    files.write_whole(path, text.getvalue())
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:

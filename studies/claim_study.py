@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_modules.errors import UserError
-from lightning_modules.files import write_whole
+from lightning_modules.files import make_folder, write_whole
 from studies import results, verdicts
 from studies.claim_list import FAILED, ROOT, chosen, counted, number, read_failed, shown_values
 from studies.claims import Claim, load
@@ -22,7 +22,7 @@ from studies.live import Display
 from studies.page import write_docs, write_page
 from studies.results import PUBLISHED_FOLDER
 from studies.runner import Runner, Task
-from studies.runs import StudyRun, make_folder
+from studies.runs import StudyRun
 
 MOST_COLUMNS = 1000  # of a table that goes to a file
 
@@ -43,8 +43,8 @@ def run_claims(options: argparse.Namespace) -> int:
     included = claims if options.budget is None else affordable(claims, study, options.budget)
     jobs = study.all_of(included)
     with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.places) as display:
-        options.started = True
         make_folder(out)
+        options.started = True
         listed = f"{number(len(included), 'claim')}, {number(len(jobs), 'job')}"
         print(f"{listed}; Ctrl-C stops, the same command goes on")
         runner = Runner(executor, root / "logs", root / "jobs", display)

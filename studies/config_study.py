@@ -3,11 +3,12 @@
 import argparse
 import sys
 
+from lightning_modules.files import make_folder
 from studies.executors import make_executor
 from studies.live import Display
 from studies.report import write_report
 from studies.runner import Runner
-from studies.runs import make_folder, plan, results_folder
+from studies.runs import plan, results_folder
 
 
 def run_configs(options: argparse.Namespace, overrides: list[str]) -> int:
@@ -25,8 +26,8 @@ def run_configs(options: argparse.Namespace, overrides: list[str]) -> int:
         run.finished()  # raises for a damaged summary before anything is begun
     out = results_folder(runs, options.name)
     with make_executor(options, len(runs), out.parent / "jobs") as executor, Display(executor.places) as display:
-        options.started = True
         make_folder(out)
+        options.started = True
         tasks = Runner(executor, out / "logs", out.parent / "jobs", display).carry_out(list(runs))
     folders = {task.job: task.folder for task in tasks if task.state == "finished"}
     if finished := {run: folder for run in runs if (folder := folders.get(run))}:

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from lightning_modules.cli.parent import VARIABLE
 from lightning_modules.cli.run_folder import is_running, running
 from lightning_modules.errors import UserError
+from lightning_modules.files import make_folder
 from studies.jobs import Job
 from studies.options import places
 from studies.process import Process
-from studies.runs import make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 FOREVER = 60 * 24 * 365  # minutes

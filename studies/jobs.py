@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_modules.cli.run_folder import is_running
-from lightning_modules.files import write_whole
+from lightning_modules.files import make_folder, write_whole
 from studies.claims import Analysis, Claim, Runs
-from studies.runs import StudyRun, make_folder
+from studies.runs import StudyRun
 
 
 class Job(Protocol):

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightning_modules.cli.run_folder import is_running
-from lightning_modules.files import write_whole
+from lightning_modules.files import make_folder, write_whole
 from studies.executors import Executor
 from studies.jobs import Job
-from studies.runs import make_folder
 
 State = Literal["waiting", "queued", "running", "elsewhere", "finished", "failed", "no data", "left out"]
 ENDED = ("finished", "failed", "no data", "left out")

@@ -172,18 +172,6 @@ def results_folder(runs: list[StudyRun], name: str | None) -> Path:
     return runs[0].folder.parent / "study" / name
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it.
-
-    Raises:
-        UserError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-
-
 def short_names(values: list[str]) -> dict[str, str]:
     """Return the name of each value in a table: a class by the last part of its import path, if that is unambiguous."""
     short = {

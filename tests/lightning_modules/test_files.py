@@ -1,8 +1,11 @@
-"""Names of files: readable, short enough, one for each text."""
+"""Names of files, readable, short enough, one for each text; folders in which files can be written."""
+
+from pathlib import Path
 
 import pytest
 
-from lightning_modules.files import LONGEST, file_name
+from lightning_modules.errors import UserError
+from lightning_modules.files import LONGEST, file_name, make_folder
 
 
 def test_an_ordinary_name_stays_as_it_is() -> None:
@@ -27,3 +30,20 @@ def test_two_texts_have_two_names() -> None:
     texts = ["a b", "a_b", "a b ", "a/b", "a\\b", "a-b", "a:b", "x" * 200, "x" * 201]
     assert len({file_name(text) for text in texts}) == len(texts)
     assert file_name("x" * 200).startswith("x" * 100), "readable"
+
+
+@pytest.mark.parametrize("wrong", ["make", "write"])
+def test_a_folder_without_room_for_files_is_one_line(
+    own_folder: Path, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(own_folder / "a" / "b")
+    assert list((own_folder / "a" / "b").iterdir()) == []
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (own_folder / "file").touch()
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # an administrator may write everywhere
+    with pytest.raises(UserError, match=f"cannot {wrong} (in )?the folder") as error:
+        make_folder(own_folder / ("file" if wrong == "make" else "a"))
+    assert error.value.status == 2

@@ -185,6 +185,14 @@ def test_an_interrupted_study_stores_what_has_finished() -> None:
     assert results.read_results(Path("runs/study/results"))["long"].seeds == [1]
 
 
+def test_results_that_could_not_be_stored_are_refused_before_a_run() -> None:
+    Path("file").touch()
+    options = parse(["--out", "file", "--only", "short"], None)[0]
+    with pytest.raises(UserError, match="cannot make the folder file"):
+        run_claims(options)
+    assert not options.started, "it is a mistake in the command"
+
+
 def test_a_quick_study_without_short_runs_is_refused() -> None:
     with pytest.raises(UserError, match=r"--quick: none of these claims has a short run"):
         run_claims(parse(["--quick"], None)[0])
