@@ -77,17 +77,30 @@ def test_groups_of_programs_and_streamed_weights(
     ("kind", "twin"),
     [(LSTM, nn.LSTMCell), (GRU, nn.GRUCell), (RNN, nn.RNNCell), (partial(RNN, nonlinearity="relu"), None)],
 )
-def test_evaluation_takes_the_expectation(kind: type[RecurrentLayer], twin: type[nn.Module] | None) -> None:
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("backend", ["reference", "torchscript"])
+def test_a_part_of_each_state_stays(
+    kind: type[RecurrentLayer], twin: type[nn.Module] | None, training: bool, backend: str
+) -> None:
+    """In training the units that are drawn, in evaluation a part of all; a row that starts anew has nothing to keep."""
     torch.manual_seed(0)
-    layer = kind(3, 4, dtype=torch.float64, zoneout=0.25).eval()
+    layer = kind(3, 4, dtype=torch.float64, zoneout=0.25, backend=backend).train(training)
     cell = (twin or partial(nn.RNNCell, nonlinearity="relu"))(3, 4, dtype=torch.float64)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
     x, state = torch.randn(6, 2, 3, dtype=torch.float64), (torch.zeros(2, 4, dtype=torch.float64),) * layer.num_states
-    out, _ = layer(x)
+    resets = torch.tensor([[0, 0], [0, 0], [0, 1], [0, 0], [1, 0], [0, 0]], dtype=torch.bool)
+    torch.manual_seed(1)
+    out, _ = layer(x, resets=resets)
+    torch.manual_seed(1)
+    drawn = [draw(0.25, True, 6, each).double() for each in state]
+    stays = drawn if training else [torch.full_like(each, 0.25) for each in drawn]
     for t in range(6):
+        state = tuple(each.masked_fill(resets[t][:, None], 0) for each in state)
         new = cell(x[t], state if len(state) == 2 else state[0])
         new = new if len(state) == 2 else (new,)
-        state = tuple(0.25 * before + 0.75 * after for before, after in zip(state, new, strict=True))
+        state = tuple(
+            stay[t] * before + (1 - stay[t]) * after for stay, before, after in zip(stays, state, new, strict=True)
+        )
         torch.testing.assert_close(out[t], state[0])
 
 
