@@ -97,6 +97,7 @@ def draw_map(hidden: Tensor, classes: Tensor, names: Sequence[str] | None = None
         ylabel="second principal component",
         title=f"hidden features of {len(places)} nodes, normalised",
     )
+    plot.locator_params(axis="x", nbins=5)  # with more, the numbers of the ticks touch each other
     plot.legend(
         frameon=False,
         fontsize=8,

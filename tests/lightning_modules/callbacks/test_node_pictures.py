@@ -1,7 +1,10 @@
 """Pictures of nodes: drawn from evaluation's features, the mode left as it was; attention in rows that sum to one."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from datamodules.node_graphs import Karate
@@ -29,6 +32,18 @@ def test_classes_have_colours_marks_and_names() -> None:
     assert [text.get_text() for text in plot.get_legend().get_texts()] == names
     assert [to_hex(group.get_facecolor()[0]).upper() for group in plot.collections] == list(COLOURS[:3])
     assert len({group.get_paths()[0].vertices.tobytes() for group in plot.collections}) == 3
+
+
+def test_the_numbers_below_the_map_do_not_touch() -> None:
+    angles = torch.linspace(-3, 3, 80)
+    hidden = torch.stack((angles.cos(), angles.sin(), torch.full((80,), 0.5)), 1)  # spans just under 2
+    figure = draw_map(hidden, torch.zeros(80, dtype=torch.int64), ["reinforcement learning"])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    labels = [text for text in figure.axes[0].get_xticklabels() if text.get_text()]
+    boxes = sorted((text.get_window_extent().x0, text.get_window_extent().x1) for text in labels)
+    assert len(boxes) >= 3
+    assert all(left[1] + 5 < right[0] for left, right in pairwise(boxes))
 
 
 def test_attention_of_six_nodes() -> None:
