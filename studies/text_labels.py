@@ -1,4 +1,4 @@
-"""Where a graph could help: test accuracy with a fraction of the labels, of text classifiers and a linear machine.
+"""Where a graph could help: test accuracy with a fraction of the labels, of text classifiers and a linear SVM.
 
     python -m studies.text_labels --out FOLDER --runs FOLDER …
 
@@ -26,7 +26,7 @@ Accuracies = Mapping[Row, Mapping[int, float]]
 
 
 def svm_accuracies(found: Accuracies) -> dict[Row, dict[int, float]]:
-    """Return the accuracy of the linear machine for every data set, fraction of labels and seed of the runs.
+    """Return the accuracy of the linear SVM for every data set, fraction of labels and seed of the runs.
 
     With all labels it is fitted once, since no seed makes a difference.
 

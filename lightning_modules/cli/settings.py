@@ -68,7 +68,7 @@ class TrainCLI(LightningCLI):
             "--stage",
             type=Literal["fit", "test", "predict"],
             default="fit",
-            help="fit trains; test evaluates --ckpt_path only; predict names examples with it.",
+            help="fit trains; test evaluates --ckpt_path only; predict classifies examples with it.",
         )
         parser.add_argument(
             "--ckpt_path",

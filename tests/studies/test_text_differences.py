@@ -20,7 +20,7 @@ def test_the_interval_is_students() -> None:
 
 
 def test_pairs_are_of_one_seed(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seed that only one of the two has is left out; the linear machine has none."""
+    """A seed that only one of the two has is left out; the linear SVM has none."""
     accuracy = {"hybrid": {0: 0.9, 1: 0.8, 2: 0.4}, "BiLSTM": {0: 0.7, 1: 0.7}}
     runs = [text_run(own_folder / f"{name}{s}", name, s, x) for name, own in accuracy.items() for s, x in own.items()]
     texts = [Text(split, word, [word, "other"]) for split in ("train", "test") for word in ("apple", "berry")]

@@ -14,7 +14,7 @@ from tests.studies.small_text_runs import text_run
 
 
 def test_its_table_and_picture(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The linear machine gets the labels of each seed: with few of them it cannot know the other class."""
+    """The linear SVM gets the labels of each seed: with few of them it cannot know the other class."""
     words = {"a": ["apple", "and"], "b": ["berry", "and"]}
     texts = [Text("train", label, words[label]) for label in "ab" * 20] + [Text("test", x, words[x]) for x in "ab"]
     monkeypatch.setattr(labelled_texts, "read_texts", lambda *_: texts)
