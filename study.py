@@ -15,6 +15,8 @@ with tables and pictures made of data/. Those of configs are in runs/study/<name
 standard deviation over the seeds) and the logs.
 """
 
+import argparse
+import os
 import signal
 import sys
 
@@ -29,7 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if options.list:
-            return list_claims(options)
+            return show_list(options)
         if options.config:  # these import Lightning, which takes seconds
             from studies.config_study import run_configs
 
@@ -43,6 +45,17 @@ def main() -> int:
     except KeyboardInterrupt:  # while the settings are read: the runner itself ends runs that are under way
         print("stopped", file=sys.stderr)
         return 130
+
+
+def show_list(options: argparse.Namespace) -> int:
+    """List the claims; return the exit status. It is 0 also if the reader, such as `head`, has seen enough."""
+    try:
+        status = list_claims(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at its end
+        return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -53,6 +53,14 @@ def test_a_mistake_is_one_line(
     assert not any(Path().iterdir()), "nothing is written"
 
 
+def test_a_list_ends_with_its_reader(start: Start) -> None:
+    process = start("--list", script="study.py", small=False)
+    assert process.stdout is not None
+    process.stdout.close()  # as `head` does
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait(timeout=120)) == ("", 0)
+
+
 def finished_run(summary: str) -> list[str]:
     """Make the folder of a finished run with this summary.json; return the arguments of its study."""
     words = ["--config", "palindrome_lstm.yaml", "--seeds", "1"]
