@@ -54,11 +54,12 @@ def test_a_mistake_is_one_line(
 
 
 def test_a_list_ends_with_its_reader(start: Start) -> None:
-    process = start("--list", script="study.py", small=False)
-    assert process.stdout is not None
-    process.stdout.close()  # as `head` does
-    assert process.stderr is not None
-    assert (process.stderr.read(), process.wait(timeout=120)) == ("", 0)
+    with start("--list", script="study.py", small=False) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `head` does
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def finished_run(summary: str) -> list[str]:
