@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, prompt: str) -> None:
     device, dtype = text_generation.find_device(options.device), text_generation.DTYPES[options.dtype]
     network = load_language_model(options.ckpt, options.layer).to(device)
     if text_generation.is_slow(dtype, device):
-        log(f"--dtype {options.dtype} is many times slower than float32 here: no instructions for it on this {device}")
+        log(f"--dtype {options.dtype} is at best as fast as float32 here: no instructions for it on this {device}")
     skip = options.unknown == "skip"
     prompt = known_part(prompt, network.vocabulary, skip, "the prompt")
     text = known_part(options.score or "", network.vocabulary, skip, "the text")

@@ -62,7 +62,7 @@ def passes(cell: str, shape: Shape, seconds: float) -> tuple[list[float], list[f
 
 
 def main() -> None:
-    """Print a table with a row for each cell and shape."""
+    """Print a table with a row for each shape and a column for each cell."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "wide"])
@@ -71,14 +71,16 @@ def main() -> None:
     if script.refusal():
         arguments.cells = [cell for cell in arguments.cells if cell in TORCH]
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"| shape (B, T, I, H) | cell | unscripted, ms | of {'torch.nn' if script.refusal() else 'scripted'} |")
-    print("| --- | --- | --- | --- |")
+    print(f"Time divided by that of {'torch.nn' if script.refusal() else 'scripted loops'}:")
+    print(f"| input, shape (B, T, I, H) | {' | '.join(arguments.cells)} |")
+    print("| --- |" + " --- |" * len(arguments.cells))
     for name in arguments.shapes:
         B, T, I, H, tokens = SHAPES[name]
-        kind = "tokens" if tokens else "vectors"
+        ratios = []
         for cell in arguments.cells:
             usual, plain = map(statistics.median, passes(cell, SHAPES[name], arguments.seconds))
-            print(f"| {kind} ({B}, {T}, {I}, {H}) | {cell} | {1e3 * plain:.0f} | {plain / usual:.2f} |", flush=True)
+            ratios.append(f"{plain / usual:.2f}")
+        print(f"| {'tokens' if tokens else 'vectors'} ({B}, {T}, {I}, {H}) | {' | '.join(ratios)} |", flush=True)
 
 
 if __name__ == "__main__":

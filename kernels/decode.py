@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from kernels.dtypes import emulated
 from kernels.layer import RecurrentLayer
 from kernels.scripted.script import ForwardChunk, Starts, loop
 from kernels.stack import equations
@@ -51,7 +52,8 @@ class Decoder:
         embedding_weight: vectors of the symbols [V, I].
         head_weight: [V, H], or [V, P] for a layer with a projection.
         head_bias: [V].
-        dtype: dtype of the products of states and weights; gates and logits keep that of the weights.
+        dtype: dtype of the products of states and weights; gates and logits keep that of the weights, and so do the
+            products where a CPU would emulate this dtype.
 
     Raises:
         ValueError: if the layer has two directions.
@@ -69,7 +71,8 @@ class Decoder:
             raise ValueError("a layer of two directions cannot go on: it needs the end of a text first")
         self.layer, self.embedding = layer, embedding_weight
         self.head_t, self.head_bias = head_weight.T.contiguous(), head_bias
-        self.dtype = dtype or head_bias.dtype
+        keep = dtype is None or emulated(dtype, head_bias.device.type)
+        self.dtype = head_bias.dtype if keep else dtype
         self.scripted, self.zoneout = layer._cell.scripted, layer.zoneout if any(layer.zoneout) else ()
         if self.scripted is None:
             self.loop = decode_loop(equations_step(head_bias.device.type, self.dtype))

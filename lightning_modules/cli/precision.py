@@ -32,4 +32,4 @@ def slowness(precision: str, device: str) -> str | None:
         return None
     name = {"cpu": "CPU", "cuda": "GPU"}.get(device, device)
     lack = f"this {name} has no {str(dtype).removeprefix('torch.')} instructions"
-    return f"{precision} is many times slower than 32-true here: {lack}; --trainer.precision auto takes the faster"
+    return f"{precision} is at best as fast as 32-true here: {lack}; --trainer.precision auto takes the faster"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kernels import RNN, unscripted
+from kernels import RNN, processor, unscripted
 from kernels.decode import Decoder, Sampling, choose
 from kernels.layer import RecurrentLayer
 from tests.kernels.all_cells import CELLS
@@ -81,6 +81,15 @@ def test_products_in_sixteen_bits(cell: str) -> None:
     for state, is_low in zip(low.steps[0].even.before, low.layer.cell.scripted.low_states, strict=True):
         assert state.dtype == (torch.bfloat16 if is_low else torch.float64)
     assert 0 < (low.logits - exact.logits).abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_a_cpu_that_emulates_16_bits_multiplies_in_the_dtype_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, embedding, head, exact = make("lstm")
+    monkeypatch.setattr(processor, "computes", lambda dtype, device: False)
+    low = Decoder(layer, embedding, head.weight.detach(), head.bias.detach(), torch.bfloat16)
+    text = torch.randint(0, V, (4, 2))
+    assert torch.equal(low.read(text), exact.read(text))
 
 
 def test_choice() -> None:
