@@ -71,8 +71,9 @@ class Decoder:
             raise ValueError("a layer of two directions cannot go on: it needs the end of a text first")
         self.layer, self.embedding = layer, embedding_weight
         self.head_t, self.head_bias = head_weight.T.contiguous(), head_bias
-        keep = dtype is None or emulated(dtype, head_bias.device.type)
-        self.dtype = head_bias.dtype if keep else dtype
+        if dtype is None or emulated(dtype, head_bias.device.type):
+            dtype = head_bias.dtype
+        self.dtype = dtype
         self.scripted, self.zoneout = layer._cell.scripted, layer.zoneout if any(layer.zoneout) else ()
         if self.scripted is None:
             self.loop = decode_loop(equations_step(head_bias.device.type, self.dtype))
