@@ -7,6 +7,7 @@ A block of a page stands between `<!-- results: NAME -->` and `<!-- end of resul
 or a stored benchmark, docs/results/benchmarks/NAME.csv.
 """
 
+import ast
 import json
 import os
 import re
@@ -158,19 +159,27 @@ def _made(facts: Mapping[str, Any], machines: Mapping[str, str]) -> str:
 
 
 def _analyses(claims: list[Claim], results: Mapping[str, Result], out: Path) -> list[str]:
-    """Return the pictures and texts that the analyses of a part have written, each once."""
-    files = dict.fromkeys(name for claim in claims if claim.id in results for name in results[claim.id].files)
+    """Return the pictures and texts that the analyses of a part have written, each once, below what they show."""
+    files = {name: claim.analysis for claim in claims if claim.id in results for name in results[claim.id].files}
     parts, titles = [], set()
     for name in sorted(files, key=lambda name: (Path(name).stem, name.endswith(".md"))):
-        title = Path(name).stem.replace("_", " ").replace("-", " ").capitalize()
+        title = Path(name).stem.replace("_", " ").replace("-", " ").capitalize().replace("Rnn", "RNN")
         if title not in titles and not name.endswith(".csv"):
             parts.append(f"### {title}\n")
             titles.add(title)
+            if analysis := files[name]:
+                parts.append(_first_line(analysis.module) + "\n")
         if name.endswith(".png"):
             parts.append(f"![{title}]({name})\n")
         elif name.endswith(".md"):
             parts.append((out / "data" / name).read_text(encoding="utf-8").strip() + "\n")
     return parts
+
+
+def _first_line(module: str) -> str:
+    """Return what the docstring of a module says first, without importing the module."""
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+    return str(ast.get_docstring(ast.parse(source))).splitlines()[0]
 
 
 def _benchmarks(tables: Mapping[str, Table]) -> list[str]:
