@@ -17,6 +17,9 @@ def stored(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the page of a folder with the results of two claims, of which one has run with one of two seeds."""
     monkeypatch.setattr(page, "load", lambda: [SPECTRA, LSTM])
     monkeypatch.setattr(page, "load_tables", lambda claims: {})
+    (own_folder / "studies").mkdir()
+    (own_folder / "studies/spectra.py").write_text('"""How far gradients reach back.\n\nMore.\n"""\n')
+    monkeypatch.setattr(page, "ROOT", own_folder)
     store_runs(OUT, LSTM, {40: run_folder(own_folder / "40")})
     store_analysis(OUT, SPECTRA, analysis_folder(own_folder / "a"))
     return page.write_page(OUT).read_text()
@@ -26,7 +29,7 @@ def test_a_page_shows_all_that_is_stored(stored: str) -> None:
     assert "Of 2 claims: 1 holds, 1 not all seeds." in stored
     assert "![Figure 1](figure-1.png)" in stored
     assert (OUT / "figure-1.png").is_file()
-    assert "### Spectra\n\n![Spectra](spectra.png)\n\n| radius | ratio |" in stored
+    assert "### Spectra\n\nHow far gradients reach back.\n\n![Spectra](spectra.png)\n\n| radius | ratio |" in stored
     row = next(line for line in stored.splitlines() if f"(`{LSTM.id}`)" in line)
     assert "| 99.92 ± 0.11 %, report, Table 1 | 100.00 % | ≥ 99.9 % | not all seeds | 40 (1 of 2) |" in row
     assert "--seeds 40 42 --data.length 10" in row
