@@ -1,7 +1,17 @@
 """What a cell with scripted loops is made of; `kernels/scripted/driver.py` explains it."""
 
 from kernels.scripted.driver import Folded, ScriptedCell
-from kernels.scripted.script import BackwardChunk, ForwardChunk, Starts, add_product, entering, loop, stop_gradient
+from kernels.scripted.script import (
+    BackwardChunk,
+    ForwardChunk,
+    Starts,
+    add_product,
+    entering,
+    let_stay,
+    loop,
+    split_gradient,
+    stop_gradient,
+)
 
 __all__ = [
     "BackwardChunk",
@@ -11,6 +21,8 @@ __all__ = [
     "Starts",
     "add_product",
     "entering",
+    "let_stay",
     "loop",
+    "split_gradient",
     "stop_gradient",
 ]
