@@ -39,5 +39,6 @@ def computes(dtype: torch.dtype, device: str) -> bool:
 
 # torch.compile calls these once and traces nothing. The decorator torch.compiler.assume_constant_result does the same,
 # but imports the compiler, and triton with it.
+onednn_is_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
 onednn_has._dynamo_marked_constant = True  # type: ignore[attr-defined]
 computes._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from kernels.cells.projected_lstm.cell import PROJECTED_CELL
 from kernels.cells.rnn.layer import RNN_CELL
 from kernels.cells.slstm.layer import SLSTM_CELL
 from kernels.dispatch import Case
+from kernels.layer import RecurrentLayer
 from kernels.processor import onednn_has
 from kernels.scripted import script
 from kernels.triton import available, plan
@@ -81,6 +82,19 @@ def test_what_a_cpu_emulates_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         low.reason == f"{high.reason}; products are in float32, since this CPU has no instructions for torch.bfloat16"
     )
+
+
+@pytest.mark.parametrize("kind", [LSTM, PeepholeLSTM])
+def test_torch_compile_asks_the_processor_once(kind: type[RecurrentLayer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the processor itself is asked
+    torch.compiler.reset()
+    layer, x = kind(3, 5), torch.randn(4, 2, 3)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return layer(x)[0]
+
+    torch.testing.assert_close(torch.compile(run, fullgraph=True, backend="aot_eager")(x), run(x), rtol=0.02, atol=0.02)
 
 
 def test_native_by_name_is_refused_where_it_would_fail(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
