@@ -9,7 +9,7 @@ from kernels.operator import Results
 from kernels.reference import Step
 
 if TYPE_CHECKING:
-    from kernels.scripted.driver import ScriptedCell
+    from kernels.scripted.cell import ScriptedCell
 
 
 class Given(NamedTuple):

@@ -1,8 +1,9 @@
-"""What a cell with scripted loops is made of; `kernels/scripted/driver.py` explains it."""
+"""What a cell with scripted loops is made of; `kernels/scripted/cell.py` explains it."""
 
-from kernels.scripted.driver import Folded, ScriptedCell
+from kernels.scripted.cell import ScriptedCell
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     Starts,
     add_product,

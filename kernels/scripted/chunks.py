@@ -14,9 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from kernels.layout import selected_rows
 from kernels.scripted.memory import workspace
 from kernels.scripted.script import Starts, add_product
 
@@ -32,73 +30,6 @@ def chunks(T: int, B: int) -> list[tuple[int, int]]:
     """Return the chunks of T steps: first step, and the step after the last."""
     k = chunk_steps(T, B)
     return [(t, min(t + k, T)) for t in range(0, T, k)]
-
-
-class Projection:
-    """The input projection W x + b, written a chunk at a time, and its gradients, collected a chunk at a time.
-
-    For tokens, embedding, weight and bias make a table of V rows. Taking rows from it replaces the GEMM over all steps,
-    and the gradient is a sum over equal tokens. Arguments are as in `kernels.reference.project`.
-    """
-
-    def __init__(self, inputs: Tensor, embedding: Tensor | None, weight: Tensor, bias: Tensor | None) -> None:
-        self.inputs, self.embedding, self.weight = inputs.contiguous(), embedding, weight
-        self.bias = None if bias is None else bias.to(weight.dtype)
-        self.weight_t = weight.T.contiguous()
-        self.table = None if embedding is None else linear(embedding, weight, self.bias)
-
-    def write(self, t: int, gates: Tensor) -> None:
-        """Write the projection of steps t … t + k − 1 into `gates` [k, B, G]."""
-        inputs = self.inputs[t : t + len(gates)].flatten(0, 1)
-        source = self.weight if self.table is None else self.table
-        out = gates.flatten(0, 1) if gates.dtype == source.dtype else None
-        if self.table is not None:
-            projected = torch.index_select(self.table, 0, inputs, out=out)
-        elif self.bias is None:
-            projected = torch.mm(inputs, self.weight_t, out=out)
-        else:
-            projected = torch.addmm(self.bias, inputs, self.weight_t, out=out)
-        if out is None:
-            gates.copy_(projected.view_as(gates))
-
-    def start_gradients(self, weight: Tensor, dtype: torch.dtype, inputs_wanted: bool) -> None:
-        """Set the gradients to zero, in the dtype of the sums; `weight` [G, I] takes gradients back to the inputs."""
-        self.weight = weight
-        self.grad_inputs = workspace(self.inputs, *self.inputs.shape) if inputs_wanted and self.table is None else None
-        self.grad_weight = torch.zeros_like(weight, dtype=dtype)
-        self.grad_bias = torch.zeros_like(weight[:, 0], dtype=dtype)
-        self.grad_table: Tensor | None = None
-
-    def collect(self, t: int, grad_gates: Tensor, grad_gates_low: Tensor) -> None:
-        """Add the gradients of steps t … t + k − 1, given those of the gates [k, B, G] in the dtype of the sums.
-
-        `grad_gates_low` is the same in the dtype of the products. Both may be wider; columns from G on are left out.
-        """
-        inputs, G = self.inputs[t : t + len(grad_gates)].flatten(0, 1), len(self.weight)
-        if self.table is None:
-            low = grad_gates_low[..., :G].flatten(0, 1)
-            add_product(self.grad_weight, low.T, inputs)
-            if self.bias is not None:
-                self.grad_bias += grad_gates[..., :G].sum((0, 1))
-            if self.grad_inputs is not None:
-                torch.mm(low, self.weight, out=self.grad_inputs[t : t + len(grad_gates)].flatten(0, 1))
-            return
-        flat = grad_gates.flatten(0, 1)
-        if self.grad_table is None:  # as wide as grad_gates: sums of parts of rows are slow
-            self.grad_table = flat.new_zeros(len(self.table), flat.shape[1])
-        if inputs.device.type == "cpu":
-            self.grad_table.index_add_(0, inputs, flat)
-        else:  # scattered sums are in no fixed order there
-            one_hot = inputs == torch.arange(len(self.table), device=inputs.device)[:, None]  # [V, k B]
-            add_product(self.grad_table, one_hot.to(grad_gates_low.dtype), grad_gates_low.flatten(0, 1))
-
-    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
-        """Return the gradients of inputs, embedding, weight and bias."""
-        if self.grad_table is None or self.embedding is None:
-            return self.grad_inputs, None, self.grad_weight, self.grad_bias
-        table, dtype = self.grad_table[:, : len(self.weight)], self.grad_table.dtype
-        embedding = selected_rows(self.embedding, self.inputs).to(dtype)
-        return None, table @ self.weight.to(dtype), table.T @ embedding, table.sum(0)
 
 
 class Resets:
@@ -177,27 +108,6 @@ def pairs(gates: Tensor, t: int, states: Tensor, first: Tensor) -> Iterator[tupl
         gates, t = gates[1:], 1
     if len(gates):
         yield gates.flatten(0, 1), states[t - 1 : t - 1 + len(gates)].flatten(0, 1)
-
-
-def keep_gates(kept: list[Tensor], gates: list[Tensor], activated: int, candidate: slice, factor: float) -> None:
-    """Write a chunk's gates [k, B, ·] into their 16-bit copies; `gates` are overwritten.
-
-    The candidate's s, columns `candidate` of the buffer with the index `activated`, is stored as factor · (s − ½), with
-    the factor −2 or 2 for a tanh, and as itself for a logistic. So a tanh near zero keeps its precision; s, near ½,
-    would lose it.
-    """
-    if factor != 1.0:
-        gates[activated][..., candidate].sub_(0.5).mul_(factor)
-    for copy, gate in zip(kept, gates, strict=True):
-        copy.copy_(gate)
-
-
-def kept_gates(gates: list[Tensor], kept: list[Tensor], activated: int, candidate: slice, factor: float) -> None:
-    """Undo `keep_gates`: write a chunk's gates from their 16-bit copies."""
-    for gate, copy in zip(gates, kept, strict=True):
-        gate.copy_(copy)
-    if factor != 1.0:
-        gates[activated][..., candidate].div_(factor).add_(0.5)
 
 
 def scale_rows(weight: Any, factor: float, rows: slice) -> Any:

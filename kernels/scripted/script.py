@@ -17,6 +17,15 @@ from torch import Tensor
 unscripted = False  # set by `dispatch.unscripted()`, for tests
 
 
+class Folded(NamedTuple):
+    """A cell's weights in the form that its loops take, or the gradients of such weights."""
+
+    weight_ih: Tensor  # of the input projection [G, I]
+    bias: Tensor | None  # of the input projection [G]
+    weight_hh: Tensor  # of the recurrent product [R, H]
+    extra: list[Tensor]  # further tensors that the loops read, such as peepholes
+
+
 class Starts(NamedTuple):
     """The rows that start anew at each step of a chunk."""
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from kernels.cells.gru.reference import gru_step
 from kernels.operator import Named
+from kernels.scripted.cell import ScriptedCell
 from kernels.scripted.chunks import add_recurrent, scale_rows
-from kernels.scripted.driver import Folded, ScriptedCell
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     entering,
     let_stay,

@@ -18,9 +18,9 @@ from kernels.cells.layer_norm_lstm.reference import EPSILON, layer_norm_lstm_ste
 from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent, scale_rows
-from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     entering,
     let_stay,

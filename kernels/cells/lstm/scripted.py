@@ -18,8 +18,8 @@ from torch import Tensor
 
 from kernels.cells.lstm.reference import lstm_step
 from kernels.operator import Named
+from kernels.scripted.cell import ScriptedCell
 from kernels.scripted.chunks import add_recurrent
-from kernels.scripted.driver import ScriptedCell
 from kernels.scripted.script import (
     BackwardChunk,
     ForwardChunk,

@@ -14,8 +14,9 @@ from torch.nn.functional import linear
 
 from kernels.operator import Grads, Named, Results, recurrent_operator
 from kernels.reference import project
-from kernels.scripted.chunks import Projection, Resets, add_recurrent, chunk_steps, chunks, collect_recurrent
+from kernels.scripted.chunks import Resets, add_recurrent, chunk_steps, chunks, collect_recurrent
 from kernels.scripted.memory import workspace
+from kernels.scripted.projection import Projection, ProjectionGradients
 
 PROJECTION = ("inputs", "embedding", "weight_ih", "bias")
 
@@ -62,8 +63,11 @@ def output_backward(
         return {}
     weight_ch, cells, c_0 = (tensors[name] for name in ("weight_ch", "cells", "c_0"))
     T, B, H = cells.shape
-    projection, weight_t = Projection(*(tensors[name] for name in PROJECTION)), weight_ch.T
-    projection.start_gradients(tensors["weight_ih"], c_0.dtype, wanted["inputs"])
+    projection = None if len(gates) else Projection(*(tensors[name] for name in PROJECTION))
+    gradients = ProjectionGradients(
+        tensors["inputs"], tensors["embedding"], tensors["weight_ih"], tensors["bias"] is not None, c_0.dtype,
+        wanted["inputs"],
+    )  # fmt: skip
     grad_weight_ch, grad_c_0 = torch.zeros_like(weight_ch, dtype=c_0.dtype), torch.zeros_like(c_0)
     grad_cells = workspace(c_0, T, B, H)
     chunk_o, chunk_grad, grad_o, v = (workspace(c_0, chunk_steps(T, B), B, H) for _ in range(4))
@@ -71,8 +75,8 @@ def output_backward(
     for t, end in chunks(T, B):
         n, (_, places) = end - t, resets.chunk(t, end)
         o, grad = chunk_o[:n], chunk_grad[:n].copy_(grad_hidden[t:end])
-        if len(gates) == 0:
-            _write(o, t, projection, cells, c_0, weight_t, places)
+        if projection is not None:
+            _write(o, t, projection, cells, c_0, weight_ch.T, places)
         else:
             o = gates[t:end] if same else o.copy_(gates[t:end])
         _v(cells[t:end], v)
@@ -81,7 +85,7 @@ def output_backward(
         torch.mul(grad, o, out=grad_cells[t:end])
         torch.ops.aten.sigmoid_backward(grad_cells[t:end], v[:n], grad_input=grad_cells[t:end]).mul_(4.0)
         low = grad_o[:n] if same else grad_o[:n].to(weight_ch.dtype)
-        projection.collect(t, grad_o[:n], low)
+        gradients.collect(t, grad_o[:n], low)
         if places is not None:  # the product with W_oc is of a zero there
             low.flatten(0, 1).index_fill_(0, places, 0.0)
         collect_recurrent(grad_weight_ch, t, low, cells, c_0)
@@ -91,7 +95,7 @@ def output_backward(
             before = before[1:]
         grad_cells[max(t - 1, 0) : end - 1] += before
     return {
-        **dict(zip(PROJECTION, projection.gradients(), strict=True)),
+        **dict(zip(PROJECTION, gradients.results(), strict=True)),
         "weight_ch": grad_weight_ch,
         "c_0": grad_c_0,
         "cells": grad_cells,

@@ -21,9 +21,9 @@ from kernels.layout import last_rows
 from kernels.operator import Named
 from kernels.reference import State, project
 from kernels.scripted.chunks import add_recurrent
-from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     add_product,
     entering,

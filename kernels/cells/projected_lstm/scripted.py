@@ -13,9 +13,9 @@ from kernels.cells.lstm.scripted import ScriptedLSTMLike
 from kernels.cells.projected_lstm.reference import projected_lstm_step
 from kernels.operator import Named
 from kernels.scripted.chunks import add_recurrent
-from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     add_product,
     entering,

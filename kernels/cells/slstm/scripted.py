@@ -21,9 +21,9 @@ from kernels.cells.slstm.reference import slstm_step
 from kernels.cells.slstm.shift import with_shift, without_shift
 from kernels.operator import Grads, Named
 from kernels.scripted.chunks import pairs
-from kernels.scripted.driver import Folded
 from kernels.scripted.script import (
     BackwardChunk,
+    Folded,
     ForwardChunk,
     add_product,
     entering,
