@@ -26,7 +26,7 @@ from torch import nn
 from lightning_modules.options import existing_file
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"bf16-mixed": 3000, "32-true": 1800}
+STEPS = {"bf16-mixed": 3000, "32-true": 1500}
 PLAIN_STEPS = 1400
 
 
