@@ -1,4 +1,4 @@
-"""The tables and the picture of docs/recurrent-layers.md, from the results that benchmarks/recurrent.py has written.
+"""The tables and the picture of docs/recurrent-speed.md, from the results that benchmarks/recurrent.py has written.
 
     python -m benchmarks.recurrent_report runs/benchmarks/recurrent/recurrent.csv
 

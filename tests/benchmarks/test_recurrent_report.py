@@ -1,4 +1,4 @@
-"""The tables and the picture of docs/recurrent-layers.md, from a file of results."""
+"""The tables and the picture of docs/recurrent-speed.md, from a file of results."""
 
 from pathlib import Path
 
