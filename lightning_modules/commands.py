@@ -24,10 +24,10 @@ def again(arguments: list[str], **options: str) -> str:
             kept.append(argument)
     for name, value in zip(names, options.values(), strict=True):
         kept += [name, value]
-    return line(program("python"), sys.argv[0], *kept)
+    return command_line(program("python"), sys.argv[0], *kept)
 
 
-def line(*words: str) -> str:
+def command_line(*words: str) -> str:
     """Return the words of a command as one line, quoted for the shell of this system."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 

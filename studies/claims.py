@@ -1,8 +1,10 @@
 """The claims of the study: what is claimed, where it was published, how it is run again, and when it holds."""
 
 import dataclasses
+import json
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -15,7 +17,8 @@ from lightning_modules.errors import UserError, did_you_mean
 from lightning_modules.files import file_name
 
 FILE = Path(__file__).with_name("claims.yaml")
-PARTS = ("recurrent", "palindromes", "book", "graphs", "texts")  # in the order of claims.yaml
+Part = Literal["recurrent", "palindromes", "book", "graphs", "texts"]  # in the order of claims.yaml
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Claim:
         metric: a name in summary.json of its runs, or of its analysis.
         holds: the bounds within which the claim holds.
         minutes: about how many CPU minutes all its runs, or its analysis, take; stored runs that have measured it
-            replace this estimate (`measured` in results.py).
+            replace this estimate (`measured` in verdicts.py).
         shown: where the result is shown, a file or `file#heading`.
         runs: the runs of train.py; either these or an analysis.
         analysis: the module that computes the number.
@@ -114,7 +117,7 @@ class Claim:
     """
 
     id: str
-    part: Literal["recurrent", "palindromes", "book", "graphs", "texts"]
+    part: Part
     claim: str
     metric: str
     holds: Bounds
@@ -136,6 +139,15 @@ class Claim:
         """Return whether the claim holds for the mean of these values, one for each run."""
         low, high = self.holds.limits
         return low <= statistics.mean(values) <= high
+
+
+def option_words(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as words of a command line for train.py: `--key value` for each."""
+    return [
+        word
+        for key, value in settings.items()
+        for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
+    ]
 
 
 def load(path: Path = FILE) -> list[Claim]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightning_modules.cli.parent import VARIABLE
+from lightning_modules.cli.parent import STOP_WITH_PARENT
 from lightning_modules.cli.run_folder import is_running, running
 from lightning_modules.errors import UserError
 from lightning_modules.files import make_folder
@@ -87,7 +87,7 @@ class LocalExecutor:
         self._submitit.update_parameters(timeout_min=FOREVER, stderr_to_stdout=True)
         self._environment = {
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.places)),
-            VARIABLE: "1",
+            STOP_WITH_PARENT: "1",
             "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),  # submitit hides the GPUs
         }
         return self

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from lightning_modules.cli.run_folder import is_running
 from lightning_modules.files import make_folder, write_whole
-from studies.claims import Analysis, Claim, Runs
+from studies.claims import Analysis, Claim, Runs, option_words
 from studies.runs import StudyRun
 
 
@@ -163,7 +163,7 @@ class StudyJobs:
             for other in self.known.values()
             if other.runs and other.runs.config == runs.config and self._settings(other, other.runs) == settings
         )
-        words = [word for key, value in settings.items() for word in (f"--{key}", written(value))]
+        words = option_words(settings)
         if self.quick:  # beside the real runs it would hide those that can be continued
             words += ["--trainer.default_root_dir", str(self.root)]
         chosen: list[StudyRun] = []
@@ -191,8 +191,3 @@ class StudyJobs:
     def _settings(self, claim: Claim, runs: Runs) -> dict[str, Any]:
         """Return the settings of a claim's runs that differ from the config."""
         return runs.overrides | (claim.quick if self.quick and isinstance(claim.quick, dict) else {})
-
-
-def written(value: Any) -> str:
-    """Return a value of claims.yaml as a word of a command line for train.py."""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from submitit.core.utils import DelayedSubmission
 
-from lightning_modules.cli.parent import VARIABLE
+from lightning_modules.cli.parent import STOP_WITH_PARENT
 from lightning_modules.cli.run_folder import running
 
 # Inside of a job Lightning would take SLURM's variables for those of a training on several nodes.
@@ -55,7 +55,7 @@ class Process:
                 words, stdout=file, stderr=subprocess.STDOUT, env=variables, start_new_session=True
             )
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if self.folder and variables.get(VARIABLE) == "1":
+            if self.folder and variables.get(STOP_WITH_PARENT) == "1":
                 threading.Thread(target=self._stop_with_study, daemon=True).start()
             return self._process.wait()
 

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.callbacks.colours import colour, line
+from lightning_modules.callbacks.colours import colour, line_style
 from lightning_modules.files import write_whole
 from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
 from studies.runs import StudyRun
@@ -105,7 +105,7 @@ def draw_bands(curves: dict[str, dict[Path, list[float]]], path: Path) -> None:
         upper = np.minimum(mean + std, 1) if primary_metric == "accuracy" else mean + std
         label = f"{setting}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         steps = np.arange(1, shortest + 1)
-        axes.plot(steps, mean, line(number), linewidth=1, color=colour(number), label=label)
+        axes.plot(steps, mean, line_style(number), linewidth=1, color=colour(number), label=label)
         axes.fill_between(steps, mean - std, upper, color=colour(number), alpha=0.25)
     axes.set(xlabel="iteration", ylabel=f"training {', '.join(dict.fromkeys(primary_metrics))}, mean ± std over seeds")
     axes.grid(alpha=0.3)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.commands import line
+from lightning_modules.commands import command_line
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
 from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
-from studies.claims import Claim
+from studies.claims import Claim, option_words
 from studies.figures import FROM_RUNS, tags_drawn
 from studies.solving import plateau, reached
 from studies.stored_curves import thinned, write_curves
@@ -62,14 +62,11 @@ def command(claim: Claim) -> str:
     if claim.runs is None:
         assert claim.analysis is not None
         runs = ["--runs", "FOLDER", "…"] if claim.analysis.needs else []
-        return " ".join([line("python", "-m", claim.analysis.module, *claim.analysis.arguments), "--out FOLDER", *runs])
-    words = [word for key, value in claim.runs.overrides.items() for word in (f"--{key}", _text(value))]
+        module = command_line("python", "-m", claim.analysis.module, *claim.analysis.arguments)
+        return " ".join([module, "--out FOLDER", *runs])
     seeds = [str(seed) for seed in claim.runs.seeds]
-    return line("python", "study.py", "--config", claim.runs.config, "--seeds", *seeds, *words)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    words = ["--config", claim.runs.config, "--seeds", *seeds, *option_words(claim.runs.overrides)]
+    return command_line("python", "study.py", *words)
 
 
 def facts(run: Path) -> dict[str, Any]:

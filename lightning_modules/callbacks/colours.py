@@ -16,6 +16,6 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def line(number: int) -> str:
+def line_style(number: int) -> str:
     """Return the line style of a curve by its number; it changes each time the colours repeat."""
     return LINES[number // len(COLOURS) % len(LINES)]

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from lightning_modules.callbacks.solved import Solved
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
-from lightning_modules.commands import line, program
+from lightning_modules.commands import command_line, program
 from lightning_modules.dotted_keys import flat
 from lightning_modules.environment import cpu_seconds, environment
 from lightning_modules.files import write_whole
@@ -139,7 +139,7 @@ class Summary(Callback):
         for name, file in {"checkpoint": "last.ckpt", "best": "best.ckpt", "numbers": "metrics.csv"}.items():
             if (self.run / file).exists():
                 rows.append((name, str(self.run / file)))
-        rows.append(("dashboard", line(program("tensorboard"), "--logdir", str(self.run.parent.parent))))
+        rows.append(("dashboard", command_line(program("tensorboard"), "--logdir", str(self.run.parent.parent))))
         return rows
 
 

@@ -7,12 +7,12 @@ import threading
 
 # The parent sets it to 1 and gives the run a pipe as standard input, to which it never writes. The system closes the
 # pipe when the parent ends, even by SIGKILL. Further processes of a run on several devices inherit both.
-VARIABLE = "STOP_WHEN_STDIN_CLOSES"
+STOP_WITH_PARENT = "STOP_WHEN_STDIN_CLOSES"
 
 
 def stop_with_parent() -> None:
-    """If `VARIABLE` is set, treat the end of the parent as SIGTERM: the run saves and stops."""
-    if os.environ.get(VARIABLE) == "1":
+    """If `STOP_WITH_PARENT` is set, treat the end of the parent as SIGTERM: the run saves and stops."""
+    if os.environ.get(STOP_WITH_PARENT) == "1":
         threading.Thread(target=_watch, daemon=True).start()
 
 

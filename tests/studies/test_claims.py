@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_modules.errors import UserError
-from studies.claims import PARTS, Claim, load
+from studies.claims import PARTS, Claim, load, option_words
 
 RUNS = {"config": "palindrome_lstm.yaml", "seeds": [1, 2]}
 CLAIM = {
@@ -24,6 +24,13 @@ def written(*entries: Any) -> Path:
 
 def claim(**values: Any) -> Claim:
     return load(written(CLAIM | values))[0]
+
+
+def test_settings_of_a_claim_are_written_as_train_reads_them() -> None:
+    settings = {"a": "kernels.GRU", "b": "1e-3", "c": 0.5, "d": True, "e": None, "f": [1, 2]}
+    assert option_words(settings) == [
+        "--a", "kernels.GRU", "--b", "1e-3", "--c", "0.5", "--d", "true", "--e", "null", "--f", "[1, 2]",
+    ]  # fmt: skip
 
 
 def test_the_claims_of_the_study_are_valid_and_sorted_by_part() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.claims import Analysis, Bounds, Claim, Runs
-from studies.jobs import AnalysisJob, StudyJobs, written
+from studies.jobs import AnalysisJob, StudyJobs
 from studies.runs import StudyRun
 from tests.conftest import finish
 
@@ -93,9 +93,3 @@ def test_an_analysis_has_finished_with_the_same_arguments_and_runs() -> None:
     job.command()
     assert not (job.folder / "summary.json").exists()
     assert json.loads((job.folder / "command.json").read_text())[-1] == str(newer)
-
-
-def test_values_of_a_claim_are_written_as_train_reads_them() -> None:
-    assert [written(value) for value in ("kernels.GRU", "1e-3", 0.5, True, None, [1, 2])] == [
-        "kernels.GRU", "1e-3", "0.5", "true", "null", "[1, 2]",
-    ]  # fmt: skip

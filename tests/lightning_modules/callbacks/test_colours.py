@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lightning_modules.callbacks.colours import COLOURS, colour, line, marker
+from lightning_modules.callbacks.colours import COLOURS, colour, line_style, marker
 
 # Linear RGB as seen without the red or the green cones: Machado, Oliveira & Fernandes (2009), severity 1.
 SEEN = {
@@ -42,4 +42,4 @@ def test_the_measure_finds_red_and_green_alike() -> None:
 
 def test_more_classes_than_colours_differ_by_their_marks() -> None:
     assert len({(colour(number), marker(number)) for number in range(56)}) == 56
-    assert len({(colour(number), line(number)) for number in range(28)}) == 28
+    assert len({(colour(number), line_style(number)) for number in range(28)}) == 28

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lightning_modules.cli.parent import VARIABLE, stop_with_parent
+from lightning_modules.cli.parent import STOP_WITH_PARENT, stop_with_parent
 
 CHILD = """
 import signal, sys, time
@@ -24,7 +24,7 @@ def child(seconds: float, watches: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
-        env=os.environ | {VARIABLE: watches},
+        env=os.environ | {STOP_WITH_PARENT: watches},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
