@@ -25,22 +25,22 @@ from lightning_modules.options import LineParser
 Number = float | int | None  # None: there is no such number, as the step at which an unsolved task was solved
 
 
-def parser(name: str, description: str | None, reads_runs: bool = False) -> LineParser:
-    """Return the parser of an analysis, to which it adds its own options.
+def analysis_parser(name: str, description: str | None, reads_runs: bool = False) -> LineParser:
+    """Return the command-line parser of an analysis, to which it adds its own options.
 
     Args:
         name: the analysis, as in `python -m studies.NAME`.
         description: what --help prints.
         reads_runs: whether it reads finished runs, so that it takes --runs.
     """
-    made = LineParser(f"studies.{name}", description)
-    made.add_argument("--out", type=Path, required=True, help="folder for the results; it is made")
+    parser = LineParser(f"studies.{name}", description)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results; it is made")
     if reads_runs:
-        made.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs that are read")
-    return made
+        parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs to read")
+    return parser
 
 
-def make_folder(out: Path) -> None:
+def prepare_folder(out: Path) -> None:
     """Make the folder of an analysis, and remove the summary.json of an earlier one.
 
     Raises:

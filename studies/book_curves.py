@@ -20,7 +20,7 @@ from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.options import whole_number
 from lightning_modules.run_files import curve, read_metrics
-from studies.analysis import Number, make_folder, parser, write_csv, write_summary
+from studies.analysis import Number, analysis_parser, prepare_folder, write_csv, write_summary
 from studies.book_run import BookRun, read_book_run
 
 WINDOW = 100  # iterations of a mean
@@ -33,16 +33,16 @@ UNITS = {"loss": "nats per character", "accuracy": "%"}
 Curve = dict[int, float]  # values by iteration
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    line = parser("book_curves", __doc__, reads_runs=True)
-    line.add_argument("--at", type=whole_number(1), nargs="+", default=[], help="iterations whose values are kept")
-    options = line.parse_args(arguments)
+    parser = analysis_parser("book_curves", __doc__, reads_runs=True)
+    parser.add_argument("--at", type=whole_number(1), nargs="+", default=[], help="iterations whose values are kept")
+    options = parser.parse_args(arguments)
     try:
         run = read_book_run(options.runs)
         curves = read_curves(run)
         numbers = summary(curves, options.at)
-        make_folder(options.out)
+        prepare_folder(options.out)
         iterations = sorted({step for values in curves.values() for step in values})
         columns = {name: [values.get(step, "") for step in iterations] for name, values in curves.items()}
         write_csv(options.out / "book_curves.csv", {"iteration": iterations, **columns})
@@ -140,4 +140,4 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -14,7 +14,7 @@ from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.options import whole_number
 from lightning_modules.prompt import known_part
 from lightning_modules.text_generation import continuations
-from studies.analysis import make_folder, markdown_table, parser, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_summary
 from studies.book_run import BookRun, read_book_run
 from studies.text_measures import distinct, known_words, repetition
 
@@ -28,12 +28,12 @@ DECODINGS = {"greedy": Sampling(greedy=True)} | {f"tau{tau:g}": Sampling(tau) fo
 Numbers = dict[str, float]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    line = parser("book_tables", __doc__, reads_runs=True)
-    add = line.add_argument
+    parser = analysis_parser("book_tables", __doc__, reads_runs=True)
+    add = parser.add_argument
     add("--length", type=whole_number(2), default=1000, help="characters of a text that is measured (default: 1000)")
-    options = line.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         run = read_book_run(options.runs)
         networks = {step: run.network(step) for step in run.checkpoints}
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             "words in all texts together, divided by their number.",
             measured,
         ]
-        make_folder(options.out)
+        prepare_folder(options.out)
         write_whole(options.out / "book_tables.md", "\n\n".join(parts) + "\n")
         write_summary(options.out, numbers | more)
     except UserError as error:
@@ -169,4 +169,4 @@ def shown(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

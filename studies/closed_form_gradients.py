@@ -32,7 +32,7 @@ from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
 from lightning_modules.options import whole_number
-from studies.analysis import make_folder, markdown_table, parser, write_csv, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_csv, write_summary
 from studies.recurrent_gradients import layer_of
 
 WEIGHTS = {"W_ph": "head.weight", "W_hh": "layer.weight_hh_l0", "W_hx": "layer.weight_ih_l0", "b_h": "layer.bias_ih_l0"}
@@ -154,15 +154,15 @@ def draw(truncated: list[float]) -> Figure:
     return figure
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    made = parser("closed_form_gradients", __doc__)
-    made.add_argument("--length", type=whole_number(1), default=10, help="n of the palindromes (default: 10)")
-    made.add_argument("--hidden-size", type=whole_number(1), default=256, help="width of the state (default: 256)")
-    made.add_argument("--sequences", type=whole_number(1), default=4, help="number of palindromes (default: 4)")
-    options = made.parse_args()
+    parser = analysis_parser("closed_form_gradients", __doc__)
+    parser.add_argument("--length", type=whole_number(1), default=10, help="n of the palindromes (default: 10)")
+    parser.add_argument("--hidden-size", type=whole_number(1), default=256, help="width of the state (default: 256)")
+    parser.add_argument("--sequences", type=whole_number(1), default=4, help="number of palindromes (default: 4)")
+    options = parser.parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         errors, truncated = compare(options.length, options.hidden_size, options.sequences)
         name = "closed_form_gradients"
         rows = [

@@ -18,7 +18,7 @@ from kernels import GRU, LSTM, RNN, PeepholeLSTM
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.options import whole_number
-from studies.analysis import make_folder, markdown_table, parser, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_summary
 
 TITLES = {
     "lstm_one_bias": "LSTM, one bias per gate",
@@ -56,12 +56,12 @@ def by_counting(d: int, n: int) -> dict[str, int]:
     return {"lstm_one_bias": counts["lstm"] - lstm.weights("_l0")["bias_hh"].numel(), **counts}
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    made = parser("parameter_counts", __doc__)
-    made.add_argument("--input-size", type=whole_number(1), default=64, help="width d of an input (default: 64)")
-    made.add_argument("--hidden-size", type=whole_number(1), default=256, help="number n of units (default: 256)")
-    options = made.parse_args()
+    parser = analysis_parser("parameter_counts", __doc__)
+    parser.add_argument("--input-size", type=whole_number(1), default=64, help="width d of an input (default: 64)")
+    parser.add_argument("--hidden-size", type=whole_number(1), default=256, help="number n of units (default: 256)")
+    options = parser.parse_args(arguments)
     formula = by_formula(options.input_size, options.hidden_size)
     counted = by_counting(options.input_size, options.hidden_size)
     rows = [
@@ -69,7 +69,7 @@ def main() -> int:
         for name, title in TITLES.items()
     ]
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         write_whole(options.out / "parameter_counts.md", markdown_table(rows) + "\n")
         differences = sum(formula[name] != counted[name] for name in formula)
         write_summary(options.out, {**counted, "differences": differences})

@@ -29,7 +29,7 @@ from lightning_modules.callbacks.colours import COLOURS, LINES
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
 from lightning_modules.options import number, whole_number
-from studies.analysis import make_folder, parser, write_csv, write_summary
+from studies.analysis import analysis_parser, prepare_folder, write_csv, write_summary
 
 LAYERS: dict[str, type[RecurrentLayer]] = {"rnn": RNN, "lstm": LSTM, "peephole": PeepholeLSTM}
 TITLES = {"rnn": "RNN", "lstm": "LSTM", "peephole": "peephole LSTM, full matrices"}
@@ -156,16 +156,16 @@ def columns(curves: dict[str, dict[str, Curves]]) -> Curves:
     }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    made = parser("recurrent_gradients", __doc__)
-    made.add_argument("--length", type=whole_number(1), default=20, help="n of the palindromes (default: 20)")
-    made.add_argument("--hidden-size", type=whole_number(1), default=256, help="width of the state (default: 256)")
-    made.add_argument("--radii", type=number(0, 100, above=True), nargs="+", default=[0.5, 1, 4],
+    parser = analysis_parser("recurrent_gradients", __doc__)
+    parser.add_argument("--length", type=whole_number(1), default=20, help="n of the palindromes (default: 20)")
+    parser.add_argument("--hidden-size", type=whole_number(1), default=256, help="width of the state (default: 256)")
+    parser.add_argument("--radii", type=number(0, 100, above=True), nargs="+", default=[0.5, 1, 4],
                       help="spectral radii (default: 0.5 1 4)")  # fmt: skip
-    options = made.parse_args()
+    options = parser.parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         curves = measure(options.length, options.hidden_size, options.radii)
         draw(curves).savefig(options.out / "recurrent_gradients.png", dpi=120)
         norms = columns(curves)

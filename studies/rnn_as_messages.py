@@ -21,7 +21,7 @@ from datamodules.digits import Digits
 from kernels import RNN
 from lightning_modules.callbacks.colours import colour
 from lightning_modules.errors import UserError, print_error
-from studies.analysis import make_folder, parser, write_csv, write_summary
+from studies.analysis import analysis_parser, prepare_folder, write_csv, write_summary
 
 SAME = 1e-12  # largest difference between equal states in float64
 HIDDEN = 32
@@ -90,9 +90,9 @@ def draw(equal: list[int]) -> Figure:
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    options = parser("rnn_as_messages", __doc__).parse_args(arguments)
+    options = analysis_parser("rnn_as_messages", __doc__).parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
     except UserError as error:
         return print_error("studies.rnn_as_messages", error)
     numbers, equal = compare()

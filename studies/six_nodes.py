@@ -21,7 +21,7 @@ from lightning_modules.callbacks.colours import colour
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.networks.gcn import Form, GraphConvolution, dense_adjacency
-from studies.analysis import make_folder, markdown_table, parser, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_summary
 
 PLACES = {"A": (0, 1), "B": (1, 1), "C": (2, 0), "D": (1, 0), "E": (-1, 1), "F": (0, 0)}  # for the drawing
 WIDTH = 4  # features of a node in the comparisons
@@ -109,9 +109,9 @@ def _matrix(axes: Axes, values: Tensor, form: str, title: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    options = parser("six_nodes", __doc__).parse_args(arguments)
+    options = analysis_parser("six_nodes", __doc__).parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
     except UserError as error:
         return print_error("studies.six_nodes", error)
     warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)

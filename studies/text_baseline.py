@@ -18,7 +18,7 @@ from sklearn.svm import LinearSVC
 from datamodules.data_folders import DataError
 from datamodules.text_files import PUBLISHED, Text, read_texts
 from lightning_modules.errors import UserError, print_error
-from studies.analysis import make_folder, parser, write_summary
+from studies.analysis import analysis_parser, prepare_folder, write_summary
 
 Features = Literal["words", "bigrams", "log"]
 
@@ -45,12 +45,12 @@ def linear_svm(train: Sequence[Text], test: Sequence[Text], kind: Features = "wo
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    command = parser("text_baseline", __doc__)
-    command.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED), help="the sets of texts")
-    options = command.parse_args(arguments)
+    parser = analysis_parser("text_baseline", __doc__)
+    parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=list(PUBLISHED), help="the sets of texts")
+    options = parser.parse_args(arguments)
     numbers = {}
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         for name in options.names:
             texts = read_texts(name, None)
             train, test = ([text for text in texts if text.split == split] for split in ("train", "test"))

@@ -18,7 +18,7 @@ from datamodules.data_folders import DataError
 from datamodules.text_files import read_texts
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
-from studies.analysis import Number, make_folder, markdown_table, parser, write_summary
+from studies.analysis import Number, analysis_parser, markdown_table, prepare_folder, write_summary
 from studies.text_baseline import linear_svm
 from studies.text_runs import Row, accuracies
 
@@ -80,9 +80,9 @@ def _cell(numbers: Mapping[str, Number], place: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    options = parser("text_differences", __doc__, reads_runs=True).parse_args(arguments)
+    options = analysis_parser("text_differences", __doc__, reads_runs=True).parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         found = accuracies(options.runs)
         sets = list(dict.fromkeys(row.data for row in found))
         numbers: dict[str, Number] = {}

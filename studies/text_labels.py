@@ -18,7 +18,7 @@ from datamodules.labelled_texts import LabelledTexts
 from lightning_modules.callbacks.colours import LINES, colour, marker
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
-from studies.analysis import Number, make_folder, markdown_table, parser, write_summary
+from studies.analysis import Number, analysis_parser, markdown_table, prepare_folder, write_summary
 from studies.text_baseline import linear_svm
 from studies.text_runs import Row, accuracies
 
@@ -86,9 +86,9 @@ def draw(found: Accuracies) -> Figure:
 
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    options = parser("text_labels", __doc__, reads_runs=True).parse_args(arguments)
+    options = analysis_parser("text_labels", __doc__, reads_runs=True).parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         found = accuracies(options.runs)
         found |= svm_accuracies(found)
     except (UserError, DataError) as error:

@@ -23,7 +23,7 @@ from datamodules.text_files import PUBLISHED
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
-from studies.analysis import make_folder, markdown_table, parser, write_csv, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_csv, write_summary
 
 FILE = Path(__file__).with_name("text_settings.yaml")
 FIRST, SECOND = 100, 101  # seeds
@@ -121,12 +121,12 @@ def columns(found: Sequence[Tried]) -> dict[str, list[Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
     settings = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    command = parser("text_settings", __doc__)
-    command.add_argument("--classifiers", nargs="+", choices=settings, default=[*settings])
-    command.add_argument("--names", nargs="+", choices=PUBLISHED, default=[*PUBLISHED], help="the sets of texts")
-    options = command.parse_args(arguments)
+    parser = analysis_parser("text_settings", __doc__)
+    parser.add_argument("--classifiers", nargs="+", choices=settings, default=[*settings])
+    parser.add_argument("--names", nargs="+", choices=PUBLISHED, default=[*PUBLISHED], help="the sets of texts")
+    options = parser.parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         search = Search(options.names)
         found = [each for name in options.classifiers for each in search.choose(name, settings[name])]
     except (UserError, DataError) as error:

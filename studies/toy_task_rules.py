@@ -24,7 +24,7 @@ from lightning_modules.callbacks.colours import colour, marker
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole
 from lightning_modules.options import whole_number
-from studies.analysis import make_folder, markdown_table, parser, write_csv, write_summary
+from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_csv, write_summary
 
 DIGITS = [f"{digit:b}" for digit in range(9)]
 TITLES = {"baum_sweet": "Baum–Sweet", "random_combinations": "random combinations"}
@@ -125,15 +125,15 @@ def measure(lengths: Iterable[int], symbols: int) -> dict[str, list[float]]:
     return curves
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Carry out the command line; return the exit status."""
-    made = parser("toy_task_rules", __doc__)
-    made.add_argument("--lengths", type=whole_number(1), nargs="+", default=[5, 10, 20, 40],
+    parser = analysis_parser("toy_task_rules", __doc__)
+    parser.add_argument("--lengths", type=whole_number(1), nargs="+", default=[5, 10, 20, 40],
                       help="n of the palindromes (default: 5 10 20 40)")  # fmt: skip
-    made.add_argument("--symbols", type=whole_number(0), default=16, help="the largest k (default: 16)")
-    options = made.parse_args()
+    parser.add_argument("--symbols", type=whole_number(0), default=16, help="the largest k (default: 16)")
+    options = parser.parse_args(arguments)
     try:
-        make_folder(options.out)
+        prepare_folder(options.out)
         curves = measure(options.lengths, options.symbols)
         write_csv(options.out / "toy_task_rules.csv", {"symbols": range(options.symbols + 1), **curves})
         chosen = [k for k in (0, 1, 2, 4, 8, 16) if k <= options.symbols]

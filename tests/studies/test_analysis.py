@@ -6,21 +6,29 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.errors import UserError
-from studies.analysis import make_folder, markdown_table, parser, read_csv, settings_of, write_csv, write_summary
+from studies.analysis import (
+    analysis_parser,
+    markdown_table,
+    prepare_folder,
+    read_csv,
+    settings_of,
+    write_csv,
+    write_summary,
+)
 from studies.runs import plan
 from tests.conftest import finish
 
 
 def test_options_of_every_analysis(capsys: pytest.CaptureFixture[str]) -> None:
-    line = parser("spectra", "what it does", reads_runs=True)
-    line.add_argument("--steps", type=int, default=3)
-    options = line.parse_args(["--out", "a", "--runs", "b", "c"])
+    parser = analysis_parser("spectra", "what it does", reads_runs=True)
+    parser.add_argument("--steps", type=int, default=3)
+    options = parser.parse_args(["--out", "a", "--runs", "b", "c"])
     assert (options.out, options.runs, options.steps) == (Path("a"), [Path("b"), Path("c")], 3)
     with pytest.raises(SystemExit, match="2"):
-        line.parse_args([])
+        parser.parse_args([])
     assert "studies.spectra: error: the following arguments are required: --out, --runs" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        parser("counts", "what it does").parse_args(["--out", "a", "--runs", "b"])
+        analysis_parser("counts", "what it does").parse_args(["--out", "a", "--runs", "b"])
     assert "studies.counts: error: unrecognized arguments: --runs b" in capsys.readouterr().err
 
 
@@ -33,13 +41,13 @@ def test_a_damaged_table_is_one_line(own_folder: Path, text: str) -> None:
 
 
 def test_the_summary_has_numbers_and_where_they_were_made(own_folder: Path) -> None:
-    make_folder(own_folder / "a" / "b")
+    prepare_folder(own_folder / "a" / "b")
     write_summary(own_folder / "a" / "b", {"ratio": 0.5, "solved_at": None, "steps": 3})
     facts = json.loads((own_folder / "a" / "b" / "summary.json").read_text())
     assert facts.pop("environment")["python"]
     assert facts.pop("cpu_seconds") > 0
     assert facts == {"ratio": 0.5, "solved_at": None, "steps": 3}
-    make_folder(own_folder / "a" / "b")
+    prepare_folder(own_folder / "a" / "b")
     assert not (own_folder / "a" / "b" / "summary.json").exists(), "it is an analysis that has not ended again"
     with pytest.raises(ValueError, match="no finite numbers: ratio"):
         write_summary(own_folder, {"ratio": float("nan"), "steps": 3})
@@ -48,7 +56,7 @@ def test_the_summary_has_numbers_and_where_they_were_made(own_folder: Path) -> N
 def test_a_folder_that_cannot_be_made_is_one_line(own_folder: Path) -> None:
     (own_folder / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the folder"):
-        make_folder(own_folder / "file" / "out")
+        prepare_folder(own_folder / "file" / "out")
 
 
 def test_curves_keep_six_digits(own_folder: Path) -> None:
