@@ -19,7 +19,7 @@ from studies.book_run import BookRun, read_book_run
 from studies.text_measures import distinct, known_words, repetition
 
 LENGTHS = (20, 30, 60)  # characters of the greedy texts of table 2
-EACH = 5  # of them for each length and step
+TEXTS_PER_LENGTH = 5  # of table 2, at each step
 TAUS = (0.5, 1.0, 2.0)
 SAMPLES, LENGTH = 3, 100  # texts of table 3 for each τ, and their characters
 PROMPT = "Secretary of States"  # of table 4, continued to LENGTH characters
@@ -70,7 +70,7 @@ def table_2(networks: dict[int, CharacterModel]) -> str:
         letters = iter(first_letters(network))
         columns = []
         for length in LENGTHS:
-            starts = [next(letters) for _ in range(EACH)]
+            starts = [next(letters) for _ in range(TEXTS_PER_LENGTH)]
             columns.append(texts_of(network, starts, length, DECODINGS["greedy"]))
         for row in zip(*columns, strict=True):
             rows.append({"iterations": step} | {f"{len(text)} characters": shown(text) for text in row})
@@ -154,7 +154,7 @@ def texts_of(network: CharacterModel, starts: list[str], length: int, sampling: 
 def first_letters(network: CharacterModel) -> list[str]:
     """Return the letters A–Z and a–z that the network knows, or characters of its vocabulary if they are too few."""
     letters = [letter for letter in network.vocabulary if letter.isascii() and letter.isalpha()]
-    enough = EACH * len(LENGTHS)
+    enough = TEXTS_PER_LENGTH * len(LENGTHS)
     return letters if len(letters) >= enough else list((network.vocabulary * enough)[:enough])
 
 

@@ -17,7 +17,7 @@ from studies.tables import show, show_published
 
 ROOT = Path("runs/study")
 STATES = ("holds", "differs", "failed", "not all seeds", "quick run", "not run")
-FAILED = "failed.json"  # in the folder above: the log of each claim that failed, by its id
+FAILED = "failed.json"  # in the folder of a study: the log of each claim that failed, by its id
 
 
 def list_claims(options: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def list_claims(options: argparse.Namespace) -> int:
         print(wrapped(f"published {published}{source} · ours {ours} · holds if {bounds}"))
         print(wrapped(f"{about}{duration(60 * claim.minutes)} of CPU time · {claim.shown}"))
         print(f"  {command(claim)}")  # in one line, so that it can be copied
-    print(f"\n{number(len(claims), 'claim')}, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
+    print(f"\n{how_many(len(claims), 'claim')}, {duration(60 * minutes_of(claims))} on one core: {counted(counts)}")
     return 0
 
 
@@ -61,7 +61,7 @@ def wrapped(text: str) -> str:
     return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
-def number(count: int, thing: str) -> str:
+def how_many(count: int, thing: str) -> str:
     """Return "1 claim" or "2 claims"."""
     return f"{count} {thing}{'s' * (count != 1)}"
 

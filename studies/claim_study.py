@@ -14,7 +14,7 @@ from rich.text import Text
 from lightning_modules.errors import UserError
 from lightning_modules.files import make_folder, write_whole
 from studies import results, verdicts
-from studies.claim_list import FAILED, ROOT, chosen, counted, number, read_failed, shown_values
+from studies.claim_list import FAILED, ROOT, chosen, counted, how_many, read_failed, shown_values
 from studies.claims import Claim, load
 from studies.executors import make_executor
 from studies.jobs import Job, StudyJobs
@@ -45,7 +45,7 @@ def run_claims(options: argparse.Namespace) -> int:
     with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.places) as display:
         make_folder(out)
         options.started = True
-        listed = f"{number(len(included), 'claim')}, {number(len(jobs), 'job')}"
+        listed = f"{how_many(len(included), 'claim')}, {how_many(len(jobs), 'job')}"
         print(f"{listed}; Ctrl-C stops, the same command goes on")
         runner = Runner(executor, root / "logs", root / "jobs", display)
         try:

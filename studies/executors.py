@@ -26,15 +26,15 @@ from studies.process import Process
 ROOT = Path(__file__).resolve().parents[1]
 FOREVER = 60 * 24 * 365  # minutes
 TIME_LIMIT = 4 * 60  # minutes; a longer run is stopped, saves, and goes on in the queue by itself
-MOST_LIMITS = 100  # how many times
+MOST_LIMITS = 100  # how many times a run may reach the time limit
 
 
 class Executor(Protocol):
     """Starts jobs and knows which of them have not ended. It is a context manager.
 
     Attributes:
-        places: how many jobs may be with it at a time.
-        lasting: whether jobs go on without the study.
+        places: how many submitted jobs may be unfinished at a time.
+        lasting: whether jobs go on when the study ends.
         interval: seconds between two looks at them.
     """
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +14,21 @@ from studies.runs import StudyRun
 
 
 class Job(Protocol):
-    """A run or an analysis, as the runner sees it. `str(job)` names it."""
+    """A run or an analysis, as the runner sees it. `str(job)` names it.
+
+    Attributes:
+        minutes: CPU minutes that it takes, if known.
+    """
 
     minutes: float | None
+
+    @property
+    def needs(self) -> Sequence["Job"]:
+        """The jobs whose results it reads."""
+
+    @property
+    def steps(self) -> int | None:
+        """Number of its training steps, if known; None for an analysis."""
 
     @property
     def log(self) -> str:
@@ -57,6 +70,11 @@ class AnalysisJob:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def steps(self) -> None:
+        """None: an analysis does not train."""
+        return None
 
     @property
     def log(self) -> str:
@@ -132,7 +150,7 @@ class StudyJobs:
         jobs: dict[Job, None] = {}
         for claim in claims:
             for job in self.of(claim):
-                jobs |= dict.fromkeys([*getattr(job, "needs", []), job])
+                jobs |= dict.fromkeys([*job.needs, job])
         return list(jobs)
 
     def _analysis_of(self, claim: Claim, analysis: Analysis) -> AnalysisJob:

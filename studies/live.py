@@ -12,7 +12,10 @@ from studies.durations import duration
 from studies.runner import Task
 from studies.runs import StudyRun
 
-WORDS = {"elsewhere": "waiting for", "queued": "in the queue", "no data": "no data,", "left out": "left out,"}
+WORDS = {  # a state, and how it is joined to the note that follows
+    "running": "running,", "elsewhere": "waiting for", "queued": "in the queue,", "failed": "failed, see",
+    "no data": "no data,", "left out": "left out,",
+}  # fmt: skip
 SHOWN = 20  # rows of the table; a terminal has little more
 INTERVAL = 1.0  # seconds between two looks at the steps
 
@@ -21,8 +24,8 @@ class Display:
     """Shows the tasks of a study.
 
     Args:
-        console: where to; None means standard output.
-        places: how many tasks run at a time, for the time that is left.
+        places: how many tasks run at a time, from which the time that is left is estimated.
+        console: where to print; None means standard output.
     """
 
     def __init__(self, places: int, console: Console | None = None) -> None:
@@ -44,13 +47,9 @@ class Display:
             self._live.stop()
 
     def changed(self, task: Task) -> None:
-        """Print a line about a task whose state has changed; of a terminal, only if it has ended badly."""
+        """Print a line about a task whose state has changed; in a terminal, only if it has ended badly."""
         if self._live is None or task.state in ("failed", "no data"):
-            line = f"{task.job}: {WORDS.get(task.state, task.state)} {task.note}"
-            separator = {"running": ", ", "failed": ", see ", "queued": ", "}.get(task.state)
-            if separator:
-                line = f"{task.job}: {WORDS.get(task.state, task.state)}{separator}{task.note}"
-            self.console.print(line, markup=False)
+            self.console.print(f"{task.job}: {WORDS.get(task.state, task.state)} {task.note}", markup=False)
 
     def looked(self, tasks: list[Task]) -> None:
         """Show all tasks in the live table."""
@@ -73,7 +72,7 @@ class Display:
         for column in ("run", "state", "steps", "time left"):
             table.add_column(column, justify="left" if column in ("run", "state") else "right")
         for task in [*under_way, *failed][:SHOWN]:
-            total, steps = getattr(task.job, "steps", None), self._steps.get(task)
+            total, steps = task.job.steps, self._steps.get(task)
             shown = "" if steps is None else f"{steps} of {total}" if total else str(steps)
             left = self._left(task)
             table.add_row(str(task.job), task.state, shown, duration(left) if left is not None else "")
@@ -99,7 +98,7 @@ class Display:
         if task.ended:
             return None
         now = time.monotonic()
-        total, steps = getattr(task.job, "steps", None), self._steps.get(task, 0)
+        total, steps = task.job.steps, self._steps.get(task, 0)
         if task in self._first and total:
             since, first = self._first[task]
             if steps > first:

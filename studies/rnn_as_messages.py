@@ -59,9 +59,8 @@ def compare(seed: int = 0) -> tuple[dict[str, float], list[int]]:
     x, path = image.x.double(), image.edge_index
     T = len(x)
     rnn = RNN(x.shape[1], HIDDEN, dtype=torch.float64)
-    torch.nn.init.orthogonal_(
-        rnn.state_dict()["weight_hh_l0"]
-    )  # otherwise what the first nodes say is rounded away on a long path
+    # An orthogonal U keeps the norm of a message. Otherwise the messages of the first nodes would be rounded away.
+    torch.nn.init.orthogonal_(rnn.state_dict()["weight_hh_l0"])
     renumbered = torch.randperm(T)  # the new number of each node
     with torch.no_grad():
         states = rnn(x[:, None])[0][:, 0]  # [T, H]

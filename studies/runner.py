@@ -14,6 +14,7 @@ from lightning_modules.cli.run_folder import is_running
 from lightning_modules.files import make_folder, write_whole
 from studies.executors import Executor
 from studies.jobs import Job
+from studies.runs import StudyRun
 
 State = Literal["waiting", "queued", "running", "elsewhere", "finished", "failed", "no data", "left out"]
 ENDED = ("finished", "failed", "no data", "left out")
@@ -33,7 +34,7 @@ class Task:
         begun: when it began, by `time.monotonic`.
         folder: its folder, once known.
         note: what `Display` prints behind its state.
-        looked_at: whether it is known that nobody has carried it out before.
+        looked_at: whether it has been checked that it was not carried out before.
     """
 
     job: Job
@@ -125,11 +126,11 @@ class Runner:
             self._end(task)
 
     def _look_at_waiting(self, task: Task, active: dict[str, bool]) -> None:
-        needs = [other.state for other in self.tasks if other.job in getattr(task.job, "needs", [])]
+        needs = [other.state for other in self.tasks if other.job in task.job.needs]
         if any(state in ENDED and state != "finished" for state in needs):
             self._set(task, "left out", "a run that it needs has not finished")
         elif any(state != "finished" for state in needs) or (task.looked_at and not self._has_place()):
-            return  # comparing all settings with those of all runs takes a while
+            return  # `finished` compares its settings with those of all runs, which takes too long for every look
         elif folder := task.job.finished():
             self._record(task).unlink(missing_ok=True)
             self._set(task, "finished", f"before, {folder}", folder)
@@ -180,8 +181,8 @@ class Runner:
         print("stopped; the same command continues from here", file=sys.stderr)
 
     def _record(self, task: Task) -> Path:
-        """Return the file where a task's job is noted: by its log and its command, so that no other study has it."""
-        words = getattr(task.job, "words", [])
+        """Return the file where a task's job is noted; its name is a hash of the log and, for a run, the command."""
+        words = task.job.words if isinstance(task.job, StudyRun) else []
         key = hashlib.sha256(os.fsencode(f"{task.log.absolute()} {words}")).hexdigest()[:16]
         return self.records / f"{key}.json"
 

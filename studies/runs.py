@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,11 @@ class StudyRun:
     def log(self) -> str:
         """Name of the file for the output of its process."""
         return f"{file_name('_'.join(self.parts))}_seed_{self.seed}.log"
+
+    @property
+    def needs(self) -> Sequence["StudyRun"]:
+        """The jobs whose results it reads: none."""
+        return ()
 
     @property
     def locked(self) -> Path | None:

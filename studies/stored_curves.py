@@ -12,7 +12,7 @@ POINTS = 320  # rows of a stored curve, at most
 
 
 def thinned(folders: Mapping[int, Path], tags: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return the curves of runs as columns "TAG SEED": means over so many iterations that few rows are left.
+    """Return the curves of runs as columns "TAG SEED": means over windows of iterations, at most `POINTS` rows.
 
     Args:
         folders: the folder of each run by its seed.

@@ -26,11 +26,12 @@ from lightning_modules.files import write_whole
 from studies.analysis import analysis_parser, markdown_table, prepare_folder, write_csv, write_summary
 
 FILE = Path(__file__).with_name("text_settings.yaml")
-FIRST, SECOND = 100, 101  # seeds
-FINALISTS = 2
-OFF = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-SAME = ("dataset", "split_seed", "min_count", "max_words", "window", "neighbours")  # of data modules that share:
-MADE_ONCE = ("texts", "classes", "numbers", "edges", "idf", "_encoded", "_labels")  # by a data module, when asked for
+FIRST_SEED, SECOND_SEED = 100, 101
+FINALISTS = 2  # settings that are trained with the second seed too
+TURNED_OFF = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")  # options of Trainer
+# Attributes of LabelledTexts: data modules with equal inputs share what is computed from them.
+INPUTS = ("dataset", "split_seed", "min_count", "max_words", "window", "neighbours")
+COMPUTED = ("texts", "classes", "numbers", "edges", "idf", "_encoded", "_labels")
 
 
 class Tried(NamedTuple):
@@ -60,16 +61,16 @@ class Search:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self._made: dict[tuple[Any, ...], Any] = {}
+        self._first: dict[tuple[Any, ...], LightningDataModule] = {}  # by their inputs, the first data module
 
     def choose(self, classifier: str, settings: Sequence[Mapping[str, Any]]) -> list[Tried]:
         """Try the settings of a classifier; return them all, the chosen one first."""
         tried = [Tried(classifier, dict(setting), {name: [] for name in self.names}) for setting in settings]
         for each in tried:
-            self._train(each, FIRST)
+            self._train(each, FIRST_SEED)
         tried.sort(key=lambda each: each.mean, reverse=True)
         for each in tried[:FINALISTS] if len(tried) > 1 else []:
-            self._train(each, SECOND)
+            self._train(each, SECOND_SEED)
         tried[:FINALISTS] = sorted(tried[:FINALISTS], key=lambda each: each.mean, reverse=True)
         return tried
 
@@ -82,7 +83,7 @@ class Search:
         cli = TrainCLI([*words])
         cli.build(self._share)
         length = {name: cli.config.trainer[name] for name in ("max_epochs", "max_steps")}
-        options: dict[str, Any] = dict.fromkeys(OFF, False) | {"accelerator": "cpu"}
+        options: dict[str, Any] = dict.fromkeys(TURNED_OFF, False) | {"accelerator": "cpu"}
         Trainer(limit_val_batches=0, **length, **options).fit(cli.model, cli.datamodule)
         return float(Trainer(**options).validate(cli.model, cli.datamodule, verbose=False)[0]["val/accuracy"])
 
@@ -94,9 +95,9 @@ class Search:
             print(f"{tried.classifier}: {shown(tried.setting)}; {name}, seed {seed}: {100 * value:.2f} %", flush=True)
 
     def _share(self, data: LightningDataModule) -> None:
-        own: Any = data  # a LabelledTexts
-        made = self._made.setdefault(tuple(getattr(own, name) for name in SAME), own)
-        vars(own).update({name: value for name, value in vars(made).items() if name in MADE_ONCE})
+        """Give a LabelledTexts what an earlier one with equal inputs has computed."""
+        first = self._first.setdefault(tuple(getattr(data, name) for name in INPUTS), data)
+        vars(data).update({name: value for name, value in vars(first).items() if name in COMPUTED})
 
 
 def shown(setting: Mapping[str, Any]) -> str:

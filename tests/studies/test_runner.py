@@ -15,7 +15,7 @@ from tests.conftest import finish
 class FakeJob:
     """A job whose files are made by the test."""
 
-    minutes, locked = 1.0, None
+    minutes, locked, steps = 1.0, None, None
 
     def __init__(self, name: str, *needs: "FakeJob", done: bool = False) -> None:
         self.name, self.needs, self.done = name, needs, done
