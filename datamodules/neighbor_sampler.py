@@ -60,7 +60,7 @@ class NeighborSampler(BaseSampler):
 
     def _sample(self, seeds: Tensor, seed_time: Tensor | None = None) -> SamplerOutput:
         if seed_time is not None:
-            raise NotImplementedError("NeighborSampler samples whatever the time; pyg-lib's sampler looks at it")
+            raise NotImplementedError("NeighborSampler cannot sample by time; pyg-lib's sampler can")
         if seeds.numel() and not 0 <= int(seeds.min()) <= int(seeds.max()) < self.num_nodes:
             raise IndexError(f"nodes are 0..{self.num_nodes - 1}, got {int(seeds.min())}..{int(seeds.max())}")
         nodes, frontier = [seeds], seeds
@@ -73,8 +73,10 @@ class NeighborSampler(BaseSampler):
             columns.append(targets.repeat_interleave(counts))
             edges.append(self.edges[slots])
             new = found[self._place[found] < 0]
-            self._place[new] = torch.arange(len(new))  # of equal ones the last stays
-            new = new[self._place[new] == torch.arange(len(new))]
+            numbers = torch.arange(len(new))
+            # Of equal nodes the last stays; an assignment by index would leave that to chance with several threads.
+            self._place.scatter_reduce_(0, new, numbers, "amax")
+            new = new[self._place[new] == numbers]
             self._place[new] = torch.arange(met, met + len(new))
             rows.append(self._place[found])
             nodes.append(new)
@@ -94,7 +96,12 @@ class NeighborSampler(BaseSampler):
     def _neighbours(self, frontier: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the places in `sources` of the neighbours drawn, node after node, and the number for each node [n]."""
         starts, degree = self.starts[frontier], self.starts[frontier + 1] - self.starts[frontier]
-        counts = degree if k < 0 else degree.clamp(max=k) if not self.replace else torch.where(degree > 0, k, 0)
+        if k < 0:
+            counts = degree
+        elif self.replace:
+            counts = torch.where(degree > 0, k, 0)
+        else:
+            counts = degree.clamp(max=k)
         owner = torch.arange(len(frontier)).repeat_interleave(counts)
         first = counts.cumsum(0) - counts
         slots = torch.arange(len(owner)) - first[owner]  # 0 … count − 1 of each node: all neighbours

@@ -134,3 +134,17 @@ def test_pygs_link_loader() -> None:
 def test_what_is_refused(edges: torch.Tensor, fan_outs: list[int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         NeighborSampler(edges, N, fan_outs)
+
+
+def test_a_large_sample_does_not_depend_on_the_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sources = torch.randint(10, 5000, (300_000,), generator=generator)  # many sources are met several times
+    sampler = NeighborSampler(torch.stack([sources, torch.arange(300_000) % 10]), 5000, [-1])
+    threads, samples = torch.get_num_threads(), []
+    try:
+        for number in (1, *[2] * 20):
+            torch.set_num_threads(number)
+            samples.append(draw(sampler, list(range(10))))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(sample.node, samples[0].node) for sample in samples)
