@@ -1,4 +1,4 @@
-"""Texts with a class each, and the graph of their words: R8, R52, Ohsumed, MR, or your own texts.
+"""Texts with a class each, and the graph of their words: R8, R52, Ohsumed, MR, docstrings of PyTorch, or your own.
 
 Legend: B texts, T words of the longest, V vocabulary, C classes, E edges between words.
 """
@@ -121,19 +121,14 @@ class LabelledTexts(EpochStreamDataModule):
         return {"name": self.path or self.dataset, "content": fingerprint(texts), **drawn}
 
     @functools.cached_property
-    def classes(self) -> list[str]:
-        """The names of all classes."""
-        return sorted({text.label for texts in self.texts.values() for text in texts})
-
-    @property
     def class_names(self) -> list[str]:
-        """The names of the classes."""
-        return self.classes
+        """The names of the classes; a label is an index into them."""
+        return sorted({text.label for texts in self.texts.values() for text in texts})
 
     @property
     def num_classes(self) -> int:
         """Number C of classes."""
-        return len(self.classes)
+        return len(self.class_names)
 
     @functools.cached_property
     def numbers(self) -> dict[str, int]:
@@ -166,7 +161,7 @@ class LabelledTexts(EpochStreamDataModule):
 
     @functools.cached_property
     def _labels(self) -> dict[str, Tensor]:
-        places = {label: place for place, label in enumerate(self.classes)} | {"": 0}  # "" of a text without a class
+        places = {label: place for place, label in enumerate(self.class_names)} | {"": 0}  # "": no class is known
         return {split: torch.tensor([places[text.label] for text in texts]) for split, texts in self.texts.items()}
 
     @functools.cached_property
@@ -215,13 +210,13 @@ class LabelledTexts(EpochStreamDataModule):
         """Return the words of the vocabulary, the classes, the graph, and the number of words that are read."""
         edge_index, edge_weight = self.edges
         graph = {"edge_index": edge_index.int(), "edge_weight": edge_weight}
-        return {"words": list(self.numbers), "classes": self.classes, "max_words": int(self.max_words), **graph}
+        return {"words": list(self.numbers), "classes": self.class_names, "max_words": int(self.max_words), **graph}
 
     def read_new(self, path: Path, reader: dict[str, Any]) -> None:
         """Read a file with a text in each line."""
         self.texts, self.predicted = {"new": read_lines(path)}, "new"
         self.numbers = {word: number for number, word in enumerate(reader["words"], 1)}
-        self.classes, self.max_words = reader["classes"], reader["max_words"]
+        self.class_names, self.max_words = reader["classes"], reader["max_words"]
         self.edges = reader["edge_index"].long(), reader["edge_weight"]
 
     def read_words(self, split: str) -> list[list[str]]:

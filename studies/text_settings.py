@@ -31,7 +31,7 @@ FINALISTS = 2  # settings that are trained with the second seed too
 TURNED_OFF = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")  # options of Trainer
 # Attributes of LabelledTexts: data modules with equal inputs share what is computed from them.
 INPUTS = ("dataset", "split_seed", "min_count", "max_words", "window", "neighbours")
-COMPUTED = ("texts", "classes", "numbers", "edges", "idf", "_encoded", "_labels")
+COMPUTED = ("texts", "class_names", "numbers", "edges", "idf", "_encoded", "_labels")
 
 
 class Tried(NamedTuple):

@@ -28,7 +28,7 @@ def test_splits_share_no_text(path: str) -> None:
     assert data.texts == LabelledTexts(path=path, seed=1).texts
     assert data.texts != LabelledTexts(path=path, split_seed=1).texts
     assert data.split != LabelledTexts(path=path, split_seed=1).split
-    assert data.classes == ["even", "odd"]
+    assert data.class_names == ["even", "odd"]
 
 
 @pytest.mark.parametrize("transductive", [False, True])
@@ -52,7 +52,7 @@ def test_a_batch_has_the_words_and_labels_of_its_texts(path: str) -> None:
         expected = [data.numbers.get(word, 0) for word in text.words[:30]]
         assert batch.lengths[row] == len(expected)
         assert batch.words[row].tolist() == expected + [0] * (batch.words.shape[1] - len(expected))
-        assert data.classes[batch.labels[row]] == text.label
+        assert data.class_names[batch.labels[row]] == text.label
     assert batch.edge_index is data.examples("test", chosen[:1]).edge_index
 
 
