@@ -22,10 +22,7 @@ from datamodules.download import find_files
 from datamodules.text_lines import file_lines
 
 LABELS = 1000  # most labels of nodes or edges; each gets a column
-RDKIT_MISSING = (
-    "{name} is read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]', "
-    "or --data.name MUTAG"
-)
+RDKIT_MISSING = "read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]'"
 
 
 class Source(NamedTuple):
@@ -51,7 +48,7 @@ SOURCES = {
 def read_graphs(name: str, download: bool = False) -> list[Data]:
     """Return the graphs of a data set: x [N, F], edge_index [2, E], edge_attr [E, G], y [1].
 
-    y is a float if the property is a quantity, a whole number if it is a class.
+    y is float32 if the property is a quantity, int64 if it is a class.
 
     Args:
         name: name of the set.
@@ -67,7 +64,7 @@ def read_graphs(name: str, download: bool = False) -> list[Data]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "rdkit":
             raise
-        raise DataError(RDKIT_MISSING.format(name=name)) from error
+        raise DataError(f"{name} is {RDKIT_MISSING}, or --data.name MUTAG") from error
     except (ValueError, csv.Error) as error:
         where = paths[0] if source.columns else paths[0].parent
         raise DataError(f"{where} is damaged: {' '.join(str(error).split())}") from error
@@ -133,9 +130,7 @@ def read_molecules(path: Path) -> tuple[list[str], list[Data]]:
         DataError: if the file cannot be read, has no molecule, or a line is not SMILES; or rdkit is not installed.
     """
     if importlib.util.find_spec("rdkit") is None:
-        raise DataError(
-            "SMILES are read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]'"
-        )
+        raise DataError(f"SMILES are {RDKIT_MISSING}")
     lines = {number: line.split()[0] for number, line in enumerate(file_lines(path), 1) if line.strip()}
     if not lines:
         raise DataError(f"{path} has no molecule: it is empty, or all its lines are blank")
@@ -219,7 +214,7 @@ def _one_hot(labels: np.ndarray) -> Tensor:
     return one_hot(torch.from_numpy(labels - labels.min())).float()
 
 
-def fingerprint(graphs: list[Data]) -> str:
-    """Return a hash of the sizes and targets of the graphs in order; it shows whether a stored split is of these."""
+def split_fingerprint(graphs: list[Data]) -> str:
+    """Return a hash of the sizes and targets of graphs in order. A stored split has it, and fits these graphs only."""
     facts = [(graph.num_nodes, graph.num_edges, round(float(graph.y), 4)) for graph in graphs]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

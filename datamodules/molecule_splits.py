@@ -17,7 +17,7 @@ from typing import Literal
 from torch_geometric.data import Data
 
 from datamodules.data_folders import DataError
-from datamodules.molecule_files import fingerprint, read_graphs
+from datamodules.molecule_files import read_graphs, split_fingerprint
 
 FOLDER = Path(__file__).resolve().parent / "splits"
 COMMAND = "python -m datamodules.molecule_splits"
@@ -112,7 +112,7 @@ def read_splits(name: str, kind: Kind, graphs: list[Data]) -> list[Split]:
         known = all(0 <= number < len(graphs) for number in numbers)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error!r}); made by: {COMMAND}") from error
-    if made_for != fingerprint(graphs) or not known:
+    if made_for != split_fingerprint(graphs) or not known:
         raise DataError(f"{path} does not fit the graphs of {name}: they are other graphs, or in another order")
     return splits
 
@@ -120,7 +120,8 @@ def read_splits(name: str, kind: Kind, graphs: list[Data]) -> list[Split]:
 def write_splits(path: Path, kind: Kind, graphs: list[Data]) -> None:
     """Write the splits of a kind, one list of numbers per line."""
     seeds = "fold order by seed 0" if kind == "folds" else f"seeds {', '.join(map(str, SEEDS))}"
-    head = {"made by": COMMAND, "kind": kind, "seeds": seeds, "graphs": len(graphs), "fingerprint": fingerprint(graphs)}
+    made_for = split_fingerprint(graphs)
+    head = {"made by": COMMAND, "kind": kind, "seeds": seeds, "graphs": len(graphs), "fingerprint": made_for}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     splits = [
         f'    {{"val": {json.dumps(split["val"])},\n     "test": {json.dumps(split["test"])}}}'

@@ -12,7 +12,7 @@ import torch
 
 from datamodules import molecule_files
 from datamodules.data_folders import DataError
-from datamodules.molecule_files import RDKIT_MISSING, SOURCES, fingerprint, read_graphs, read_tu_dataset
+from datamodules.molecule_files import RDKIT_MISSING, SOURCES, read_graphs, read_tu_dataset, split_fingerprint
 from datamodules.published import PUBLISHED_SETS
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def write(folder: Path, changes: dict[str, str]) -> list[Path]:
 def test_a_byte_order_mark_and_blank_lines_change_no_graph(own_folder: Path) -> None:
     changed = {part: f"\ufeff{text}\n\n".replace("\n", "\r\n") for part, text in SMALL.items()}
     plain, marked = (read_tu_dataset(write(own_folder, changes)) for changes in ({}, changed))
-    assert fingerprint(plain) == fingerprint(marked)
+    assert split_fingerprint(plain) == split_fingerprint(marked)
 
 
 def test_a_small_tu_dataset(own_folder: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_small_tu_dataset(own_folder: Path) -> None:
     assert second.x.tolist() == [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
     assert second.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
     assert second.edge_attr.tolist() == [[0, 1], [0, 1], [1, 0], [1, 0]]
-    assert fingerprint([first, second]) != fingerprint([second, first])
+    assert split_fingerprint([first, second]) != split_fingerprint([second, first])
 
 
 @pytest.mark.parametrize(
