@@ -202,11 +202,7 @@ class Citations(NodeGraph):
 
     def load(self) -> Data:
         """Return the graph."""
-        folder = find_planetoid(self.dataset, self.download)
-        try:
-            graph = read_planetoid_data(str(folder), self.dataset)
-        except Exception as error:  # pickles fail in many ways
-            raise DataError(f"the files in {folder} are damaged, or not Planetoid's; remove them") from error
+        graph = read_planetoid_data(str(find_planetoid(self.dataset, self.download)), self.dataset)
         graph.x = (graph.x / graph.x.sum(1, keepdim=True).clamp(min=1)).to_sparse_csr()
         return graph
 
