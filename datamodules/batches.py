@@ -97,7 +97,8 @@ class LinkBatch(NamedTuple):
         target_rows: the query of each target, as a row of `heads`, int64 [A].
         targets: correct tails of the queries, int64 [A].
         known_rows: the query of each known tail, int64 [K].
-        known: tails that are left out of the ranking: they are known to be correct already, or cannot be [K].
+        known: tails that are left out of the ranking, since they are known to be correct already or cannot be correct,
+            int64 [K].
         edge_index: the training links from head to tail, for networks that pass messages, int64 [2, E].
         edge_type: relations of the training links, int64 [E].
     """

@@ -4,7 +4,6 @@ Legend: B batch, T time, V vocabulary, N characters.
 """
 
 import functools
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +77,7 @@ class Book(StepStreamDataModule):
             MisconfigurationException: if the text is too short for the streams of all processes.
         """
         try:
-            self._check_length(self.batch_size * (self.trainer.world_size if self.trainer else 1))
+            self._check_length(self.batch_size * self._ranks)
         except TextError as error:
             raise MisconfigurationException(str(error)) from error
         return super().train_dataloader()
@@ -110,19 +109,23 @@ class Book(StepStreamDataModule):
         return len(self.vocabulary)
 
     @functools.cached_property
+    def _places(self) -> dict[str, slice]:
+        """The part of the text that each split has."""
+        N = len(self.text)
+        first, second = round(N * (1 - self.val_fraction - self.test_fraction)), round(N * (1 - self.test_fraction))
+        return {"train": slice(first), "val": slice(first, second), "test": slice(second, N)}
+
+    @functools.cached_property
     def _splits(self) -> dict[str, Tensor]:
         """Tokens int64 of each split."""
         points = np.frombuffer(self.text.encode("utf-32-le"), dtype=np.uint32)
         alphabet = np.frombuffer(self.vocabulary.encode("utf-32-le"), dtype=np.uint32)
         tokens = torch.from_numpy(np.searchsorted(alphabet, points).astype(np.int64))
-        N = len(tokens)
-        first, second = round(N * (1 - self.val_fraction - self.test_fraction)), round(N * (1 - self.test_fraction))
-        return {"train": tokens[:first], "val": tokens[first:second], "test": tokens[second:]}
+        return {split: tokens[places] for split, places in self._places.items()}
 
     def part(self, split: str) -> str:
         """Return the text of "train", "val" or "test"."""
-        ends = dict(zip(self._splits, itertools.accumulate(map(len, self._splits.values())), strict=True))
-        return self.text[ends[split] - len(self._splits[split]) : ends[split]]
+        return self.text[self._places[split]]
 
     @property
     def split(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ class Book(StepStreamDataModule):
         if self.feed == "windows":
             return super().batch_of_step(step, rank)
         text, T = self._splits["train"], self.length
-        ranks = self.trainer.world_size if self.trainer else 1
+        ranks = self._ranks
         size = len(text) // (self.batch_size * ranks)  # characters of one stream
         steps = max(1, (size - 1) // T - 1)  # of a pass; a step's characters are left for the shift
         turn, place = divmod(step, steps)
@@ -170,7 +173,7 @@ class Book(StepStreamDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of batches consumed and what the carried states belong to, for the checkpoint."""
-        return {**super().state_dict(), "carried": self.carried(self.trainer.world_size if self.trainer else 1)}
+        return {**super().state_dict(), "carried": self.carried(self._ranks)}
 
     def val_dataloader(self) -> DataLoader:
         """Return the whole validation split as one stream."""

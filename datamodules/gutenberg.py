@@ -17,7 +17,6 @@ END = re.compile(_LINE % "END" + ".*", re.MULTILINE | re.I)
 SMALL_PRINT = re.compile(r"^[ \t]*\*+ ?END[ *]*THE SMALL PRINT.*", re.MULTILINE | re.I)  # its end
 CLOSING = re.compile(r"^[ \t]*End of (?:the )?Project Gutenberg.*", re.MULTILINE | re.I)
 CLOSING_REACH = 500  # characters above END in which a closing line may stand
-LINE_FEED = "\n"
 OUTSIDE = 30_000  # characters that a licence and the next header take at most; today's licence has 19,000
 
 
@@ -35,7 +34,8 @@ def strip_licence(text: str, name: str = "the text") -> str:
         outside = text[place:header]
         why, where = _unclear(outside, most)
         if why:
-            unclear.append(f"line {1 + text.count(LINE_FEED, 0, place + where)}: {why}")
+            line = 1 + text.count("\n", 0, place + where)
+            unclear.append(f"line {line}: {why}")
             parts.append(outside)
         parts.append(text[first:last])
         place = licence

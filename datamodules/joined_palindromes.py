@@ -45,14 +45,12 @@ class JoinedPalindromes(StepStreamDataModule):
         padded, classes = BinaryPalindrome(self.length, batch_size=B * K).make_batch(generator)
         symbols = padded[padded > 0] - 1  # of all palindromes, row after row
         sizes = (padded > 0).sum(1).view(B, K)
-        ends = sizes.cumsum(1)  # in the row
-        first = ends[:, -1].cumsum(0) - ends[:, -1]  # symbol of each row
+        ends = sizes.cumsum(1)  # step after the last one of each palindrome [B, K]
+        first = ends[:, -1].cumsum(0) - ends[:, -1]  # place of each row in `symbols` [B]
         tokens = symbols[first[:, None] + torch.arange(T)]
         starts, labels = torch.zeros(B, T, dtype=torch.bool), torch.full((B, T), NO_LABEL)
-        for marks, steps, values in (
-            (starts, ends - sizes, torch.tensor(True)),
-            (labels, ends - 1, classes.view(B, K)),
-        ):
-            row, which = torch.nonzero(steps < T, as_tuple=True)
-            marks[row, steps[row, which]] = values.expand(B, K)[row, which]
+        row, which = torch.nonzero(ends - sizes < T, as_tuple=True)  # palindromes that begin in the row
+        starts[row, (ends - sizes)[row, which]] = True
+        row, which = torch.nonzero(ends <= T, as_tuple=True)  # palindromes that end in it
+        labels[row, ends[row, which] - 1] = classes.view(B, K)[row, which]
         return JoinedSequenceBatch(tokens, starts, labels)

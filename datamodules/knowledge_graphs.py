@@ -21,7 +21,7 @@ class Published(NamedTuple):
 
     Args:
         sizes: numbers of entities, of relations, and of training, validation and test triples.
-        columns: the columns of head, relation and tail.
+        columns: in which column of the files head, relation and tail are.
     """
 
     sizes: tuple[int, int, int, int, int]

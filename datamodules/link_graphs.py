@@ -41,8 +41,11 @@ class Targets(NamedTuple):
         queries, counts = torch.unique_consecutive(triples[:, 0] * num_relations + triples[:, 1], return_counts=True)
         return cls(queries, torch.cat([counts.new_zeros(1), counts.cumsum(0)]), triples[:, 2].contiguous())
 
-    def to(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows of `queries` [A] and the targets that belong to them [A]; an unknown query has none."""
+    def find(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the tails of queries [B]: for each tail its place in `queries` [A], and the tails [A].
+
+        A query that is not in the table has none.
+        """
         place = torch.searchsorted(self.queries, queries)
         there = torch.cat([self.queries, self.queries.new_full((1,), -1)])[place] == queries
         place = place.where(there, 0)
@@ -147,5 +150,5 @@ class LinkGraph(EpochStreamDataModule, ABC):
         queries = self._targets[split].queries[chosen]
         heads, relations = queries // self.num_relations, queries % self.num_relations
         return LinkBatch(
-            heads, relations, *self._targets[split].to(queries), *self._known[split].to(queries), *self._edges
+            heads, relations, *self._targets[split].find(queries), *self._known[split].find(queries), *self._edges
         )

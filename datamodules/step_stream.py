@@ -48,6 +48,9 @@ class StepStreamDataModule(LightningDataModule, ABC):
         batch_size: sequences per batch, on each process.
         seed: seed of the data; train.py passes seed_everything.
 
+    Raises:
+        ValueError: if the seed is not 0..2³² − 1.
+
     Attributes:
         batch_type: the type of its batches, of `datamodules.batches`. train.py compares it with the type that the
             training system takes; None is not compared.
@@ -85,6 +88,11 @@ class StepStreamDataModule(LightningDataModule, ABC):
             processes: number of processes that train together.
         """
         return {}
+
+    @property
+    def _ranks(self) -> int:
+        """Number of processes that train together."""
+        return self.trainer.world_size if self.trainer else 1
 
     @property
     def batches_consumed(self) -> int:
@@ -170,10 +178,10 @@ class _StepStream(IterableDataset):
 
 
 class EpochStreamDataModule(StepStreamDataModule, ABC):
-    """A data set. An epoch has every training example once, in a random order of its own.
+    """Base class of data sets. A subclass defines `count` and `examples`.
 
-    Validation and test have all examples in order, on every process: to distribute them evenly among processes some
-    would have to count twice.
+    An epoch has every training example once, in a random order of its own. Validation and test have all examples in
+    order, on every process: to distribute them evenly among processes some would have to count twice.
 
     Args:
         batch_size: examples per batch, on each process.
@@ -210,7 +218,7 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
 
     @abstractmethod
     def examples(self, split: str, chosen: Tensor) -> Any:
-        """Return a batch of the examples of a split, by their numbers."""
+        """Return a batch of the examples of a split, by their numbers in it, int64 [B]."""
 
     @property
     def eval_batch_size(self) -> int:
@@ -225,10 +233,6 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         """
         n = self.count("train")
         return max(1, min(math.ceil(n / (self.batch_size * self._ranks)), n // self._ranks))
-
-    @property
-    def _ranks(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
 
     def make_batch(self, generator: np.random.Generator) -> Any:
         """Draw training examples."""

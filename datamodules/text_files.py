@@ -13,7 +13,14 @@ from datamodules.text_lines import file_lines
 
 
 class Text(NamedTuple):
-    """A text: "train", "test" or "new", the name of its class, its words, and the line of a new one as it was given."""
+    """A text with its class.
+
+    Args:
+        split: "train", "test" or "new".
+        label: the name of its class; "" for a new text.
+        words: its words, as the networks read them.
+        line: the line of a new text as it was given; "" for all others.
+    """
 
     split: str
     label: str
@@ -21,7 +28,7 @@ class Text(NamedTuple):
     line: str = ""
 
 
-PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # to train, to test
+PUBLISHED = {"R8": (5485, 2189), "R52": (6532, 2568), "MR": (7108, 3554), "Ohsumed": (3357, 4043)}  # numbers of texts
 SPLITS = {"train": "train", "training": "train", "test": "test"}  # names in files
 PARTS = ("nn", "optim", "distributions", "linalg", "fft", "special", "cuda", "sparse", "autograd")  # of torch
 PIECE = re.compile(r"[^\W_]+|[^\w\s]")  # \w has letters and digits, but no marks
@@ -31,6 +38,11 @@ LONGEST = 100  # words of a docstring that are read
 
 def read_texts(name: str, path: str | None, download: bool = False) -> list[Text]:
     """Return the texts of a named set, or of a file with a text in every line.
+
+    Args:
+        name: a published set, or torch for the docstrings of PyTorch.
+        path: a file to read instead.
+        download: whether to fetch a published set if no data folder has it.
 
     Raises:
         DataError: if a file is missing or invalid; the message describes what is expected.

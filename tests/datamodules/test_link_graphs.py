@@ -29,9 +29,9 @@ def triples(table: Tensor) -> set[tuple[int, ...]]:
 
 def test_targets_are_found_by_their_query() -> None:
     targets = Targets.of(TRAIN, 2)
-    rows, tails = targets.to(torch.tensor([7, 0, 1, 3, 0]))  # the first and the third are not asked in training
+    rows, tails = targets.find(torch.tensor([7, 0, 1, 3, 0]))  # the first and the third are not asked in training
     assert (rows.tolist(), tails.tolist()) == ([1, 1, 3, 4, 4], [1, 2, 3, 1, 2])
-    none, _ = Targets.of(TRAIN[:0], 2).to(torch.tensor([0, 7]))
+    none, _ = Targets.of(TRAIN[:0], 2).find(torch.tensor([0, 7]))
     assert none.tolist() == []
 
 
