@@ -1,6 +1,5 @@
 """Checks of a network's arguments, which raise ValueError with one line that the command line shows."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -14,25 +13,6 @@ def require(network: nn.Module, **values: object) -> None:
         raise ValueError(
             f"{type(network).__name__} needs {' and '.join(missing)}, which the data module does not define"
         )
-
-
-def check_recurrent(layer: object, network: nn.Module) -> None:
-    """Check that a layer has the interface of the recurrent layers in `kernels`.
-
-    Raises:
-        ValueError: if it has no `forward_ids`, wants the batch first, or has weights of another dtype than the network.
-    """
-    if not hasattr(layer, "forward_ids"):
-        kind = type(layer)
-        raise ValueError(
-            f"layer: {type(network).__name__} cannot run {kind.__module__}.{kind.__qualname__}, which has no "
-            "forward_ids; use a layer of kernels, such as kernels.LSTM, which loads the weights of torch.nn.LSTM"
-        )
-    if getattr(layer, "batch_first", False):
-        raise ValueError(f"layer: {type(network).__name__} gives it tokens [T, B]; batch_first must be false")
-    dtypes = {weight.dtype for weight in layer.parameters()} if isinstance(layer, nn.Module) else set()
-    if dtypes - {torch.get_default_dtype()}:
-        raise ValueError("layer: its dtype must be that of the network, float32; --trainer.precision sets another one")
 
 
 def check_edges(edge_index: Tensor, N: int) -> None:

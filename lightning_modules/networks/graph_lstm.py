@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, normalize, relu
 
 from kernels import LSTM, RecurrentLayer
-from lightning_modules.networks.checks import check_recurrent, require
+from lightning_modules.networks.checks import require
 from lightning_modules.networks.gcn import GraphConvolution
+from lightning_modules.networks.recurrent_layer import check_recurrent, output_width
 from lightning_modules.networks.spectral import spectral_vectors
 
 
@@ -68,8 +69,7 @@ class GraphLSTM(nn.Module):
         self.layer = layer(embedding_size, hidden_size) if hidden_size else None
         if self.layer is not None:
             check_recurrent(self.layer, self)
-        directions = 1 + getattr(self.layer, "bidirectional", False)
-        width = directions * hidden_size + embedding_size
+        width = output_width(self.layer, hidden_size) + embedding_size
         self.register_buffer("idf", torch.ones(vocab_size))
         self.attention = None
         if pooling == "attention":

@@ -7,18 +7,19 @@ Legend: B graphs, N nodes of all graphs together, T nodes of the largest, F feat
 from collections.abc import Callable
 from typing import Any, cast
 
-import torch
 from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
 
 from kernels import LSTM
-from lightning_modules.networks.checks import check_recurrent
 from lightning_modules.networks.graph_network import GraphNetwork
+from lightning_modules.networks.recurrent_layer import check_recurrent, output_width
 
 
 class NodeSequence(GraphNetwork):
     """Outputs = W h(T) + b, with h the states of a recurrent layer over W_x x_1 … W_x x_T, the nodes of a graph.
+
+    In a bidirectional layer, h(T) is [h→(T), h←(1)]: each direction's state after all nodes.
 
     Args:
         num_features: width F of a node's features.
@@ -39,12 +40,11 @@ class NodeSequence(GraphNetwork):
         self.first = nn.Linear(num_features, input_size)
         self.layer = layer(input_size, hidden_size)
         check_recurrent(self.layer, self)
-        self.head = nn.Linear(hidden_size, num_outputs)
+        self.head = nn.Linear(output_width(self.layer, hidden_size), num_outputs)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """Return outputs [B, K]."""
-        inputs, there = to_dense_batch(self.first(x), batch, batch_size=num_graphs)  # [B, T, ·], [B, T]
-        lengths = there.sum(1)
-        h, _ = cast(Callable[..., tuple[Tensor, Any]], self.layer)(inputs.transpose(0, 1), lengths=lengths)
-        last = h[lengths - 1, torch.arange(num_graphs, device=h.device)]
+        inputs, is_node = to_dense_batch(self.first(x), batch, batch_size=num_graphs)  # [B, T, ·], [B, T]
+        layer = cast(Callable[..., tuple[Tensor, Any]], self.layer)
+        last, _ = layer(inputs.transpose(0, 1), lengths=is_node.sum(1), output="last")  # [B, H]
         return self.head(self.drop(last))

@@ -10,7 +10,8 @@ from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 
 from kernels import LSTM
-from lightning_modules.networks.checks import check_recurrent, require
+from lightning_modules.networks.checks import require
+from lightning_modules.networks.recurrent_layer import check_recurrent, output_width
 
 
 class RecurrentClassifier(nn.Module):
@@ -61,9 +62,7 @@ class RecurrentClassifier(nn.Module):
                 "a layer's own dropout acts between layers, and there is only one; set --model.network.dropout"
             )
         self.dropout = nn.Dropout(dropout)
-        directions = 2 if getattr(self.layer, "bidirectional", False) else 1
-        width = getattr(self.layer, "proj_size", 0) or hidden_size
-        self.head = nn.Linear(directions * width, num_classes)
+        self.head = nn.Linear(output_width(self.layer, hidden_size), num_classes)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

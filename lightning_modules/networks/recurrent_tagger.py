@@ -10,7 +10,8 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from kernels import LSTM
-from lightning_modules.networks.checks import check_recurrent, require
+from lightning_modules.networks.checks import require
+from lightning_modules.networks.recurrent_layer import check_recurrent, output_width
 
 
 class RecurrentTagger(nn.Module):
@@ -39,9 +40,7 @@ class RecurrentTagger(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.layer = cast(Callable[..., nn.Module], layer)(embedding_size, hidden_size)
         check_recurrent(self.layer, self)
-        directions = 2 if getattr(self.layer, "bidirectional", False) else 1
-        width = getattr(self.layer, "proj_size", 0) or hidden_size
-        self.head = nn.Linear(directions * width, num_classes)
+        self.head = nn.Linear(output_width(self.layer, hidden_size), num_classes)
 
     def forward(self, tokens: Tensor, starts: Tensor) -> Tensor:
         """Return the logits [B, T, C] of rows of tokens [B, T]; a sequence begins where `starts` is true [B, T]."""

@@ -1,10 +1,12 @@
 """GraphLSTM: its equations, its parts left out one by one, and texts that are independent of the rest of the batch."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import softmax
 
-from kernels import GRU
+from kernels import GRU, LSTM
 from lightning_modules.networks.gcn import dense_adjacency
 from lightning_modules.networks.graph_lstm import GraphLSTM
 
@@ -58,6 +60,11 @@ def test_every_part_can_be_left_out(options: dict, absent: str) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def test_the_states_may_be_projected() -> None:
+    network = GraphLSTM(V, C, layer=partial(LSTM, proj_size=2), embedding_size=4, hidden_size=5)
+    assert network(*batch()).shape == (2, C)
 
 
 @pytest.mark.parametrize("graph_layers", [0, 1, 2])

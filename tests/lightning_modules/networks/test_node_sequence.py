@@ -1,10 +1,13 @@
 """The recurrent network over the nodes of a graph: it reads each graph by itself, in order, and no edge."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 
 from datamodules.digits import Digits
-from kernels import GRU
+from kernels import GRU, LSTM
 from lightning_modules.networks.gine import GINE
 from lightning_modules.networks.node_sequence import NodeSequence
 
@@ -17,6 +20,15 @@ def test_it_reads_each_graph_to_its_end() -> None:
     for number, part in enumerate((x[:5], x[5:])):
         alone = network(part, none, torch.zeros(0, 1), torch.zeros(len(part)).long(), 1)
         torch.testing.assert_close(together[number], alone[0])
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"proj_size": 2}])
+def test_the_outputs_of_a_layer_may_be_wider_or_narrower(options: dict[str, Any]) -> None:
+    network = NodeSequence(3, 1, 2, layer=partial(LSTM, **options), input_size=4, hidden_size=5).eval()
+    x, none = torch.randn(6, 3), torch.zeros(2, 0).long()
+    together = network(x, none, torch.zeros(0, 1), torch.tensor([0, 0, 0, 0, 1, 1]), 2)
+    alone = network(x[4:], none, torch.zeros(0, 1), torch.tensor([0, 0]), 1)
+    torch.testing.assert_close(together[1], alone[0])
 
 
 def test_only_the_recurrent_network_cares_for_the_numbers_of_the_nodes() -> None:
