@@ -31,7 +31,7 @@ def main() -> int:
     """Carry out the command line; return the exit status: 2 for a mistake in it."""
     try:
         options = parse(sys.argv[1:])
-        prompt = options.prompt or "" if options.prompt_file is None else read_prompt_file(options.prompt_file)
+        prompt = read_prompt_file(options.prompt_file) if options.prompt_file is not None else options.prompt or ""
         if sys.stdout is None:
             raise UserError("there is no stdout to write the text to")
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # whatever the encoding of the terminal
@@ -85,9 +85,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="precision of products (default: float32)")
     add("--no-echo", action="store_true", help="leave the prompt out of the output")
     options = parser.parse_args(arguments)
+    given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
     for one, others in (("greedy", NOT_WITH_GREEDY), ("score", NOT_WITH_SCORE), ("stream", ("json",))):
-        for other in others if getattr(options, one) != parser.get_default(one) else ():
-            if getattr(options, other) != parser.get_default(other):
+        for other in others:
+            if {one, other} <= given:
                 raise UserError(f"--{other.replace('_', '-')} cannot be combined with --{one}")
     if options.length * options.num_samples > MOST_CHARACTERS:
         raise UserError(f"--length times --num-samples must be at most {MOST_CHARACTERS:,}")

@@ -8,7 +8,7 @@ from html import escape
 
 from torch import Tensor
 
-LARGEST = 200  # texts on a page
+MOST_TEXTS = 200  # on a page
 COLOUR = "0,114,178"  # blue of Okabe & Ito, which colour-blind readers can tell from white
 STRONGEST = 0.7  # opacity of the largest weight; dark words on it are still legible
 STYLE = """
@@ -45,7 +45,7 @@ def attention_page(
         known: the correct class of each text, if it is known.
     """
     sections = []
-    for number, words in enumerate(texts[:LARGEST]):
+    for number, words in enumerate(texts[:MOST_TEXTS]):
         weights = attention[number][: len(words)].tolist()
         title = f"{escape(predicted[number])} <small>{100 * float(probability[number]):.1f} %</small>"
         if known is not None and known[number] != predicted[number]:
@@ -56,7 +56,7 @@ def attention_page(
             for word, weight, shade in zip(words, weights, shades(weights), strict=True)
         ]
         sections.append(f"<section><h2>{title}</h2><p>{' '.join(spans) or '(no words)'}</p></section>")
-    more = f"<p>The first {LARGEST} of {len(texts)} texts.</p>" if len(texts) > LARGEST else ""
+    more = f"<p>The first {MOST_TEXTS} of {len(texts)} texts.</p>" if len(texts) > MOST_TEXTS else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Attention</title>\n'
         f"<style>{STYLE}</style></head>\n<body><h1>What the network looks at</h1>\n"

@@ -37,9 +37,8 @@ def program(name: str) -> str:
 
     The shell does not find it if the environment is not activated, as under `make train`.
     """
-    own = (
-        Path(sys.executable) if name == "python" else Path(shutil.which(name, path=Path(sys.executable).parent) or name)
-    )
+    python = Path(sys.executable)
+    own = python if name == "python" else Path(shutil.which(name, path=python.parent) or name)
     found = Path(shutil.which(name) or "")
     if found.parent.resolve() == own.parent.resolve() and found.resolve() == own.resolve():
         return name

@@ -44,17 +44,23 @@ class NodeClassification(TrainingSystem):
                 raise ValueError(f"weight_decay: the network has no part {name!r}; it has {', '.join(parts)}")
 
     def setup(self, stage: str) -> None:
-        """Check that the data sample one neighbourhood for each layer of the network."""
+        """Check that sampled data have a number of neighbours for each layer of the network.
+
+        Raises:
+            UserError: if not, or if the network uses no neighbours or needs the whole graph.
+        """
         fan_outs = getattr(self.trainer.datamodule, "num_neighbors", None)  # type: ignore[attr-defined]
+        if fan_outs is None:
+            return
         hops = getattr(self.network, "hops", None)
-        if fan_outs is not None and hops == 0:
+        if hops == 0:
             raise UserError("num_neighbors samples neighbours, which this network does not use: leave it out")
-        if fan_outs is not None and getattr(self.network, "whole_graph", False):
+        if getattr(self.network, "whole_graph", False):
             raise UserError(
                 f"{type(self.network).__name__} needs the degrees in the whole graph: leave num_neighbors out, or use "
                 "GraphSAGE or GAT"
             )
-        if fan_outs is not None and hops is not None and len(fan_outs) != hops:
+        if hops is not None and len(fan_outs) != hops:
             raise UserError(f"num_neighbors must have a number for each of the network's {hops} layers, got {fan_outs}")
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_modules.errors import UserError
 
-LAST = 1000  # the metrics in summary.json are means over the last 1000 steps
+LAST_STEPS = 1000  # of a training; summary.json has means over them
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -58,14 +58,14 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 
 def _lacking(facts: Any) -> str:
-    """Return which number is missing from a summary, "" if none is."""
+    """Return what is wrong with a summary, such as a number that is missing; "" if nothing is."""
     if not isinstance(facts, dict):
         return f"it holds a {type(facts).__name__} instead of names with values"
-    quality = facts.get("primary_metric", "accuracy")
+    primary_metric = facts.get("primary_metric", "accuracy")
     tested = [tag for tag in facts if tag.startswith("test/")]
-    maybe = ["steps_per_second", *([] if tested or quality != "accuracy" else ["solved_at"])]
-    for name in (*(tested or [quality]), *maybe):
+    nullable = ["steps_per_second", *([] if tested or primary_metric != "accuracy" else ["solved_at"])]
+    for name in (*(tested or [primary_metric]), *nullable):
         value = facts.get(name, "missing")
-        if not (isinstance(value, int | float) or (value is None and name in maybe)):
+        if not (isinstance(value, int | float) or (value is None and name in nullable)):
             return f"{name} is {value!r}"
     return ""

@@ -73,5 +73,6 @@ class TextClassification(TrainingSystem):
 
     def configure_optimizers(self) -> Any:
         """Return Adam over all weights, with cosine decay."""
-        fused = True if self.device.type == "cpu" else self.fused  # most weights are of words: one pass over them
+        # Most weights are embeddings of words. On a CPU the fused optimizer updates them in one pass over the memory.
+        fused = True if self.device.type == "cpu" else self.fused
         return self.cosine_decay(torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=fused))

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_modules.callbacks.colours import colour, line_style
 from lightning_modules.files import write_whole
-from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
+from lightning_modules.run_files import LAST_STEPS, curve, read_metrics, read_summary
 from studies.runs import StudyRun
 
 NOTE = (
@@ -57,10 +57,10 @@ def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[st
     """Return the columns of a task without a test split, from the last iterations of its training."""
     primary_metric = primary_metric_of(folders[0])
     if primary_metric != "accuracy":
-        return {f"{primary_metric} (last {LAST} iterations)": spread([fact[primary_metric] for fact in facts])}
-    last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST:] for folder in folders]
+        return {f"{primary_metric} (last {LAST_STEPS} iterations)": spread([fact[primary_metric] for fact in facts])}
+    last = [curve(read_metrics(folder / "metrics.csv"), "train/accuracy")[1][-LAST_STEPS:] for folder in folders]
     return {
-        f"accuracy % (last {LAST} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
+        f"accuracy % (last {LAST_STEPS} iterations)": spread([100 * fact["accuracy"] for fact in facts]),
         "std over iterations": f"{statistics.mean(100 * statistics.pstdev(values) for values in last):.3f}",
         "solved at": ", ".join(str(fact["solved_at"] or "–") for fact in facts),
     }

@@ -20,7 +20,7 @@ from typing import Any
 from lightning_modules.commands import command_line
 from lightning_modules.errors import UserError
 from lightning_modules.files import write_whole
-from lightning_modules.run_files import LAST, curve, read_metrics, read_summary
+from lightning_modules.run_files import LAST_STEPS, curve, read_metrics, read_summary
 from studies.claims import Claim, option_words
 from studies.figures import FROM_RUNS, tags_drawn
 from studies.solving import plateau, reached
@@ -85,7 +85,7 @@ def facts(run: Path) -> dict[str, Any]:
         found[tag] = curve(rows, tag)[1][-1]
     values = curve(rows, f"train/{found.get('primary_metric', 'accuracy')}")[1]
     if values:
-        found["std_over_iterations"] = statistics.pstdev(values[-LAST:])
+        found["std_over_iterations"] = statistics.pstdev(values[-LAST_STEPS:])
     if found.get("primary_metric") == "accuracy" and not any(name.startswith(("val/", "test/")) for name in found):
         found |= {"reached": reached(values), "plateau": plateau(values)}
     return found

@@ -12,7 +12,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from kernels import RecurrentLayer
 
-AT_MOST = 4  # graphs of one network; each keeps the memory of its pass
+MOST_GRAPHS = 4  # of one network; each keeps the memory of its pass
 
 
 class CudaGraphs(Callback):
@@ -25,7 +25,7 @@ class CudaGraphs(Callback):
     Only networks are captured whose class says `capturable = True` and whose `layer` runs on the Triton backend of
     `kernels`. In training such a network does the same in every step: it reads no values of tensors, takes no random
     choice of Python's, and is called with tensors of its device. A compiled network, or one with hooks inside, is left
-    alone. Of the calls of one batch the first is a graph.
+    alone. If a batch calls the network several times, only the first call runs as a graph.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,7 +36,7 @@ class CudaGraphs(Callback):
             network.forward = Graphed(network)  # hides the method of the class
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let the next call be a graph: no backward pass needs the results of the last one any more."""
+        """Let the next call run as a graph: the backward pass of the last batch, which needed its results, is over."""
         if (graphed := _graphed(pl_module)) is not None:
             graphed.called = False
 
@@ -80,9 +80,9 @@ def has_hooks(network: nn.Module) -> bool:
 
 
 class Graphed:
-    """The `forward` of a network that captures a graph when it sees shapes for the third time in training.
+    """Replaces a network's `forward`. In training it captures a graph when inputs have the same shapes a third time.
 
-    A parameter that is frozen, or whose data lie elsewhere, makes another graph.
+    There is a graph for each combination of shapes. A parameter that is frozen or moved in memory needs a new graph.
 
     Args:
         network: the network, on a CUDA device.
@@ -106,7 +106,7 @@ class Graphed:
         key = str(tree), *inputs, *((parameter.data_ptr(), parameter.requires_grad) for parameter in self.parameters)
         if key not in self.graphs:
             self.seen[key] += 1
-            if self.seen[key] < 3 or len(self.graphs) == AT_MOST or has_hooks(self.network):
+            if self.seen[key] < 3 or len(self.graphs) == MOST_GRAPHS or has_hooks(self.network):
                 return self.eager(*arguments)
             self.graphs[key] = capture(Flat(self.network, self.eager, values, tree), tensors)
         self.called = True
@@ -119,19 +119,19 @@ class Flat(nn.Module):
     Args:
         network: the network, whose parameters get the gradients.
         forward: its own `forward`.
-        values: a list of its arguments; tensors stand for other tensors, None for itself.
-        tree: how these make up the arguments.
+        values: its arguments as a flat list of tensors and None. Only where the Nones are is used.
+        tree: how the list makes up the arguments.
     """
 
     def __init__(self, network: nn.Module, forward: Callable[..., Any], values: list[Any], tree: TreeSpec) -> None:
         super().__init__()
-        self.network, self.own = network, forward
+        self.network, self.eager = network, forward
         self.present, self.tree = [value is not None for value in values], tree
 
     def forward(self, *tensors: Tensor) -> Any:
         """Return the results of the network."""
         given = iter(tensors)
-        return self.own(*tree_unflatten([next(given) if here else None for here in self.present], self.tree))
+        return self.eager(*tree_unflatten([next(given) if here else None for here in self.present], self.tree))
 
 
 def capture(module: nn.Module, tensors: list[Tensor]) -> Callable[..., Any]:

@@ -44,7 +44,7 @@ class StepProgress(StepCallback, ProgressBar):
         """Start the clock and, in a terminal, the bar."""
         self._start = self._shown = time.monotonic()
         self._first_step = trainer.global_step
-        self._total = _total_steps(trainer)  # computed once: a callback may end the run earlier
+        self._total = _total_steps(trainer)  # computed once: the callback Solved may lower it later
         if self._enabled and self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("step"),

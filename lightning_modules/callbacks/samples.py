@@ -14,10 +14,10 @@ from lightning_modules.files import write_whole
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.text_generation import continuations
 
-LENGTHS = (20, 30, 60)  # greedy, from each of the first characters
+STARTS = "TAIWtaiw"  # first characters of the samples
+GREEDY_LENGTHS = (20, 30, 60)
 TEMPERATURES = (0.5, 1.0, 2.0)
-FREE = 200  # characters drawn at each temperature
-FIRST = "TAIWtaiw"
+RANDOM_LENGTH = 200
 
 
 class Samples(StepCallback):
@@ -53,14 +53,14 @@ def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
     was_training = network.training
     network.eval()
-    first = [character for character in FIRST if character in network.vocabulary] or list(network.vocabulary[:4])
+    first = [character for character in STARTS if character in network.vocabulary] or list(network.vocabulary[:4])
     lines = ["Greedy:", ""]
     with without_autocast(network.head.weight.device):
-        for length in LENGTHS:
+        for length in GREEDY_LENGTHS:
             texts = continuations(network, first, length - 1, Sampling(greedy=True))
             lines += [f"- ``{character + text!r}``" for character, text in zip(first, texts, strict=True)]
         for tau in TEMPERATURES:
-            drawn = first[0] + continuations(network, first[:1], FREE - 1, Sampling(tau))[0]
+            drawn = first[0] + continuations(network, first[:1], RANDOM_LENGTH - 1, Sampling(tau))[0]
             lines += ["", f"τ = {tau:g}:", "", *(f"    {line}" for line in drawn.splitlines())]
     network.train(was_training)
     return "\n".join(lines)

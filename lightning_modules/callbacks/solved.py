@@ -14,12 +14,15 @@ from lightning_modules.callbacks.step_values import read
 class Solved(StepCallback):
     """Record the step at which the mean training accuracy over a window of steps reaches a threshold.
 
+    With several processes the accuracy of a step is the mean over them.
+
     Args:
         accuracy: the threshold.
         window: number of steps in the mean.
         stop: whether to end the run there; by default it makes all its steps, as in the practical of 2020.
 
-    With several processes the accuracy of a step is the mean over them.
+    Attributes:
+        iteration: the number of steps after which the task was solved; None before.
     """
 
     def __init__(self, accuracy: ClosedUnitInterval = 1.0, window: PositiveInt = 50, stop: bool = False) -> None:
@@ -29,7 +32,7 @@ class Solved(StepCallback):
         self.iteration: int | None = None
         self._recent: deque[float] = deque(maxlen=window)
         self._unread: list[Tensor] = []  # accuracies of the last steps, on the device
-        self._due = window
+        self._due = window  # how many accuracies are collected before they are read
         self._training = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -57,7 +60,7 @@ class Solved(StepCallback):
         self._due = self._steps_to_go()
 
     def _steps_to_go(self) -> int:
-        """Return the number of steps after which the mean reaches the threshold, if all of them are right.
+        """Return the fewest further steps, each with accuracy 1, after which the mean reaches the threshold.
 
         Before that the task cannot be solved, so nothing needs to be read.
         """

@@ -22,7 +22,7 @@ class StopOnSignal(Callback):
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self._agreed = False
+        self._agreed = False  # whether all processes stop after the same step, so that none has to be killed
 
     def step_done(self, trainer: Trainer, over: bool) -> None:
         """Save if a save is due, and stop if a signal was received. Called by the loops between two steps.

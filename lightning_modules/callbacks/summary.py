@@ -15,7 +15,7 @@ from lightning_modules.commands import command_line, program
 from lightning_modules.dotted_keys import flat
 from lightning_modules.environment import cpu_seconds, environment
 from lightning_modules.files import write_whole
-from lightning_modules.run_files import LAST, curve, read_metrics
+from lightning_modules.run_files import LAST_STEPS, curve, read_metrics
 
 
 class Summary(Callback):
@@ -99,7 +99,7 @@ class Summary(Callback):
         for name in (primary_metric, "loss"):
             _, values = curve(rows, f"train/{name}")
             if values:
-                last = values[-LAST:]
+                last = values[-LAST_STEPS:]
                 facts |= {name: sum(last) / len(last), "iterations": len(last)}
         facts |= {"solved_at": self.solved.iteration, "steps_per_second": self._steps_per_second}
         return facts | {"cpu_seconds": self._cpu_seconds(trainer), **test_metrics, "environment": self._environment}

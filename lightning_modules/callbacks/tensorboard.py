@@ -38,13 +38,13 @@ class RunTensorBoard(TensorBoardLogger):
             run.parent.parent, run.parent.name, run.name, default_hp_metric=False,
             purge_step=last if last > 0 else None, max_queue=QUEUE,
         )  # fmt: skip
-        self._again = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
+        self._hidden_rows = [row for row in read_metrics(run / "metrics.csv") if row["step"] == last]
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log the scalars of curves; the epoch is left out, since training is counted in steps."""
-        while self._again:
-            row = self._again.pop(0)
+        while self._hidden_rows:  # write again what `purge_step` has hidden
+            row = self._hidden_rows.pop(0)
             self.log_metrics(row, int(row.pop("step")))
         curves = {
             TENSORBOARD_TAGS.get(tag, tag): value

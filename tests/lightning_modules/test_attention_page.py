@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_modules.attention_page import COLOUR, LARGEST, STRONGEST, attention_page, shades
+from lightning_modules.attention_page import COLOUR, MOST_TEXTS, STRONGEST, attention_page, shades
 
 
 def test_the_largest_weight_has_the_strongest_colour() -> None:
@@ -21,10 +21,10 @@ def test_words_are_escaped_and_a_mistake_is_marked() -> None:
 
 
 def test_a_page_has_an_end() -> None:
-    number = LARGEST + 1
+    number = MOST_TEXTS + 1
     page = attention_page([["a"]] * number, [torch.ones(1)] * number, ["x"] * number, ["1"] * number)
-    assert page.count("<section>") == LARGEST
-    assert f"The first {LARGEST} of {number} texts" in page
+    assert page.count("<section>") == MOST_TEXTS
+    assert f"The first {MOST_TEXTS} of {number} texts" in page
 
 
 def test_words_are_legible_on_every_colour() -> None:

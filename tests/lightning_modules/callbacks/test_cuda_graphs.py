@@ -46,10 +46,10 @@ def test_a_shape_is_captured_when_it_is_seen_for_the_third_time(captured: list[A
         assert len(captured) == graphs
     call(graphed, tokens)[0].sum().backward()
     assert network.layer.weight_hh_l0.grad is not None
-    for length in range(6, 6 + 2 * cuda_graphs.AT_MOST):
+    for length in range(6, 6 + 2 * cuda_graphs.MOST_GRAPHS):
         for _ in range(3):
             call(graphed, torch.randint(0, 3, (4, length)))
-    assert len(captured) == cuda_graphs.AT_MOST
+    assert len(captured) == cuda_graphs.MOST_GRAPHS
 
 
 def test_a_state_that_is_none_is_another_graph(captured: list[Any]) -> None:
