@@ -7,6 +7,7 @@ from typing import Any
 from lightning_modules.callbacks.colours import colour, line_style
 from lightning_modules.files import write_whole
 from lightning_modules.run_files import LAST_STEPS, curve, read_metrics, read_summary
+from studies.analysis import markdown_table
 from studies.runs import StudyRun
 
 NOTE = (
@@ -37,8 +38,8 @@ def write_report(finished: dict[StudyRun, Path], out: Path) -> None:
 
 
 def table_of(rows: Rows) -> str:
-    """Return the table as Markdown: one row per setting; its columns depend on how the task is scored."""
-    lines: list[str] = []
+    """Return the table as Markdown, one row per setting; tasks that are scored in another way have another table."""
+    tables: dict[tuple[str, ...], list[dict[str, str]]] = {}  # rows by their columns
     for setting, folders in rows.items():
         facts = [read_summary(folder) for folder in folders.values()]
         cells = {"setting": setting, "seeds": " ".join(map(str, folders))}
@@ -48,9 +49,8 @@ def table_of(rows: Rows) -> str:
         if len(cells) == 2:  # a task without a test split
             cells |= _training_cells(facts, list(folders.values()))
         cells["steps/s"] = f"{statistics.mean(fact['steps_per_second'] or 0 for fact in facts):.1f}"
-        head = [f"| {' | '.join(cells)} |", "| " + " | ".join("---" for _ in cells) + " |"]
-        lines += [*([] if head[0] in lines else ["", *head]), f"| {' | '.join(cells.values())} |"]
-    return "\n".join(lines[1:])
+        tables.setdefault(tuple(cells), []).append(cells)
+    return "\n\n".join(map(markdown_table, tables.values()))
 
 
 def _training_cells(facts: list[dict[str, Any]], folders: list[Path]) -> dict[str, str]:

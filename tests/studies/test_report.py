@@ -23,6 +23,22 @@ def test_a_study_of_another_quantity_than_accuracy(own_folder: Path, capsys: pyt
     assert primary_metric_of(own_folder / "1") == "rmse"
 
 
+def test_settings_that_are_scored_in_one_way_share_a_table(own_folder: Path) -> None:
+    finished = {}
+    for name, tag in (("karate", "test/accuracy"), ("knowledge_graph", "test/mrr"), ("karate_gat", "test/accuracy")):
+        (run,) = plan(["palindrome_lstm.yaml"], [1], [], [])
+        run.parts, folder = [name], own_folder / name
+        folder.mkdir()
+        (folder / "metrics.csv").write_text("step,train/accuracy\n0,0.5\n")
+        (folder / "summary.json").write_text(json.dumps({tag: 0.5, "steps_per_second": 10}))
+        finished[run] = folder
+    write_report(finished, own_folder)
+    tables = (own_folder / "table.md").read_text().split("\n\n")[:2]
+    assert [[line.split(" | ")[0] for line in table.splitlines()] for table in tables] == [
+        ["| setting", "| ---", "| karate", "| karate_gat"], ["| setting", "| ---", "| knowledge_graph"],
+    ]  # fmt: skip
+
+
 def test_a_task_without_accuracy_is_reported_by_its_test_metrics(
     own_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
