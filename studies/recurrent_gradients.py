@@ -25,7 +25,7 @@ from datamodules.toy_tasks import BinaryPalindrome
 from kernels import LSTM, RNN, PeepholeLSTM, RecurrentLayer
 from kernels.reference import project
 from kernels.stack import equations
-from lightning_modules.callbacks.colours import COLOURS, LINES
+from lightning_modules.callbacks.colours import LINES, colour
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.networks.recurrent_classifier import RecurrentClassifier
 from lightning_modules.options import number, whole_number
@@ -126,14 +126,14 @@ def draw(curves: dict[str, dict[str, Curves]]) -> Figure:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels = figure.subplots(1, len(curves), sharey=True)
     for axes, (name, of_layer) in zip(panels, curves.items(), strict=True):
-        for colour_, start in zip(COLOURS, starts, strict=False):
+        for place, start in enumerate(starts):
             for style, norms in zip(LINES, of_layer[start].values(), strict=False):
                 if all(norms[1:]):
-                    axes.semilogy(norms, style, color=colour_, linewidth=1.6)
+                    axes.semilogy(norms, style, color=colour(place), linewidth=1.6)
         axes.set(title=TITLES[name], xlabel="steps back, T − k", ylim=(1e-20, 1e15))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("‖∂L(T)/∂h(k)‖ and ‖∂L(T)/∂c(k)‖")
-    legend = [Line2D([], [], color=COLOURS[i], label=_title(start)) for i, start in enumerate(starts)]
+    legend = [Line2D([], [], color=colour(place), label=_title(start)) for place, start in enumerate(starts)]
     legend += [
         Line2D([], [], color="grey", ls="-", label="by h(k)"),
         Line2D([], [], color="grey", ls="--", label="by c(k)"),

@@ -12,6 +12,7 @@ from datamodules.toy_tasks import BinaryPalindrome
 from kernels import RNN, PeepholeLSTM
 from studies.closed_form_gradients import states
 from studies.recurrent_gradients import (
+    draw,
     gradient_norms,
     layer_of,
     main,
@@ -42,6 +43,12 @@ def test_every_gate_gets_the_spectral_radius() -> None:
     matrices = recurrent_matrices(layer_of(network))
     assert len(matrices) == 3
     assert [spectral_radius(matrix) for matrix in matrices] == pytest.approx([0.5] * 3)
+
+
+def test_there_may_be_more_radii_than_colours() -> None:
+    curves = {str(n): {"h": [1.0, 0.5]} for n in range(9)}
+    figure = draw({"rnn": curves, "lstm": curves})
+    assert [len(axes.lines) for axes in figure.axes] == [9, 9]
 
 
 def test_its_files_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
