@@ -5,6 +5,7 @@ The file of a picture names the data that it shows, so a picture of older data i
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ DRAWN_FROM = "Description"  # the field of a PNG that names the data it shows
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(ABC):
     """A picture made of stored results.
 
     Args:
@@ -35,13 +36,13 @@ class Figure:
     title: str
     caption: str
 
+    @abstractmethod
     def stored(self, folder: Path) -> dict[str, Path]:
         """Return the files of a results folder that it shows, by the ids of claims; none if it cannot be drawn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drawn(self, stored: Mapping[str, Path]) -> Any:
         """Return the picture of these files, as Matplotlib's Figure."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

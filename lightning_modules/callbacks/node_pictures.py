@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from datamodules.batches import NodeBatch
 from lightning_modules.callbacks.colours import colour, marker
+from lightning_modules.callbacks.evaluation import evaluation
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
 if TYPE_CHECKING:
@@ -30,17 +31,19 @@ class NodePictures(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the graph on which the network is validated."""
-        data, network = trainer.datamodule, cast(nn.Module, pl_module.network)  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        network: Any = pl_module.network
         if not trainer.is_global_zero or data is None or not hasattr(network, "hidden"):
             return
         graph: NodeBatch = data.transfer_batch_to_device(next(iter(data.val_dataloader())), pl_module.device, 0)
-        hidden = evaluate(network, "hidden", graph).cpu()
+        with evaluation(network):
+            hidden = network.hidden(graph.x, graph.edge_index).cpu()
         if not hidden.isfinite().all():  # the training has diverged
             return
-        names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
-        pictures = {"nodes": draw_map(hidden, graph.y.cpu(), names)}
+        pictures = {"nodes": draw_map(hidden, graph.y.cpu(), getattr(data, "class_names", None))}
         if hasattr(network, "attention") and len(graph.y) <= LEGIBLE:
-            edges, weights = evaluate(network, "attention", graph)
+            with evaluation(network):
+                edges, weights = network.attention(graph.x, graph.edge_index)
             pictures["attention"] = draw_attention(edges.cpu(), weights.cpu())
         for logger in trainer.loggers:
             if isinstance(logger, RunTensorBoard):
@@ -49,16 +52,6 @@ class NodePictures(Callback):
                 for name, figure in pictures.items():
                     figure.savefig(Path(logger.log_dir) / f"{name}.png", dpi=120)
                     board.add_figure(f"views/{name}", figure, trainer.global_step, close=False)
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, method: str, graph: NodeBatch) -> Any:
-    """Return the result of a method of a network on a graph, without dropout and without gradient."""
-    was_training = network.training
-    network.eval()
-    result = getattr(network, method)(graph.x, graph.edge_index)
-    network.train(was_training)
-    return result
 
 
 def draw_map(hidden: Tensor, classes: Tensor, names: Sequence[str] | None = None) -> Figure:

@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kernels.decode import Sampling
 from kernels.dtypes import without_autocast
+from lightning_modules.callbacks.evaluation import evaluation
 from lightning_modules.callbacks.step_callback import StepCallback
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 from lightning_modules.files import write_whole
@@ -51,18 +52,15 @@ class Samples(StepCallback):
 
 def sample(network: CharacterModel) -> str:
     """Return samples of a language model, as Markdown."""
-    was_training = network.training
-    network.eval()
     first = [character for character in STARTS if character in network.vocabulary] or list(network.vocabulary[:4])
     lines = ["Greedy:", ""]
-    with without_autocast(network.head.weight.device):
+    with evaluation(network), without_autocast(network.head.weight.device):
         for length in GREEDY_LENGTHS:
             texts = continuations(network, first, length - 1, Sampling(greedy=True))
             lines += [f"- ``{character + text!r}``" for character, text in zip(first, texts, strict=True)]
         for tau in TEMPERATURES:
             drawn = first[0] + continuations(network, first[:1], RANDOM_LENGTH - 1, Sampling(tau))[0]
             lines += ["", f"τ = {tau:g}:", "", *(f"    {line}" for line in drawn.splitlines())]
-    network.train(was_training)
     return "\n".join(lines)
 
 

@@ -115,6 +115,7 @@ class Summary(Callback):
         return round(self._cpu_seconds_before + cpu_seconds(), 1)
 
     def _rows(self, trainer: Trainer, facts: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return name and value of each row of the table at the end of a run."""
         rows = []
         last = f"over the last {facts.get('iterations')} iterations"
         held_out = trainer.val_dataloaders is not None or trainer.test_dataloaders is not None

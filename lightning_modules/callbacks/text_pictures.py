@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_modules.attention_page import STRONGEST, shades
 from lightning_modules.callbacks.colours import colour
+from lightning_modules.callbacks.evaluation import evaluation
 from lightning_modules.callbacks.tensorboard import RunTensorBoard
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class TextPictures(Callback):
         if not len(chosen):
             return
         batch = data.transfer_batch_to_device(data.examples(split, chosen), pl_module.device, 0)
-        predicted = evaluate(pl_module, batch)
+        with evaluation(pl_module):
+            predicted = pl_module.predict_step(batch, 0)
         if not predicted["probability"].isfinite().all():  # the training has diverged
             return
         found = [data.class_names[place] for place in predicted["probability"].argmax(1).tolist()]
@@ -66,16 +68,6 @@ class TextPictures(Callback):
                     warnings.filterwarnings("ignore", "Glyph")  # a letter that matplotlib's font lacks is an empty box
                     figure.savefig(Path(logger.log_dir) / "attention.png", dpi=120)
                     logger.experiment.add_figure("views/attention", figure, trainer.global_step, close=False)
-
-
-@torch.no_grad()
-def evaluate(system: LightningModule, batch: object) -> dict[str, Tensor]:
-    """Return what a system predicts for a batch, without dropout and without gradient."""
-    was_training = system.training
-    system.eval()
-    result = system.predict_step(batch, 0)
-    system.train(was_training)
-    return result
 
 
 def choose(texts: Sequence[Sequence[str]], labels: Sequence[str]) -> list[int]:

@@ -16,7 +16,7 @@ from lightning_modules.files import write_whole
 
 SHOWN = 10  # rows on the terminal
 WIDTH = 60  # characters of a value there
-PAGE = ".html"  # end of the name of the page of texts, which otherwise is that of the table
+PAGE = ".html"  # extension of the page of texts, which has the name of the table
 
 
 class Record(dict[str, Any]):
@@ -40,8 +40,8 @@ class Record(dict[str, Any]):
         raise UserError(f"{self.checkpoint} cannot read new examples: it has no record of {name!r}")
 
 
-class Predicting:
-    """Predictions with a checkpoint.
+class PredictStage:
+    """What `--stage predict` does before and after the predictions: it reads the examples and writes the table.
 
     Args:
         checkpoint: the file.
@@ -80,8 +80,8 @@ class Predicting:
             raise UserError(f"{kind} reads no new examples; leave --examples out")
         data.read_new(Path(self.examples), Record(self.checkpoint, state.get("reader", {})))
 
-    def checked(self, model: LightningModule, data: LightningDataModule) -> "Predicting":
-        """Return this, having checked that the model predicts and that there are examples.
+    def check(self, model: LightningModule, data: LightningDataModule) -> None:
+        """Check that the model predicts and that there are examples.
 
         Raises:
             UserError: if not.
@@ -93,7 +93,6 @@ class Predicting:
             raise UserError(f"{type(data).__name__} has no examples to predict")
         if self.examples is None and not getattr(data, "predictable", True):
             raise UserError(f"{type(data).__name__} has no test split; give new examples with --examples FILE")
-        return self
 
     def write(self, outputs: list[Any], data: LightningDataModule) -> None:
         """Write the predictions of all batches, show the first ones, and say where they are.

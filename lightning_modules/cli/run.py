@@ -26,7 +26,7 @@ from lightning_modules.cli.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.cli.foreign_errors import early_stopping_errors, memory_errors
 from lightning_modules.cli.loops import RunLoop
 from lightning_modules.cli.precision import slowness
-from lightning_modules.cli.predict import Predicting
+from lightning_modules.cli.predict import PredictStage
 from lightning_modules.cli.run_folder import drop_run, find_last, new_run, running
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.cli.trainer import RunTrainer, is_first_process
@@ -53,7 +53,7 @@ class Run:
     """
 
     trainer: RunTrainer
-    _predicting: Predicting
+    _predict_stage: PredictStage
 
     def __init__(self, cli: TrainCLI) -> None:
         self.cli = cli
@@ -85,9 +85,10 @@ class Run:
         """Make data, model and trainer, check the checkpoint, and claim the folder of a new run."""
         content = {} if self.checkpoint is None else read_checkpoint(self.checkpoint)
         if self.stage == "predict":
-            predicting = Predicting(self.checkpoint, content, self.cli.config.examples, self.cli.config.predictions)
-            self.cli.build(predicting.read_examples)
-            self._predicting = predicting.checked(self.cli.model, self.cli.datamodule)
+            config = self.cli.config
+            self._predict_stage = PredictStage(self.checkpoint, content, config.examples, config.predictions)
+            self.cli.build(self._predict_stage.read_examples)
+            self._predict_stage.check(self.cli.model, self.cli.datamodule)
         else:
             self.cli.build()
         if self.checkpoint is not None:
@@ -123,7 +124,7 @@ class Run:
                 self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True
             )
             if is_first_process():
-                self._predicting.write(outputs or [], self.cli.datamodule)
+                self._predict_stage.write(outputs or [], self.cli.datamodule)
             return
         if self.stage == "test":
             self._test(self.checkpoint, verbose=True)

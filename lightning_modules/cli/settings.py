@@ -27,8 +27,8 @@ DATA_FACTS = (
     "vocab_size", "vocabulary", "num_classes", "num_features", "num_edge_features", "num_outputs", "num_nodes",
     "num_relations",
 )  # fmt: skip
+SYSTEM_FACTS = ("target_mean", "target_std")  # attributes of a data module that a training system gets in the same way
 OF_A_COMMAND = ("stage", "ckpt_path", "examples", "predictions")  # settings that a run's config.yaml leaves out
-SYSTEM_FACTS = ("target_mean", "target_std")  # the same for the parameters of a training system
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that every generator takes")
 

@@ -34,18 +34,19 @@ class CheckedConnector(_CheckpointConnector):
     """Restores a checkpoint. States that do not fit this run are a user's mistake, since the file may be any."""
 
     def _restore_modules_and_callbacks(self, checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
-        with self._fitting(checkpoint_path):
+        with self._state_errors(checkpoint_path):
             super()._restore_modules_and_callbacks(checkpoint_path, weights_only)
 
     def restore_training_state(self) -> None:
         """Restore the states of precision, loops and optimizers, and check those of the optimizers."""
-        with self._fitting(self._ckpt_path):
+        with self._state_errors(self._ckpt_path):
             super().restore_training_state()
             if self._ckpt_path is not None and self.trainer.state.fn == TrainerFn.FITTING:
                 check_optimizers(self.trainer.optimizers, Path(self._ckpt_path))
 
     @contextlib.contextmanager
-    def _fitting(self, path: Any) -> Iterator[None]:
+    def _state_errors(self, path: Any) -> Iterator[None]:
+        """Turn an error about the states of a checkpoint into one line."""
         try:
             yield
         except UserError:

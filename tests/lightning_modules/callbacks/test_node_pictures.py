@@ -10,15 +10,18 @@ from matplotlib.colors import to_hex
 from datamodules.node_graphs import Karate
 from datamodules.six_nodes import NAMES, six_nodes
 from lightning_modules.callbacks.colours import COLOURS
-from lightning_modules.callbacks.node_pictures import draw_attention, draw_map, evaluate
+from lightning_modules.callbacks.evaluation import evaluation
+from lightning_modules.callbacks.node_pictures import draw_attention, draw_map
 from lightning_modules.networks.gat import GAT
 from lightning_modules.networks.gcn import GCN
 
 
 def test_features_are_evaluations() -> None:
     graph, network = Karate().graph, GCN(34, 4).train()
-    hidden = evaluate(network, "hidden", graph)
+    with evaluation(network):
+        hidden = network.hidden(graph.x, graph.edge_index)
     assert network.training
+    assert not hidden.requires_grad
     torch.testing.assert_close(hidden, network.eval().hidden(graph.x, graph.edge_index).detach())
     (plot,) = draw_map(hidden, graph.y).axes
     assert len(plot.collections) == 4

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from datamodules.node_graphs import Karate
-from lightning_modules.cli.predict import Predicting, by_class, preview
+from lightning_modules.cli.predict import PredictStage, by_class, preview
 from lightning_modules.errors import UserError
 from lightning_modules.language_model import LanguageModel
 from lightning_modules.networks.language_model import CharacterModel
@@ -83,7 +83,7 @@ class ThreeTexts(LightningDataModule):
 
 def test_batches_that_the_trainer_leaves_out(own_folder: Path) -> None:
     """With --trainer.limit_predict_batches the table ends early."""
-    predicting = Predicting(own_folder / "best.ckpt", {}, None, None)
+    predicting = PredictStage(own_folder / "best.ckpt", {}, None, None)
     predicting.write([{"probability": torch.tensor([[0.9, 0.1], [0.2, 0.8]])}], ThreeTexts())
     rows = table(own_folder / "predictions.csv")
     assert [(row["text"], row["predicted"]) for row in rows] == [("one", "0"), ("two", "1")]
@@ -107,8 +107,8 @@ class Reads(LightningDataModule):
 def test_a_record_that_a_checkpoint_lacks_and_a_mistake_of_the_code(own_folder: Path) -> None:
     """The first is the user's, so it is one line; the other stays a traceback."""
 
-    def predicting(state: dict[str, object]) -> Predicting:
-        return Predicting(own_folder / "best.ckpt", {"Reads": state}, "new.txt", None)
+    def predicting(state: dict[str, object]) -> PredictStage:
+        return PredictStage(own_folder / "best.ckpt", {"Reads": state}, "new.txt", None)
 
     for state in ({}, {"reader": {}}):
         with pytest.raises(UserError, match=r"best\.ckpt cannot read new examples: it has no record of 'words'"):
@@ -218,9 +218,9 @@ def test_a_checkpoint_without_a_reader_is_named(train: Train) -> None:
 
 def test_a_system_that_names_nothing_is_refused() -> None:
     model = LanguageModel(CharacterModel("ab", embedding_size=2, hidden_size=2))
-    predicting = Predicting(Path("last.ckpt"), {"language_model": {}}, None, None)
+    predicting = PredictStage(Path("last.ckpt"), {"language_model": {}}, None, None)
     with pytest.raises(UserError, match=r"LanguageModel has no --stage predict; generate\.py continues texts"):
-        predicting.checked(model, Karate())
+        predicting.check(model, Karate())
 
 
 def test_a_table() -> None:
