@@ -35,7 +35,7 @@ class NotFetched(Exception):
 
 
 def find_files(name: str, download: bool = False, check: Check | None = None) -> list[Path]:
-    """Return the paths of the files of a named set, in the order of the table, in the first data folder with all.
+    """Return the paths of the files of a named set, in the order of the table, from the first data folder that has all.
 
     Args:
         name: a key of PUBLISHED_SETS.

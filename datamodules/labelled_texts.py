@@ -21,7 +21,7 @@ from datamodules.step_stream import EpochStreamDataModule
 from datamodules.text_files import Text, read_lines, read_texts
 from datamodules.word_graph import word_graph
 
-UNEQUAL = 0.1  # relative difference between the lengths of a batch, about
+UNEQUAL = 0.1  # the relative difference between the lengths of a batch is about as large
 
 
 class LabelledTexts(EpochStreamDataModule):

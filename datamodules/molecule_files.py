@@ -21,7 +21,7 @@ from datamodules.data_folders import DataError
 from datamodules.download import find_files
 from datamodules.text_lines import file_lines
 
-LABELS = 1000  # most labels of nodes or edges; each gets a column
+MAX_LABELS = 1000  # of nodes or of edges; each label gets a column
 RDKIT_MISSING = "read with rdkit, which is not installed: pip install -c constraints.txt '.[molecules]'"
 
 
@@ -209,8 +209,8 @@ def _whole_numbers(path: Path, columns: Literal[1, 2] = 1) -> np.ndarray:
 
 
 def _one_hot(labels: np.ndarray) -> Tensor:
-    if int(labels.max()) - int(labels.min()) >= LABELS:
-        raise ValueError(f"labels are numbers less than {LABELS} apart, got {labels.min()} and {labels.max()}")
+    if int(labels.max()) - int(labels.min()) >= MAX_LABELS:
+        raise ValueError(f"labels are numbers less than {MAX_LABELS} apart, got {labels.min()} and {labels.max()}")
     return one_hot(torch.from_numpy(labels - labels.min())).float()
 
 

@@ -96,27 +96,28 @@ class Molecules(EpochStreamDataModule):
         """Width G of an edge's features."""
         return self.graphs[0].edge_attr.shape[1]
 
+    @property
+    def _train_targets(self) -> torch.Tensor:
+        """The properties of the training graphs [n]."""
+        return torch.cat([self.graphs[number].y for number in self.parts["train"]])
+
     @functools.cached_property
     def num_outputs(self) -> int:
         """Number of classes among the training graphs, or 1 for a quantity."""
-        y = self.targets("train")
+        y = self._train_targets
         return 1 if y.is_floating_point() else int(y.max()) + 1
 
     @functools.cached_property
     def target_mean(self) -> float | None:
         """Mean of a quantity over the training graphs; None for a class."""
-        y = self.targets("train")
+        y = self._train_targets
         return float(y.mean()) if y.is_floating_point() else None
 
     @functools.cached_property
     def target_std(self) -> float | None:
         """Standard deviation of a quantity over the training graphs; None for a class."""
-        y = self.targets("train")
+        y = self._train_targets
         return float(y.std()) if y.is_floating_point() else None
-
-    def targets(self, part: str) -> torch.Tensor:
-        """Return the properties of the graphs of a part."""
-        return torch.cat([self.graphs[number].y for number in self.parts[part]])
 
     def count(self, split: str) -> int:
         """Return the number of graphs of a split."""

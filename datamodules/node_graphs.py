@@ -56,7 +56,7 @@ class NodeGraph(EpochStreamDataModule, ABC):
         Raises:
             DataError: if `check_graph` refuses it.
         """
-        with torch.inference_mode(False):  # an evaluation may ask first, and a training comes later
+        with torch.inference_mode(False):  # what an evaluation loads first must serve a later training
             graph = to_usual_types(self.load())
         check_graph(graph)
         return graph

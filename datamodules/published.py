@@ -29,7 +29,7 @@ class PublishedSet(NamedTuple):
         return {file: self.address if whole else f"{self.address}/{file}" for file in self.files}
 
 
-# Of a repository the files at one commit, whose content is fixed.
+# Repositories are read at one commit, so their content is fixed.
 RAW = "https://raw.githubusercontent.com"
 PLANETOID = f"{RAW}/kimiyoung/planetoid/af6abf468a772cc055bec88c52e4d6f51b7c37e3/data"
 TRIPLES = f"{RAW}/villmow/datasets_knowledge_embedding/9e392453d6804d1f51c13e5650ae58ed48b638d5"
@@ -37,7 +37,7 @@ TEXTS = f"{RAW}/yao8839836/text_gcn/962223652e9bb164ac2d83cd09fc7b8845ce860b/dat
 SNAP = "https://snap.stanford.edu/data"
 GRAPHS = "https://www.chrsmrrs.com/graphkerneldatasets"
 MOLECULES = "https://deepchemdata.s3-us-west-1.amazonaws.com/datasets"
-# A mirror for automatic downloads; a folder for each digit of a number but the last.
+# Project Gutenberg's mirror for automatic downloads. Book 815 is in 8/1/815: all digits but the last are folders.
 BOOKS = "https://gutenberg.pglaf.org"
 PLANETOID_PAGE = "github.com/kimiyoung/planetoid/tree/master/data"
 TRIPLES_PAGE = "github.com/villmow/datasets_knowledge_embedding"

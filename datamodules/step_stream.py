@@ -178,7 +178,7 @@ class _StepStream(IterableDataset):
 
 
 class EpochStreamDataModule(StepStreamDataModule, ABC):
-    """Base class of data sets. A subclass defines `count` and `examples`.
+    """Base class of data sets. A subclass defines `count` and `examples`; `split` ties checkpoints to its examples.
 
     An epoch has every training example once, in a random order of its own. Validation and test have all examples in
     order, on every process: to distribute them evenly among processes some would have to count twice.
@@ -204,7 +204,7 @@ class EpochStreamDataModule(StepStreamDataModule, ABC):
         if not self.shared_tensors:
             return move(batch, device, dataloader_idx)
         if device not in self._copies:
-            with torch.inference_mode(False):  # an evaluation may come first, and a training uses the copies too
+            with torch.inference_mode(False):  # copies made by an evaluation must serve a later training
                 self._copies[device] = [(shared, shared.to(device)) for shared in self.shared_tensors]
         parts = []
         for part in batch:

@@ -12,7 +12,7 @@ from pathlib import Path
 from datamodules.data_folders import DataError
 
 UTF_16_AND_32 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")  # their byte order marks
-COLUMN_NAMES = {  # of the columns of edge lists, triples and labelled texts
+COLUMN_NAMES = {  # usual names of the columns of edge lists, triples and labelled texts
     *("source", "target", "src", "dst", "from", "to", "node", "node1", "node2", "id1", "id2", "user1", "user2"),
     *("sourceid", "targetid", "fromnodeid", "tonodeid", "fromnode", "tonode", "u", "v", "a", "b"),
     *("head", "relation", "tail", "h", "r", "t", "subject", "predicate", "object", "s", "p", "o", "rel"),
