@@ -28,20 +28,19 @@ class NeighborSampler(BaseSampler):
         edge_index: edges from row 0 to row 1 [2, E].
         num_nodes: number N of nodes.
         num_neighbors: fan-out of each hop; −1 takes all neighbours.
-        replace: whether a neighbour may be drawn more than once; a node with any neighbour then gets k of them.
 
     Raises:
         DataError: if there are no edges, an edge joins a missing node, or a fan-out is neither positive nor −1.
     """
 
-    def __init__(self, edge_index: Tensor, num_nodes: int, num_neighbors: list[int], replace: bool = False) -> None:
+    def __init__(self, edge_index: Tensor, num_nodes: int, num_neighbors: list[int]) -> None:
         if edge_index.numel() == 0:
             raise DataError("the graph has no edges to sample")
         if int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes:
             least, greatest = int(edge_index.min()), int(edge_index.max())
             raise DataError(f"edges must join nodes 0..{num_nodes - 1}, got {least}..{greatest}")
         check_fan_outs(num_neighbors)
-        self.num_nodes, self.num_neighbors, self.replace = num_nodes, num_neighbors, replace
+        self.num_nodes, self.num_neighbors = num_nodes, num_neighbors
         self.edges = torch.argsort(edge_index[1], stable=True)  # by target; number of each edge in edge_index [E]
         self.sources = edge_index[0][self.edges]  # [E]
         degree = torch.bincount(edge_index[1], minlength=num_nodes)
@@ -96,19 +95,12 @@ class NeighborSampler(BaseSampler):
     def _neighbours(self, frontier: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the places in `sources` of the neighbours drawn, node after node, and the number for each node [n]."""
         starts, degree = self.starts[frontier], self.starts[frontier + 1] - self.starts[frontier]
-        if k < 0:
-            counts = degree
-        elif self.replace:
-            counts = torch.where(degree > 0, k, 0)
-        else:
-            counts = degree.clamp(max=k)
+        counts = degree if k < 0 else degree.clamp(max=k)
         owner = torch.arange(len(frontier)).repeat_interleave(counts)
         first = counts.cumsum(0) - counts
         slots = torch.arange(len(owner)) - first[owner]  # 0 … count − 1 of each node: all neighbours
         many = degree > k
-        if k > 0 and self.replace:
-            slots = (torch.rand(len(owner)) * degree[owner]).long()
-        elif k > 0 and many.any():
+        if k > 0 and many.any():
             slots[many[owner]] = _distinct(degree[many], k).flatten()
         return starts[owner] + slots, counts
 

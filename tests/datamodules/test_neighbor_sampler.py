@@ -36,19 +36,15 @@ def test_all_neighbours_are_pygs_subgraph(hops: int) -> None:
     assert sum(sample.num_sampled_edges) == len(sample.edge)
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_no_more_than_the_fan_out(replace: bool) -> None:
+def test_no_more_than_the_fan_out() -> None:
     torch.manual_seed(0)
-    sampler = NeighborSampler(EDGES, N, [4, 2], replace=replace)
+    sampler = NeighborSampler(EDGES, N, [4, 2])
     degree = torch.bincount(EDGES[1], minlength=N)
     for seed in range(N):
         sample = draw(sampler, [seed])
         first = sample.edge[: sample.num_sampled_edges[0]]
-        if replace:
-            assert len(first) == (4 if degree[seed] else 0)
-        else:
-            assert len(first) == min(4, int(degree[seed]))
-            assert len(sample.edge.unique()) == len(sample.edge)
+        assert len(first) == min(4, int(degree[seed]))
+        assert len(sample.edge.unique()) == len(sample.edge)
         assert torch.equal(torch.stack([sample.node[sample.row], sample.node[sample.col]]), EDGES[:, sample.edge])
         assert len(sample.node.unique()) == len(sample.node)
 
@@ -62,11 +58,10 @@ def test_every_set_is_equally_likely() -> None:
     assert counts.max() < 3300
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_the_mean_of_a_sample_expects_the_mean_of_all(replace: bool) -> None:
+def test_the_mean_of_a_sample_expects_the_mean_of_all() -> None:
     torch.manual_seed(0)
     x, seed = torch.randn(N), int(torch.bincount(EDGES[1], minlength=N).argmax())
-    sampler = NeighborSampler(EDGES, N, [3], replace=replace)
+    sampler = NeighborSampler(EDGES, N, [3])
     means = []
     for _ in range(4000):
         sample = draw(sampler, [seed])
