@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:

@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.batches import TextBatch
+from datamodules.errors import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.gutenberg import strip_licence
 from datamodules.step_stream import StepStreamDataModule, step_generator
-from datamodules.text_source import TextError, find_book, offline_text, read_text
+from datamodules.text_source import find_book, offline_text, read_text
 
 CHUNK = 1000  # characters of held-out text in one batch
 
@@ -42,7 +43,7 @@ class Book(StepStreamDataModule):
         seed: seed of the data; train.py passes seed_everything.
 
     Raises:
-        TextError: if there is no such text, or it is too short.
+        DataError: if there is no such text, or it is too short.
     """
 
     batch_type = TextBatch
@@ -62,7 +63,7 @@ class Book(StepStreamDataModule):
     ) -> None:
         super().__init__(batch_size, seed)
         if val_fraction + test_fraction >= 1:
-            raise TextError(
+            raise DataError(
                 f"validation and test take {val_fraction + test_fraction:g} of the text; nothing is left for training"
             )
         self.path, self.book, self.download, self.keep_licence = path, book, download, keep_licence
@@ -78,7 +79,7 @@ class Book(StepStreamDataModule):
         """
         try:
             self._check_length(self.batch_size * self._ranks)
-        except TextError as error:
+        except DataError as error:
             raise MisconfigurationException(str(error)) from error
         return super().train_dataloader()
 
@@ -86,7 +87,7 @@ class Book(StepStreamDataModule):
         N, T = len(self._splits["train"]), self.length
         if (T + 1 if self.feed == "windows" else streams * (T + 1)) > N:
             name = f"a window of {T}" if self.feed == "windows" else f"{streams} streams of {T}"
-            raise TextError(f"the training text has {N} characters, too few for {name}")
+            raise DataError(f"the training text has {N} characters, too few for {name}")
 
     @functools.cached_property
     def text(self) -> str:

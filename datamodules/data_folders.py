@@ -4,10 +4,6 @@ import os
 from pathlib import Path
 
 
-class DataError(ValueError):
-    """Data that are missing or cannot be used. The message gives the reason and what to do."""
-
-
 def data_folders() -> list[Path]:
     """Return the folders that are searched for data: RESEARCH_DATA_DIR, then data/ in the current folder."""
     chosen = os.environ.get("RESEARCH_DATA_DIR")

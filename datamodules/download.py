@@ -21,7 +21,8 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import data_folders
+from datamodules.errors import DataError
 from datamodules.published import PUBLISHED_SETS, PublishedSet
 
 ROOT = Path("data")  # where fetched files go

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_lines import file_lines, is_header
 
 SEPARATORS = {"a tab": r"\s*\t\s*", "a comma": ",", "spaces": r"\s+"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 
 
 def to_usual_types(graph: Data) -> Data:

@@ -10,8 +10,8 @@ import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
-from datamodules.data_folders import DataError
 from datamodules.download import find_files
+from datamodules.errors import DataError
 from datamodules.link_graphs import LinkGraph, Links
 from datamodules.text_lines import file_lines, is_header
 

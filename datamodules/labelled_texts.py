@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from datamodules.batches import LabelledTextBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule
 from datamodules.text_files import Text, read_lines, read_texts

@@ -16,7 +16,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from datamodules.batches import LinkBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.step_stream import EpochStreamDataModule
 

@@ -17,8 +17,8 @@ from torch.nn.functional import one_hot
 from torch_geometric.data import Data
 from torch_geometric.utils.smiles import e_map, from_smiles, x_map
 
-from datamodules.data_folders import DataError
 from datamodules.download import find_files
+from datamodules.errors import DataError
 from datamodules.text_lines import file_lines
 
 MAX_LABELS = 1000  # of nodes or of edges; each label gets a column

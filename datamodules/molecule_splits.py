@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch_geometric.data import Data
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.molecule_files import read_graphs, split_fingerprint
 
 FOLDER = Path(__file__).resolve().parent / "splits"

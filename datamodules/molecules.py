@@ -12,7 +12,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch_geometric.data import Batch, Data
 
 from datamodules.batches import GraphBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.molecule_files import SOURCES, read_graphs, read_molecules
 from datamodules.molecule_splits import KINDS, Kind, read_splits

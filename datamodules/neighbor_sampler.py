@@ -15,7 +15,7 @@ from torch_geometric.sampler import NeighborSampler as PygNeighborSampler
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.typing import WITH_PYG_LIB
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 
 
 class NeighborSampler(BaseSampler):

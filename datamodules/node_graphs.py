@@ -19,8 +19,8 @@ from torch_geometric.io import read_planetoid_data
 from torch_geometric.loader import NodeLoader
 
 from datamodules.batches import NodeBatch
-from datamodules.data_folders import DataError
 from datamodules.download import find_files, is_published
+from datamodules.errors import DataError
 from datamodules.fingerprint import fingerprint
 from datamodules.graph_checks import check_graph, to_usual_types
 from datamodules.neighbor_sampler import check_fan_outs, make_sampler

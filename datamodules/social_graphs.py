@@ -10,9 +10,9 @@ import torch
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 from torch import Tensor
 
-from datamodules.data_folders import DataError
 from datamodules.download import find_files
 from datamodules.edge_list import read_pairs
+from datamodules.errors import DataError
 from datamodules.link_graphs import LinkGraph, Links
 
 FACEBOOK = 4039, 88234  # members and friendships of ego-Facebook

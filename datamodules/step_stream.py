@@ -19,7 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 
 
 def step_generator(seed: int, rank: int, step: int) -> np.random.Generator:

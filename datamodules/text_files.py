@@ -7,8 +7,8 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.data_folders import DataError
 from datamodules.download import find_files
+from datamodules.errors import DataError
 from datamodules.text_lines import file_lines
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 
 UTF_16_AND_32 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")  # their byte order marks
 COLUMN_NAMES = {  # usual names of the columns of edge lists, triples and labelled texts

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.data_folders import DataError, data_folders
+from datamodules.data_folders import data_folders
 from datamodules.download import absent, fetch
+from datamodules.errors import DataError
 from datamodules.text_lines import file_text
 
 
@@ -28,24 +29,17 @@ BOOKS = {
 }
 
 
-class TextError(DataError):
-    """A text that is missing or cannot be used. The message gives the reason and what to do."""
-
-
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without a byte order mark, with LF at the ends of lines.
 
     Raises:
-        TextError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
+        DataError: if it is missing, a folder, unreadable, empty, binary or not UTF-8.
     """
     if not os.path.exists(path):  # also False for an invalid name
-        raise TextError(f"there is no file {path}")
-    try:
-        text = file_text(path)
-    except DataError as error:
-        raise TextError(str(error)) from error
+        raise DataError(f"there is no file {path}")
+    text = file_text(path)
     if not text.strip():
-        raise TextError(f"{path} is empty")
+        raise DataError(f"{path} is empty")
     return text
 
 
@@ -60,7 +54,7 @@ def find_book(name: str, download: bool = False) -> Path:
         DataError: if the book is unknown, or its file is missing and is not or cannot be fetched.
     """
     if name not in BOOKS:
-        raise TextError(f"there is no book {name!r}; there are {', '.join(BOOKS)}, and --data.path takes any text")
+        raise DataError(f"there is no book {name!r}; there are {', '.join(BOOKS)}, and --data.path takes any text")
     book = BOOKS[name]
     for folder in data_folders():
         for path in sorted(folder.glob("**/*.txt")):
@@ -75,7 +69,7 @@ def is_book(path: Path, book: NamedBook) -> bool:
     """Return whether a file has the title line and a length of a book."""
     try:
         length = len(read_text(path))
-    except TextError:
+    except DataError:
         return False
     return _has_title(path, book.title) and book.characters[0] <= length <= book.characters[1]
 

@@ -14,7 +14,7 @@ from jsonargparse.typing import PositiveInt, restricted_number_type
 from torch.utils.data import DataLoader
 
 from datamodules.batches import SequenceBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.step_stream import StepStreamDataModule
 from datamodules.text_lines import file_lines
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.book import Book
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from lightning_modules.errors import UserError
 from lightning_modules.networks.language_model import CharacterModel
 from lightning_modules.saved_language_model import load_language_model

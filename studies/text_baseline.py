@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import f1_score
 from sklearn.svm import LinearSVC
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_files import PUBLISHED, Text, read_texts
 from lightning_modules.errors import UserError, print_error
 from studies.analysis import analysis_parser, prepare_folder, write_summary

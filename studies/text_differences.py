@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import t as student
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_files import read_texts
 from lightning_modules.errors import UserError, print_error
 from lightning_modules.files import write_whole

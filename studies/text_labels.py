@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.labelled_texts import LabelledTexts
 from lightning_modules.callbacks.colours import LINES, colour, marker
 from lightning_modules.errors import UserError, print_error

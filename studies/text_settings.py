@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import yaml
 from pytorch_lightning import LightningDataModule, Trainer
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_files import PUBLISHED
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.errors import UserError, print_error

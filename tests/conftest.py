@@ -204,8 +204,8 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes | Callab
 @pytest.fixture
 def published(mirror: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Return a function that lets the mirror serve a named set of RESEARCH_DATA_DIR as its authors do."""
-    from datamodules.data_folders import DataError
     from datamodules.download import find_files
+    from datamodules.errors import DataError
     from datamodules.published import PUBLISHED_SETS
     from datamodules.text_source import BOOKS, find_book
 

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.book import Book
-from datamodules.text_source import TextError
+from datamodules.errors import DataError
 
 TEXT = "".join(random.Random(0).choices(string.ascii_lowercase, k=2000))
 
@@ -101,7 +101,7 @@ def test_what_cannot_be(file: str) -> None:
         ({"path": "none.txt"}, "there is no file none.txt"),
         ({"book": "ulysses"}, "there is no book 'ulysses'; there are democracy, grimm"),
     ):
-        with pytest.raises(TextError, match=message):
+        with pytest.raises(DataError, match=message):
             Book(**arguments)
 
 

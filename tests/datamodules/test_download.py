@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.data_folders import DataError
 from datamodules.download import fetch, find_files, is_published
+from datamodules.errors import DataError
 from datamodules.molecule_files import SOURCES, is_table
 from datamodules.node_graphs import find_planetoid
 from datamodules.published import PUBLISHED_SETS, PublishedSet

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.data_folders import DataError
 from datamodules.edge_list import read_pairs
+from datamodules.errors import DataError
 
 EDGES = [("0", "1"), ("1", "2"), ("2", "0"), ("2", "3")]
 PAIRS = [[0, 1], [0, 2], [1, 2], [2, 3]]

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.graph_checks import check_graph
 from datamodules.node_graphs import NodeGraph
 from lightning_modules.networks.gcn import GCN

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.knowledge_graphs import PUBLISHED, KnowledgeGraph
 from datamodules.published import PUBLISHED_SETS
 

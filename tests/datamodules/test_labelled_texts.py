@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.labelled_texts import LabelledTexts
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules.batches import LinkBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.link_graphs import LinkGraph, Links, Targets
 
 TRAIN = torch.tensor([[0, 0, 1], [0, 0, 2], [1, 1, 3], [3, 0, 0], [2, 1, 2], [0, 0, 1]])

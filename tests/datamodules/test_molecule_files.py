@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datamodules import molecule_files
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.molecule_files import RDKIT_MISSING, SOURCES, read_graphs, read_tu_dataset, split_fingerprint
 from datamodules.published import PUBLISHED_SETS
 

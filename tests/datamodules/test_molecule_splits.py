@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 
 from datamodules import molecule_splits
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.molecule_files import SOURCES, read_graphs
 from datamodules.molecule_splits import (
     FOLDER,

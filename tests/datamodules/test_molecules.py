@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.molecules import Molecules
 
 pytestmark = pytest.mark.skipif(

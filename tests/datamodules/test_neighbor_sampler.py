@@ -10,7 +10,7 @@ from torch_geometric.sampler import BaseSampler, NegativeSampling, NodeSamplerIn
 from torch_geometric.typing import WITH_PYG_LIB
 from torch_geometric.utils import k_hop_subgraph
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.neighbor_sampler import NeighborSampler, _distinct, make_sampler
 
 N = 60

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datamodules.batches import NodeBatch
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.node_graphs import Citations, Karate, find_planetoid
 
 STAGED = Path(os.environ.get("RESEARCH_DATA_DIR", "")) / "Planetoid" / "Cora" / "raw"

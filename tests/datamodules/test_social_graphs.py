@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.social_graphs import SocialGraph, find_facebook
 
 

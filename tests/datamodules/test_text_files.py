@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import text_files
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_files import PUBLISHED, Text, read_published, read_table, torch_texts, words_of
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from datamodules import text_source
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.gutenberg import strip_licence
-from datamodules.text_source import BOOKS, TextError, find_book, read_text
+from datamodules.text_source import BOOKS, find_book, read_text
 from tests.conftest import BOOK
 
 
@@ -28,14 +28,14 @@ def test_reading(own_folder: Path) -> None:
 )
 def test_what_is_no_text(own_folder: Path, content: bytes, message: str) -> None:
     Path("a.txt").write_bytes(content)
-    with pytest.raises(TextError, match=message):
+    with pytest.raises(DataError, match=message):
         read_text(Path("a.txt"))
 
 
 def test_folders_and_missing_files(own_folder: Path) -> None:
-    with pytest.raises(TextError, match="there is no file nothing"):
+    with pytest.raises(DataError, match="there is no file nothing"):
         read_text(Path("nothing"))
-    with pytest.raises(TextError, match=r"cannot read \.: Is a directory"):
+    with pytest.raises(DataError, match=r"cannot read \.: Is a directory"):
         read_text(Path("."))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.data_folders import DataError
+from datamodules.errors import DataError
 from datamodules.text_lines import file_text
 from lightning_modules.checkpoint_file import read_checkpoint
 from lightning_modules.cli.parser import CONFIGS, find_config
