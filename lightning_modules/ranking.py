@@ -28,7 +28,7 @@ def mid_ranks(
         known: nodes that are left out [K].
     """
     least = torch.finfo(scores.dtype).min
-    wrong = scores.clamp(min=least)  # only nodes that do not count are below
+    wrong = scores.clamp(min=least)  # so that −∞ can stand for nodes that do not count
     target_scores = wrong[target_rows, targets].nan_to_num(nan=least, posinf=torch.inf)
     wrong[torch.cat([target_rows, known_rows]), torch.cat([targets, known])] = -torch.inf
     filtered, listed = [], []

@@ -27,7 +27,7 @@ def list_claims(options: argparse.Namespace) -> int:
     minutes; "about" stands before those of claims.yaml, which are estimates.
     """
     own, stored = results.read_results(options.out or ROOT / "results"), results.read_results(PUBLISHED_FOLDER)
-    claims = chosen(verdicts.measured(load(), stored | own), options.only)
+    claims = chosen(verdicts.with_measured_minutes(load(), stored | own), options.only)
     failed = read_failed(ROOT)
     part, counts = "", Counter[str]()
     for claim in claims:

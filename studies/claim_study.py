@@ -35,14 +35,14 @@ def run_claims(options: argparse.Namespace) -> int:
     """
     root = ROOT / "quick" if options.quick else ROOT
     out = options.out or root / "results"
-    claims = verdicts.measured(load(), results.read_results(PUBLISHED_FOLDER) | results.read_results(out))
+    claims = verdicts.with_measured_minutes(load(), results.read_results(PUBLISHED_FOLDER) | results.read_results(out))
     study = StudyJobs({claim.id: claim for claim in claims}, root, options.quick, options.download)
     claims = [claim for claim in chosen(claims, options.only) if not options.quick or claim.quick is not None]
     if not claims:
         raise UserError("--quick: none of these claims has a short run")
     included = claims if options.budget is None else affordable(claims, study, options.budget)
     jobs = study.all_of(included)
-    with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.places) as display:
+    with make_executor(options, len(jobs), root / "jobs") as executor, Display(executor.slots) as display:
         make_folder(out)
         options.started = True
         listed = f"{how_many(len(included), 'claim')}, {how_many(len(jobs), 'job')}"

@@ -106,7 +106,7 @@ class Claim:
         metric: a name in summary.json of its runs, or of its analysis.
         holds: the bounds within which the claim holds.
         minutes: about how many CPU minutes all its runs, or its analysis, take; stored runs that have measured it
-            replace this estimate (`measured` in verdicts.py).
+            replace this estimate (`with_measured_minutes` in verdicts.py).
         shown: where the result is shown, a file or `file#heading`.
         runs: the runs of train.py; either these or an analysis.
         analysis: the module that computes the number.

@@ -25,7 +25,7 @@ def run_configs(options: argparse.Namespace, overrides: list[str]) -> int:
     for run in runs:
         run.finished()  # raises for a damaged summary before anything is begun
     out = results_folder(runs, options.name)
-    with make_executor(options, len(runs), out.parent / "jobs") as executor, Display(executor.places) as display:
+    with make_executor(options, len(runs), out.parent / "jobs") as executor, Display(executor.slots) as display:
         make_folder(out)
         options.started = True
         tasks = Runner(executor, out / "logs", out.parent / "jobs", display).carry_out(list(runs))

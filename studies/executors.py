@@ -20,7 +20,7 @@ from lightning_modules.cli.run_folder import is_running, running
 from lightning_modules.errors import UserError
 from lightning_modules.files import make_folder
 from studies.jobs import Job
-from studies.options import places
+from studies.options import slots
 from studies.process import Process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +33,12 @@ class Executor(Protocol):
     """Starts jobs and knows which of them have not ended. It is a context manager.
 
     Attributes:
-        places: how many submitted jobs may be unfinished at a time.
+        slots: how many submitted jobs may be unfinished at a time.
         lasting: whether jobs go on when the study ends.
         interval: seconds between two looks at them.
     """
 
-    places: int
+    slots: int
     lasting: bool
     interval: float
 
@@ -60,13 +60,13 @@ class LocalExecutor:
 
     Args:
         folder: for submitit's files, which are removed at the end.
-        places: number of processes at a time; they share the cores, if OMP_NUM_THREADS does not say otherwise.
+        slots: number of processes at a time; they share the cores, if OMP_NUM_THREADS does not say otherwise.
     """
 
     lasting, interval = False, 0.3
 
-    def __init__(self, folder: Path, places: int) -> None:
-        self.folder, self.places = folder, places
+    def __init__(self, folder: Path, slots: int) -> None:
+        self.folder, self.slots = folder, slots
         self._jobs: dict[str, Any] = {}
         self._stack = contextlib.ExitStack()
 
@@ -86,7 +86,7 @@ class LocalExecutor:
         self._submitit = Submitit(own, python=python_of_jobs())
         self._submitit.update_parameters(timeout_min=FOREVER, stderr_to_stdout=True)
         self._environment = {
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.places)),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.slots)),
             STOP_WITH_PARENT: "1",
             "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),  # submitit hides the GPUs
         }
@@ -127,14 +127,14 @@ class SlurmExecutor:
 
     Args:
         folder: for submitit's files; the cluster's nodes must see it.
-        places: number of jobs in the queue at a time.
+        slots: number of jobs in the queue at a time.
         partition: the partition; None takes the cluster's default.
     """
 
     lasting, interval = True, 5.0  # each look asks SLURM's controller, which all users share
 
-    def __init__(self, folder: Path, places: int, partition: str | None) -> None:
-        self.folder, self.places, self.partition = folder.absolute(), places, partition
+    def __init__(self, folder: Path, slots: int, partition: str | None) -> None:
+        self.folder, self.slots, self.partition = folder.absolute(), slots, partition
 
     def __enter__(self) -> "SlurmExecutor":
         from submitit import SlurmExecutor as Submitit
@@ -239,5 +239,5 @@ def _standard_input_from_pipe() -> Iterator[Any]:
 def make_executor(options: argparse.Namespace, jobs: int, folder: Path) -> LocalExecutor | SlurmExecutor:
     """Return the executor that the command line asks for, for so many jobs, with a folder for its files."""
     if options.executor == "slurm":
-        return SlurmExecutor(folder / "slurm", places(options, jobs), options.partition)
-    return LocalExecutor(folder, places(options, jobs))
+        return SlurmExecutor(folder / "slurm", slots(options, jobs), options.partition)
+    return LocalExecutor(folder, slots(options, jobs))

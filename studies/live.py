@@ -24,13 +24,13 @@ class Display:
     """Shows the tasks of a study.
 
     Args:
-        places: how many tasks run at a time, from which the time that is left is estimated.
+        slots: how many tasks run at a time, from which the time that is left is estimated.
         console: where to print; None means standard output.
     """
 
-    def __init__(self, places: int, console: Console | None = None) -> None:
+    def __init__(self, slots: int, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self.places = places
+        self.slots = slots
         self._live: Live | None = None
         self._first: dict[Task, tuple[float, int]] = {}  # when a task's steps were first seen, and how many
         self._steps: dict[Task, int] = {}
@@ -88,7 +88,7 @@ class Display:
         known = [seconds for seconds in each if seconds is not None]
         if not open_tasks or len(known) < len(each):
             return None
-        return max(sum(known) / min(self.places, len(known)), *known)
+        return max(sum(known) / min(self.slots, len(known)), *known)
 
     def _left(self, task: Task) -> float | None:
         """Return how many seconds a task still takes: by its own speed, else by the minutes measured before.

@@ -52,7 +52,7 @@ def parse(arguments: list[str], description: str | None) -> tuple[argparse.Names
     return options, others
 
 
-def places(options: argparse.Namespace, jobs: int) -> int:
+def slots(options: argparse.Namespace, jobs: int) -> int:
     """Return how many of these jobs run, or are in SLURM's queue, at a time."""
     return min(options.jobs or (jobs if options.executor == "slurm" else os.cpu_count() or 1), max(jobs, 1))
 

@@ -129,7 +129,7 @@ class Runner:
         needs = [other.state for other in self.tasks if other.job in task.job.needs]
         if any(state in ENDED and state != "finished" for state in needs):
             self._set(task, "left out", "a run that it needs has not finished")
-        elif any(state != "finished" for state in needs) or (task.looked_at and not self._has_place()):
+        elif any(state != "finished" for state in needs) or (task.looked_at and not self._has_free_slot()):
             return  # `finished` compares its settings with those of all runs, which takes too long for every look
         elif folder := task.job.finished():
             self._record(task).unlink(missing_ok=True)
@@ -139,7 +139,7 @@ class Runner:
             self._set(task, "running" if active[noted] else "queued", f"as job {noted} of before, {task.log}")
         elif folder := task.job.in_use():
             self._set(task, "elsewhere", f"{folder}, which another process is running", folder)
-        elif self._has_place():
+        elif self._has_free_slot():
             task.log.unlink(missing_ok=True)  # that of an earlier try
             task.id = self.executor.submit(task.job, task.log)
             if self.executor.lasting:
@@ -147,8 +147,8 @@ class Runner:
             self._set(task, "queued" if self.executor.lasting else "running", str(task.log))
         task.looked_at = True
 
-    def _has_place(self) -> bool:
-        return sum(task.state in ("queued", "running") for task in self.tasks) < self.executor.places
+    def _has_free_slot(self) -> bool:
+        return sum(task.state in ("queued", "running") for task in self.tasks) < self.executor.slots
 
     def _end(self, task: Task) -> None:
         """Say what became of a task whose job has ended, by the files that it left."""

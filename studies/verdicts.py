@@ -46,7 +46,7 @@ def cpu_minutes(claim: Claim, result: Result | None) -> float | None:
     return statistics.fmean(seconds) / 60 * (len(claim.runs.seeds) if claim.runs is not None else 1)
 
 
-def measured(claims: Iterable[Claim], stored: Mapping[str, Result]) -> list[Claim]:
+def with_measured_minutes(claims: Iterable[Claim], stored: Mapping[str, Result]) -> list[Claim]:
     """Return claims with the CPU minutes that stored runs have measured in place of estimated ones."""
     return [
         claim if (minutes := cpu_minutes(claim, stored.get(claim.id))) is None else replace(claim, minutes=minutes)

@@ -54,7 +54,7 @@ def test_a_job_has_its_own_cores_and_log_and_locks_its_folder(monkeypatch: pytes
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     Path("a").mkdir()
-    with LocalExecutor(Path("jobs"), places=2) as executor:
+    with LocalExecutor(Path("jobs"), slots=2) as executor:
         name = executor.submit(Command(SHOW, locked=Path("a")), Path("log"))
         assert executor.active() == {name: True}
         wait(lambda: not executor.active())
@@ -71,7 +71,7 @@ def test_another_checkout_in_the_current_folder_is_not_imported() -> None:
         Path(name).mkdir()
         Path(name, "__init__.py").write_text("raise RuntimeError('this is another checkout')\n")
     analysis = AnalysisJob("a", "studies.durations", [], [], Path("a"), None)  # does nothing, so it starts at once
-    with LocalExecutor(Path("jobs"), places=1) as executor:
+    with LocalExecutor(Path("jobs"), slots=1) as executor:
         name = executor.submit(analysis, Path("log"))
         wait(lambda: not executor.active())
         assert "Job completed successfully" in executor.output(name)
@@ -79,7 +79,7 @@ def test_another_checkout_in_the_current_folder_is_not_imported() -> None:
 
 
 def test_what_a_job_prints_before_its_log_begins() -> None:
-    with LocalExecutor(Path("jobs"), places=1) as executor:
+    with LocalExecutor(Path("jobs"), slots=1) as executor:
         name = executor.submit(Command(""), Path("no/log"))
         wait(lambda: not executor.active())
         assert "FileNotFoundError" in executor.output(name)
@@ -89,7 +89,7 @@ def test_what_a_job_prints_before_its_log_begins() -> None:
 def test_an_analysis_stops_with_the_study() -> None:
     Path("a").mkdir()
     before = os.fstat(0).st_ino
-    with LocalExecutor(Path("jobs"), places=1) as executor:
+    with LocalExecutor(Path("jobs"), slots=1) as executor:
         executor.submit(Command("import time; print('begun', flush=True); time.sleep(600)", Path("a")), Path("log"))
         wait(lambda: Path("log").exists() and Path("log").read_text())
         executor.stop()

@@ -31,7 +31,7 @@ def test_the_table_has_state_steps_and_time_left(monkeypatch: pytest.MonkeyPatch
     running, waiting = (Task(run, Path("log")) for run in runs)
     failed = Task(FakeJob("bad"), Path("log"), "failed")
     tasks = [running, waiting, failed, Task(FakeJob("done"), Path("log"), "finished")]
-    display = Display(places=1, console=Console(file=io.StringIO(), force_terminal=True, width=110))
+    display = Display(slots=1, console=Console(file=io.StringIO(), force_terminal=True, width=110))
     now = 100.0
     running.state, running.begun, running.folder = "running", 100.0, folder
     (folder / "metrics.csv").write_text("step,train/loss\n0,1.0\n")
@@ -52,14 +52,14 @@ def test_the_table_has_state_steps_and_time_left(monkeypatch: pytest.MonkeyPatch
 def test_what_takes_longer_than_before_has_no_time_left_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live.time, "monotonic", lambda: 161.0)
     task = Task(FakeJob("a"), Path("log"), "running", begun=101.0)  # a minute, as its job says
-    display = Display(places=1, console=Console(file=io.StringIO(), force_terminal=True, width=110))
+    display = Display(slots=1, console=Console(file=io.StringIO(), force_terminal=True, width=110))
     assert "left" not in shown(display, [task]).splitlines()[0]
     task.begun = 131.0
     assert "about 30 s left" in shown(display, [task]).splitlines()[0]
 
 
 def test_a_line_for_each_change_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(places=1) as display:
+    with Display(slots=1) as display:
         for state, note in (("running", "a.log"), ("finished", "in 3 s, runs/a"), ("failed", "a.log")):
             display.changed(Task(FakeJob("a"), Path("a.log"), state, note=note))
         display.looked([])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.options import parse, places
+from studies.options import parse, slots
 from tests.conftest import refusals
 
 
@@ -44,7 +44,7 @@ def test_options_that_do_not_fit_are_one_line(
 
 def test_as_many_jobs_at_a_time_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    assert places(parse([], None)[0], jobs=9) == 4
-    assert places(parse([], None)[0], jobs=3) == 3
-    assert places(parse(["--jobs", "2"], None)[0], jobs=3) == 2
-    assert places(parse(["--executor", "slurm"], None)[0], jobs=9) == 9, "all of them in the queue"
+    assert slots(parse([], None)[0], jobs=9) == 4
+    assert slots(parse([], None)[0], jobs=3) == 3
+    assert slots(parse(["--jobs", "2"], None)[0], jobs=3) == 2
+    assert slots(parse(["--executor", "slurm"], None)[0], jobs=9) == 9, "all of them in the queue"

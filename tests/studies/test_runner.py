@@ -37,8 +37,8 @@ class FakeJob:
 class FakeExecutor:
     """Ends each job at the second look; the jobs named in `failing` leave nothing but a log."""
 
-    def __init__(self, places: int = 1, lasting: bool = False, failing: dict[str, str] | None = None) -> None:
-        self.places, self.lasting, self.failing = places, lasting, failing or {}
+    def __init__(self, slots: int = 1, lasting: bool = False, failing: dict[str, str] | None = None) -> None:
+        self.slots, self.lasting, self.failing = slots, lasting, failing or {}
         self.started: list[str] = []
         self.jobs: dict[str, FakeJob] = {}
         self.interval = 0.01
@@ -68,7 +68,7 @@ class FakeExecutor:
 
 
 def carry_out(executor: FakeExecutor, *jobs: FakeJob) -> dict[str, str]:
-    runner = Runner(executor, Path("logs"), Path("records"), Display(executor.places))
+    runner = Runner(executor, Path("logs"), Path("records"), Display(executor.slots))
     return {task.job.name: task.state for task in runner.carry_out(list(jobs))}
 
 
@@ -96,7 +96,7 @@ def test_a_job_that_ends_before_its_log_begins_has_a_log_too() -> None:
 
 
 def test_several_at_a_time() -> None:
-    executor = FakeExecutor(places=2)
+    executor = FakeExecutor(slots=2)
     assert set(carry_out(executor, *map(FakeJob, "abcde")).values()) == {"finished"}
     assert executor.most == 2
 
