@@ -97,22 +97,8 @@ class Run:
             raise UserError(f"{type(self.cli.datamodule).__name__} has no test split; --stage fit trains")
         if not self.training or self.cli.config.trainer.fast_dev_run:
             self.trainer = self._make_trainer(callbacks=self._progress(), logger=False)
-            return
-        if self.folder is None and is_first_process():
-            with signals.uninterrupted():
-                self.folder, self._is_new = new_run(self.cli.runs_folder), True
-            self._lock.enter_context(running(self.folder))
-        folder = self.folder or self.cli.runs_folder  # the other processes write nothing
-        self._summary = Summary(folder, self.cli.config_init.solved, self.cli.yaml)
-        stop = StopOnSignal(self.cli.config_init.checkpoints)
-        self.trainer = self._make_trainer(
-            callbacks=self._callbacks(folder, self._summary, stop),
-            logger=self._loggers(folder, content.get("global_step", 0)),
-            plugins=[*as_list(self.cli.config_init.trainer.plugins), AtomicCheckpointIO()],
-        )
-        if self.checkpoint is not None:
-            check_carried(content, self.cli.datamodule, self.trainer.world_size, self.checkpoint)
-        self._loop = self.trainer.fit_loop = RunLoop(self.trainer.fit_loop, stop.step_done)
+        else:
+            self._build_training(content)
 
     def carry_out(self) -> None:
         """Train, test and report; with --stage test, test only; with --stage predict, write predictions."""
@@ -120,30 +106,11 @@ class Run:
         if slow and is_first_process():
             print(f"train.py: warning: {slow}", file=sys.stderr, flush=True)
         if self.stage == "predict":
-            outputs = self.trainer.predict(
-                self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True
-            )
-            if is_first_process():
-                self._predict_stage.write(outputs or [], self.cli.datamodule)
-            return
-        if self.stage == "test":
+            self._predict()
+        elif self.stage == "test":
             self._test(self.checkpoint, verbose=True)
-            return
-        with memory_errors(self.cli.values), early_stopping_errors():
-            self.trainer.fit(self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True)
-        # If the checkpoint had all steps, nothing was trained. A run that stopped before its test and report still gets
-        # them; without them to do, there is nothing left for this command.
-        if self.checkpoint is not None and self.folder is not None and not self._started:
-            at = self.trainer.global_step
-            if self._is_new or (self.folder / "summary.json").exists():
-                raise UserError(f"{self.checkpoint} is at step {at} already, where its training ends")
-        metrics = {}
-        if has_split(self.cli.datamodule, "test"):
-            best = next((each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
-            metrics = self._test((best and best.best_model_path) or None, verbose=False)
-        if self._summary is not None and self.folder is not None:
-            self._summary.report(self.trainer, metrics)
-            self._print_how_to_continue()
+        else:
+            self._fit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -161,6 +128,54 @@ class Run:
     def _started(self) -> bool:
         """Whether the training of this run has begun, with all states restored."""
         return self._summary is not None and self._summary.started
+
+    def _build_training(self, content: dict[str, Any]) -> None:
+        """Claim the folder of a new run, and make the trainer with what a run writes and saves.
+
+        Args:
+            content: of the checkpoint; empty if there is none.
+        """
+        if self.folder is None and is_first_process():
+            with signals.uninterrupted():
+                self.folder, self._is_new = new_run(self.cli.runs_folder), True
+            self._lock.enter_context(running(self.folder))
+        folder = self.folder or self.cli.runs_folder  # the other processes write nothing
+        self._summary = Summary(folder, self.cli.config_init.solved, self.cli.yaml)
+        stop = StopOnSignal(self.cli.config_init.checkpoints)
+        self.trainer = self._make_trainer(
+            callbacks=self._callbacks(folder, self._summary, stop),
+            logger=self._loggers(folder, content.get("global_step", 0)),
+            plugins=[*as_list(self.cli.config_init.trainer.plugins), AtomicCheckpointIO()],
+        )
+        if self.checkpoint is not None:
+            check_carried(content, self.cli.datamodule, self.trainer.world_size, self.checkpoint)
+        self._loop = self.trainer.fit_loop = RunLoop(self.trainer.fit_loop, stop.step_done)
+
+    def _predict(self) -> None:
+        """Predict the examples with the checkpoint, and write the predictions."""
+        outputs = self.trainer.predict(
+            self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True
+        )
+        if is_first_process():
+            self._predict_stage.write(outputs or [], self.cli.datamodule)
+
+    def _fit(self) -> None:
+        """Train, test the best weights, and report."""
+        with memory_errors(self.cli.values), early_stopping_errors():
+            self.trainer.fit(self.cli.model, self.cli.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+        # If the checkpoint had all steps, nothing was trained. A run that stopped before its test and report still gets
+        # them; without them to do, there is nothing left for this command.
+        if self.checkpoint is not None and self.folder is not None and not self._started:
+            at = self.trainer.global_step
+            if self._is_new or (self.folder / "summary.json").exists():
+                raise UserError(f"{self.checkpoint} is at step {at} already, where its training ends")
+        metrics = {}
+        if has_split(self.cli.datamodule, "test"):
+            best = next((each for each in self.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
+            metrics = self._test((best and best.best_model_path) or None, verbose=False)
+        if self._summary is not None and self.folder is not None:
+            self._summary.report(self.trainer, metrics)
+            self._print_how_to_continue()
 
     def _check_checkpoint(self, content: dict[str, Any], path: Path) -> None:
         """Check that the run can start from the content of its checkpoint."""
