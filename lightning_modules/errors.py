@@ -19,10 +19,10 @@ class UserError(Exception):
         self.status = status
 
 
-def print_error(script: str, error: object) -> int:
-    """Print a user's mistake as one line on stderr, and return the exit status for it."""
+def print_error(script: str, error: Exception | str) -> int:
+    """Print a user's mistake as one line on stderr, and return the exit status for it: that of a UserError, else 2."""
     print(f"{script}: error: {error}", file=sys.stderr)
-    return 2
+    return error.status if isinstance(error, UserError) else 2
 
 
 def one_line(message: str) -> str:

@@ -105,7 +105,7 @@ class Summary(Callback):
         return facts | {"cpu_seconds": self._cpu_seconds(trainer), **test_metrics, "environment": self._environment}
 
     def _cpu_seconds(self, trainer: Trainer) -> float | None:
-        """Return the CPU time of the whole run, with all processes that made it, without steps that were lost.
+        """Return the CPU seconds of the run and of the processes that it continues; lost steps do not count.
 
         None if it is not known: on a GPU, with several processes, or if the checkpoint that it continues has none.
         """

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_modules.cli.run import Run
 from lightning_modules.cli.settings import TrainCLI
 from lightning_modules.cli.trainer import is_first_process
-from lightning_modules.errors import UserError
+from lightning_modules.errors import UserError, print_error
 from lightning_modules.signals import Stopped, signals
 
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that only a writer gets
@@ -31,8 +31,7 @@ def main(arguments: list[str]) -> int:
         try:
             train(arguments)
         except UserError as error:
-            print(f"train.py: error: {error}", file=sys.stderr)
-            return error.status
+            return print_error("train.py", error)
         except Stopped as stopped:
             if is_first_process():
                 print(stopped.line or "stopped", file=sys.stdout if stopped.line else sys.stderr, flush=True)
