@@ -80,6 +80,11 @@ class NodeGraph(EpochStreamDataModule, ABC):
         """Number C of classes."""
         return int(self.graph.y.max()) + 1
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes; None if they have only numbers."""
+        return None
+
     def count(self, split: str) -> int:
         """Return the number of training nodes if neighbourhoods are sampled; otherwise 1, the graph."""
         return len(self._seeds) if self._sampled(split) else 1
@@ -103,7 +108,7 @@ class NodeGraph(EpochStreamDataModule, ABC):
         for split in ("train", "val", "test"):
             for node in torch.nonzero(self.graph[f"{split}_mask"])[:, 0].tolist():
                 splits[node] = split
-        names = getattr(self, "class_names", None)
+        names = self.class_names
         classes = [names[label] if names else str(label) for label in self.graph.y.tolist()]
         return {"node": [str(node) for node in range(len(splits))], "split": splits, "class": classes}
 
@@ -197,7 +202,7 @@ class Citations(NodeGraph):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they are known."""
+        """Names of the classes, which are known for Cora and CiteSeer."""
         return CLASS_NAMES.get(self.dataset)
 
     def load(self) -> Data:
