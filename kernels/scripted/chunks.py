@@ -1,10 +1,10 @@
-"""The work around the time loops that is done for many steps at once, in GEMMs.
+"""Chunks of steps, and what is done for all steps of a chunk at once: resets, zoneout, recurrent products.
 
 The loops run over a chunk of steps at a time, about a thousand rows: what a chunk reads and writes stays in the cache,
-and it has enough rows for fast GEMMs. Before its loop a chunk gets the input projection. After the backward loop its
-gate gradients go into the weights' gradients, so that those of all steps [T, B, G] are never stored.
+and it has enough rows for fast GEMMs. After the backward loop its gate gradients go into the weights' gradients, so
+that those of all steps [T, B, G] are never stored.
 
-Legend: B batch, T time, I input, H hidden, G gates · H, V vocabulary, k steps of a chunk.
+Legend: B batch, T time, H hidden, G gates · H, k steps of a chunk.
 """
 
 from bisect import bisect_left
